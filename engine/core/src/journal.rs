@@ -1,0 +1,175 @@
+//! Where events are kept, as the engine sees it. `trees-state` implements it over SQLite,
+//! [`MemoryJournal`] stands in for it in tests.
+
+use crate::event::{Event, Json, RunStatus};
+use crate::path::RunId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+mod memory;
+pub use memory::MemoryJournal;
+
+/// Why the journal said no. Nothing was written then.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process drives the run: `expected_seq` or the epoch is not the journal's.
+    #[error("another process has taken the run over (the journal is at {found}, this writer at {expected})")]
+    Fenced {
+        /// This writer's sequence number or epoch.
+        expected: u64,
+        /// The journal's.
+        found: u64,
+    },
+    /// The run is driven by a living process.
+    #[error("run {run} is held by process {pid}")]
+    Held {
+        /// The run.
+        run: RunId,
+        /// The holder.
+        pid: u32,
+    },
+    /// No such run.
+    #[error("no run `{0}`")]
+    Unknown(String),
+    /// The folder cannot be written, is full, or the database is damaged: exit 7.
+    #[error("the state in {folder} cannot be used: {message}")]
+    State {
+        /// The state folder.
+        folder: PathBuf,
+        /// What and how to mend it.
+        message: String,
+    },
+}
+
+/// What somebody asks of a run from elsewhere. It becomes an input of the run's driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its number among the requests of all runs.
+    pub id: u64,
+    /// The run.
+    pub run: RunId,
+    /// When.
+    pub ts: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub body: RequestBody,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RequestBody {
+    /// End the run.
+    Cancel {
+        /// External steps too.
+        now: bool,
+    },
+    /// Yes to an approval step or `environment:NAME`.
+    Approve {
+        /// Which.
+        step: String,
+        /// A word.
+        note: Option<String>,
+    },
+    /// No.
+    Reject {
+        /// Which.
+        step: String,
+        /// A word.
+        note: Option<String>,
+    },
+    /// Settle an unknown outcome.
+    Resolve {
+        /// Which step.
+        step: String,
+        /// As what.
+        resolution: crate::event::Resolution,
+        /// Outputs for `done`.
+        outputs: crate::event::Object,
+        /// A word.
+        note: Option<String>,
+    },
+}
+
+/// A run as the listings show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub run: RunId,
+    /// Its tree.
+    pub tree: String,
+    /// Its number in the tree, from 1.
+    pub number: u64,
+    /// The tree file as given.
+    pub file: String,
+    /// Its environment.
+    pub environment: String,
+    /// Its status; `running` of a run whose process is gone reads `interrupted`.
+    pub status: RunStatus,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// Steps that have ended well, were reused or skipped.
+    pub done: u64,
+    /// Steps that failed.
+    pub failed: u64,
+    /// Leaves known so far.
+    pub total: u64,
+    /// The last event's number.
+    pub seq: u64,
+    /// The process that drives it, if one does.
+    pub pid: Option<u32>,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only of this tree.
+    pub tree: Option<String>,
+    /// Only with one of these; empty: all.
+    pub statuses: Vec<RunStatus>,
+    /// At most so many, newest first; 0: all.
+    pub limit: usize,
+}
+
+/// What a new run is made of.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// The tree's name.
+    pub tree: String,
+    /// The digest of `definition`.
+    pub digest: String,
+    /// The recorded sources ([`crate::language::Sources`]) as JSON.
+    pub definition: Json,
+}
+
+/// The right to write to a run: dropped or the process ended, it is free again.
+pub trait Hold: Send {
+    /// The run.
+    fn run(&self) -> &RunId;
+    /// What every append must carry.
+    fn epoch(&self) -> u64;
+    /// The run's number in its tree.
+    fn number(&self) -> u64;
+}
+
+/// The durable record of runs. Every method may fail; what returned `Ok` survives a crash (and a
+/// power cut with full durability).
+pub trait Journal: Send + Sync {
+    /// Makes a run (id, number) and holds it, with epoch 1 and no events.
+    fn create(&self, run: &NewRun) -> Result<Box<dyn Hold>, JournalError>;
+    /// Holds a run at rest, with a raised epoch.
+    fn hold(&self, run: &RunId) -> Result<Box<dyn Hold>, JournalError>;
+    /// Appends in one transaction; `expected_seq` is the number of the last event the writer knows
+    /// (0: none). The requests named are marked as taken in the same transaction.
+    fn append(&self, run: &RunId, expected_seq: u64, epoch: u64, events: &[Event], taken: &[u64]) -> Result<(), JournalError>;
+    /// The events after a number, in order.
+    fn load(&self, run: &RunId, after: u64) -> Result<Vec<Event>, JournalError>;
+    /// The recorded sources.
+    fn definition(&self, run: &RunId) -> Result<Json, JournalError>;
+    /// The requests for a run that no driver has taken yet, in order. Cheap when nothing changed.
+    fn requests(&self, run: &RunId) -> Result<Vec<Request>, JournalError>;
+}

@@ -1,0 +1,393 @@
+//! The run state machine: pure, deterministic, the only place where a run's course is decided.
+//!
+//! `handle(input, now)` gives events and effects; every change of a run goes through `apply`, which
+//! replay uses too, so a resume has no second algorithm. What is ready is derived from counters of
+//! needs that have not ended; timers are derived from recorded times. It does not know journals,
+//! processes or screens.
+//!
+//! The parts: `input` (the vocabulary), `state` (the tables), `apply` (events into tables), `decide`
+//! (rules and conditions), `start` (places, pools, locks, gates), `settle` (ends of attempts),
+//! `finish` (ends of fan-outs, sub-trees, the run), `reopen` (resume), `names` (what expressions
+//! see), `task` (what an attempt is made of).
+
+mod apply;
+mod decide;
+mod finish;
+mod input;
+mod names;
+mod person;
+mod reopen;
+mod settle;
+mod start;
+mod state;
+mod task;
+mod view;
+
+pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Why};
+pub use task::{Job, Secrets, Task};
+pub use view::StepView;
+
+use crate::event::{Event, EventKind, Reason, RunStarted, RunStatus, StepStatus};
+use crate::path::{RunId, StepPath};
+use crate::tree::{KindInfo, Kinds, Step, Tree};
+use jiff::Timestamp;
+use state::{Gate, Halt, Links, Lock, Node, NodeId, Scope, ScopeId};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One run at work. Memory only: a cache of its events.
+pub struct Run {
+    id: RunId,
+    tree: Arc<Tree>,
+    facts: Option<Box<RunStarted>>,
+    started: Option<Timestamp>,
+    status: RunStatus,
+    /// The number of the last event.
+    seq: u64,
+    scopes: Vec<Scope>,
+    nodes: Vec<Node>,
+    paths: HashMap<StepPath, NodeId>,
+    /// By the tree's address: scopes of one tree share them.
+    links: HashMap<usize, Arc<Links>>,
+    /// Kinds whose first use takes the lock project/environment.
+    deploying: HashSet<String>,
+    /// Kinds that look at their target before they change it.
+    observing: HashSet<String>,
+    cancel_now: bool,
+    approved: Vec<String>,
+    /// The halt of the root that was acted on.
+    swept: Option<Halt>,
+    /// A person can answer in this sitting.
+    attended: bool,
+    interrupting: bool,
+    clock: Clock,
+    /// Nodes whose needs may decide now.
+    todo: VecDeque<NodeId>,
+    /// Fan-outs and sub-trees whose last part may have ended.
+    closing: VecDeque<Closing>,
+    /// Leaves and sub-trees that may start when there is a place.
+    ready: VecDeque<NodeId>,
+    /// When the next tries are due.
+    retries: BTreeSet<(Timestamp, NodeId)>,
+    /// When questions expire and sub-trees are late.
+    limits: BTreeSet<(Timestamp, NodeId)>,
+    pools: HashMap<(String, String), Pool>,
+    locks: BTreeMap<String, Lock>,
+    gates: BTreeMap<String, Gate>,
+    count: Count,
+    /// Bytes of the outputs of all leaves.
+    volume: u64,
+    out: Decision,
+}
+
+/// Nodes by what they do in this sitting.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    /// Leaves that hold a place.
+    busy: u32,
+    /// Nodes that have an answer outstanding (busy, or a check or verify of a sub-tree).
+    outstanding: u32,
+    /// Nodes that wait for a person.
+    waiting: u32,
+    /// Leaves that the journal calls running: known in a replay too.
+    running: u32,
+}
+
+impl Count {
+    /// The counter that a status belongs to.
+    fn of(&mut self, status: StepStatus, leaf: bool) -> Option<&mut u32> {
+        match status {
+            StepStatus::Waiting => Some(&mut self.waiting),
+            StepStatus::Running if leaf => Some(&mut self.running),
+            StepStatus::Running
+            | StepStatus::Pending
+            | StepStatus::Ready
+            | StepStatus::RetryWait
+            | StepStatus::Succeeded
+            | StepStatus::Cached
+            | StepStatus::Skipped
+            | StepStatus::Blocked
+            | StepStatus::Failed
+            | StepStatus::TimedOut
+            | StepStatus::Cancelled
+            | StepStatus::Rejected
+            | StepStatus::Interrupted
+            | StepStatus::Undoing
+            | StepStatus::Undone
+            | StepStatus::UndoFailed => None,
+        }
+    }
+}
+
+/// Steps of a pool.
+#[derive(Debug, Default)]
+struct Pool {
+    active: u32,
+    queue: VecDeque<NodeId>,
+}
+
+/// Something whose last part ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Fan(NodeId),
+    Scope(ScopeId),
+}
+
+/// How long the run was driven.
+#[derive(Debug, Default, Clone, Copy)]
+struct Clock {
+    /// In all sittings.
+    driven: Duration,
+    /// Without the time in which only approvals waited.
+    worked: Duration,
+    /// The last moment seen in this sitting.
+    last: Option<Timestamp>,
+    /// The time of the newest event: none is recorded with an earlier one.
+    newest: Option<Timestamp>,
+}
+
+impl Run {
+    /// A run of `tree` without events. `kinds` tells which kinds deploy.
+    pub fn new(id: RunId, tree: Arc<Tree>, kinds: &dyn Kinds) -> Self {
+        let those = |test: fn(&KindInfo) -> bool| {
+            kinds.names().into_iter().filter(|n| kinds.kind(n).is_some_and(test)).map(str::to_owned).collect()
+        };
+        Self {
+            id,
+            tree,
+            facts: None,
+            started: None,
+            status: RunStatus::Pending,
+            seq: 0,
+            scopes: Vec::new(),
+            nodes: Vec::new(),
+            paths: HashMap::new(),
+            links: HashMap::new(),
+            deploying: those(|k| k.deploys),
+            observing: those(|k| k.observes),
+            cancel_now: false,
+            approved: Vec::new(),
+            swept: None,
+            attended: false,
+            interrupting: false,
+            clock: Clock::default(),
+            todo: VecDeque::new(),
+            closing: VecDeque::new(),
+            ready: VecDeque::new(),
+            retries: BTreeSet::new(),
+            limits: BTreeSet::new(),
+            pools: HashMap::new(),
+            locks: BTreeMap::new(),
+            gates: BTreeMap::new(),
+            count: Count::default(),
+            volume: 0,
+            out: Decision::default(),
+        }
+    }
+
+    /// Takes the run to where its events left it. Nothing is asked of the world.
+    ///
+    /// # Errors
+    /// At the first event that does not fit.
+    pub fn replay(&mut self, events: &[Event]) -> Result<(), IllegalEvent> {
+        events.iter().try_for_each(|event| self.apply(event))?;
+        // Nobody drives it: the time since then is not driven, also where the last sitting was cut off.
+        self.clock.last = None;
+        Ok(())
+    }
+
+    /// Says that a person can (or cannot) answer in this sitting: with one, a run that only waits
+    /// for approvals is not put to rest.
+    pub fn attend(&mut self, attended: bool) {
+        self.attended = attended;
+    }
+
+    /// What follows from all inputs that have arrived. The run has changed already: if the events cannot be made
+    /// durable, it must be thrown away.
+    ///
+    /// # Errors
+    /// On a bug in the state machine.
+    pub fn handle(&mut self, inputs: impl IntoIterator<Item = Input>, now: Timestamp) -> Result<Decision, IllegalEvent> {
+        let now = self.clock.newest.map_or(now, |newest| newest.max(now));
+        self.advance(now);
+        for input in inputs {
+            self.take(input, now)?;
+        }
+        if self.status == RunStatus::Running {
+            self.wake(now)?;
+        }
+        self.settle(now)?;
+        self.rest(now)?;
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    /// When [`Input::Woke`] is due: the next retry, expiry or deadline.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let first = |timers: &BTreeSet<(Timestamp, NodeId)>| timers.first().map(|(at, _)| *at);
+        [first(&self.retries), first(&self.limits), self.deadline_at()].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, input: Input, now: Timestamp) -> Result<(), IllegalEvent> {
+        match input {
+            Input::Started(facts) => {
+                self.approved.clone_from(&facts.approved);
+                self.emit(now, None, EventKind::RunStarted(facts))
+            }
+            Input::Recovered { epoch, approved } => self.recover(epoch, approved, now),
+            Input::Woke => Ok(()),
+            Input::Prepared { step, result } => self.prepared(&step, result, now),
+            Input::Intended { step, attempt, record } => self.intended(&step, attempt, record, now),
+            Input::ActionDone { step, attempt, outputs, artifacts } => self.action_done(&step, attempt, outputs, artifacts, now),
+            Input::Ended { step, attempt, outcome } => self.ended(&step, attempt, outcome, now),
+            Input::Locked { name } => {
+                self.locked(&name);
+                Ok(())
+            }
+            Input::LockBusy { name, holder } => self.lock_busy(&name, &holder, now),
+            Input::Approved { name, actor, note } => self.answer(&name, true, &actor, note, now),
+            Input::Rejected { name, actor, note } => self.answer(&name, false, &actor, note, now),
+            Input::Resolved { name, resolution, outputs, actor, note } => self.resolve(&name, resolution, outputs, &actor, note, now),
+            Input::Cancel { actor, now: at_once } => self.cancel(&actor, at_once, now),
+            Input::Interrupt => {
+                self.interrupting = true;
+                self.stop_all(Why::Interrupt);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets everything follow that follows without the world.
+    fn settle(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
+        if !matches!(self.status, RunStatus::Running) {
+            return Ok(());
+        }
+        loop {
+            self.check_deadline();
+            self.sweep_halted(now)?;
+            if let Some(closing) = self.closing.pop_front() {
+                self.close(closing, now)?;
+            } else if self.interrupting {
+                return Ok(());
+            } else if let Some(node) = self.todo.pop_front() {
+                self.decide(node, now)?;
+            } else if !self.start_ready(now)? && self.closing.is_empty() && self.todo.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts the run to rest where nothing can happen without a person.
+    fn rest(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
+        if self.status != RunStatus::Running || self.count.outstanding > 0 {
+            return Ok(());
+        }
+        if self.interrupting {
+            return self.suspend(RunStatus::Interrupted, "ended by a signal", now);
+        }
+        if self.only_people() && !self.attended && self.locks.values().all(|l| l.held || l.queue.is_empty()) {
+            let reason = self.waiting_reason();
+            return self.suspend(RunStatus::Waiting, &reason, now);
+        }
+        Ok(())
+    }
+
+    fn suspend(&mut self, status: RunStatus, reason: &str, now: Timestamp) -> Result<(), IllegalEvent> {
+        self.emit(now, None, EventKind::RunSuspended { status, reason: reason.into() })?;
+        self.unlock_all();
+        Ok(())
+    }
+
+    /// Records an event and applies it; the only way a run changes.
+    fn emit(&mut self, now: Timestamp, node: Option<NodeId>, kind: EventKind) -> Result<(), IllegalEvent> {
+        let (step, attempt) = match node {
+            Some(id) => (Some(self.node(id).path.clone()), self.attempt_of(id, &kind)),
+            None => (None, None),
+        };
+        self.record(now, step, attempt, None, kind)
+    }
+
+    fn record(
+        &mut self,
+        now: Timestamp,
+        step: Option<StepPath>,
+        attempt: Option<u32>,
+        actor: Option<String>,
+        kind: EventKind,
+    ) -> Result<(), IllegalEvent> {
+        let event = Event { v: 1, run: self.id.clone(), seq: self.seq + 1, ts: now, step, attempt, actor, kind };
+        self.apply(&event)?;
+        self.out.events.push(event);
+        Ok(())
+    }
+
+    fn attempt_of(&self, id: NodeId, kind: &EventKind) -> Option<u32> {
+        let attempt = self.node(id).attempt;
+        match kind {
+            EventKind::StepStarted { .. } => Some(attempt + 1),
+            _ if attempt > 0 => Some(attempt),
+            _ => None,
+        }
+    }
+
+    fn ask(&mut self, effect: Effect) {
+        self.out.effects.push(effect);
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id as usize]
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id as usize]
+    }
+
+    fn scope(&self, id: ScopeId) -> &Scope {
+        &self.scopes[id as usize]
+    }
+
+    fn spec(&self, id: NodeId) -> &Step {
+        let node = self.node(id);
+        &self.scope(node.scope).tree.steps[node.step as usize]
+    }
+
+    fn find(&self, path: &StepPath) -> Option<NodeId> {
+        self.paths.get(path).copied()
+    }
+
+    /// A reason with the place of the step in its tree file.
+    fn reason(&self, id: NodeId, code: &str, text: impl Into<String>) -> Reason {
+        let spec = self.spec(id);
+        let tree = &self.scope(self.node(id).scope).tree;
+        Reason { code: code.into(), text: text.into(), file: Some(tree.file.clone()), line: Some(spec.span.line), values: BTreeMap::new() }
+    }
+
+    /// Whether an end of this node counts as success for rules, `tolerate` aside.
+    fn is_allowed(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        let allow = &self.spec(id).allow_failure;
+        match (node.status, allow) {
+            (StepStatus::Failed | StepStatus::TimedOut, crate::tree::AllowFailure::Any) => true,
+            (StepStatus::Failed, crate::tree::AllowFailure::Codes(codes)) => {
+                node.error.as_ref().and_then(|e| e.code).is_some_and(|code| codes.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
+    /// What stops this node from starting, if something does.
+    fn halted(&self, id: NodeId) -> Option<Halt> {
+        let mut at = id;
+        loop {
+            if self.spec(at).finally {
+                return None;
+            }
+            let scope = self.scope(self.node(at).scope);
+            match (scope.halt, scope.parent) {
+                (Some(halt), _) => return Some(halt),
+                (None, Some(parent)) => at = parent,
+                (None, None) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Values never become code: each `{{ … }}` of a script is bound to an environment variable and
+//! the script reads that variable, quoted for the place where it stands.
+
+mod grammar;
+mod marks;
+mod rules;
+mod scan;
+mod verdict;
+mod words;
+
+use crate::diagnostic::{Diagnostic, Origin, Span};
+use crate::expr::{Expr, Reference, Segment};
+use marks::What;
+
+/// A script with its values bound.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Script {
+    /// As written (this is what the definition's digest takes).
+    pub source: String,
+    /// As it runs: the references in place of the values.
+    pub text: String,
+    /// The variables it reads.
+    pub bindings: Vec<Binding>,
+}
+
+/// A value bound to a variable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Binding {
+    /// `TREES_V1`, `TREES_V2`, …; equal expressions share one.
+    pub variable: String,
+    /// The value: strings as they are, others as JSON.
+    pub expr: Expr,
+}
+
+/// Which grammar a script has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// sh, dash, bash, ksh, zsh.
+    Posix,
+    /// Anything else: a value cannot stand in it (read `$TREES_INPUTS` or `env`).
+    Other,
+}
+
+/// Binds the values of a script. `in_scope` says whether a first name is known here: others stay text.
+///
+/// The script is whole only if no diagnostic is an error.
+pub fn bind(source: &str, origin: &Origin, dialect: Dialect, in_scope: &dyn Fn(&str) -> bool) -> (Script, Vec<Diagnostic>) {
+    let (marks, mut found) = marks::find(source, origin, in_scope);
+    let ranges: Vec<(usize, usize)> = marks.iter().map(|m| (m.start, m.end)).collect();
+    let mut script = Script { source: source.to_owned(), ..Script::default() };
+    let verdicts = match dialect {
+        Dialect::Posix => scan::places(source, &ranges),
+        Dialect::Other => Vec::new(),
+    };
+    let mut from = 0;
+    for (number, mark) in marks.into_iter().enumerate() {
+        let place = origin.at(source, mark.start, mark.end);
+        script.text.push_str(&source[from..mark.start]);
+        from = mark.end;
+        let expr = match mark.what {
+            What::Text(text) => {
+                script.text.push_str(&text);
+                continue;
+            }
+            What::Expr(expr) => expr,
+            What::Faulty => continue,
+        };
+        if let Some(secret) = expr.references.iter().find(|r| r.root() == "secrets") {
+            found.push(secret_refused(secret, place));
+            continue;
+        }
+        let Some(verdict) = verdicts.get(number) else {
+            let cure = "read the JSON file $TREES_INPUTS, or give it by `env:` and read that variable";
+            found.push(Diagnostic::error("value-in-other-language", place, "a value cannot stand in a script of this language").help(cure));
+            continue;
+        };
+        if let Some(reason) = verdict.refused {
+            found.push(Diagnostic::error(reason.code, place, reason.message).help(reason.help));
+            continue;
+        }
+        if let Some(reason) = verdict.warned {
+            found.push(Diagnostic::warning(reason.code, place, reason.message).help(reason.help));
+        }
+        let variable = script.variable(expr);
+        script.text.push_str(&verdict.place.written(&variable));
+    }
+    script.text.push_str(&source[from..]);
+    found.sort_by_key(|d| d.span);
+    (script, found)
+}
+
+fn secret_refused(secret: &Reference, place: Span) -> Diagnostic {
+    let cure = match secret.path.get(1) {
+        Some(Segment::Name(name)) => format!("write `secrets: [{name}]` at the step and \"${name}\" in the script"),
+        Some(Segment::Index(_) | Segment::Dynamic) | None => "name it in the step's `secrets` and read it as a variable".to_owned(),
+    };
+    Diagnostic::error("secret-in-script", place, "a secret does not stand in a script").help(cure)
+}
+
+impl Script {
+    /// The variable of an expression; equal ones share one, and none is taken that the script names.
+    fn variable(&mut self, expr: Expr) -> String {
+        if let Some(known) = self.bindings.iter().find(|b| b.expr.source == expr.source) {
+            return known.variable.clone();
+        }
+        let last = self.bindings.last().and_then(|b| b.variable.trim_start_matches("TREES_V").parse::<usize>().ok()).unwrap_or(0);
+        let free = (last + 1..).map(|n| format!("TREES_V{n}")).find(|name| !self.source.contains(name.as_str()));
+        let variable = free.unwrap_or_else(|| "TREES_V0".to_owned());
+        self.bindings.push(Binding { variable: variable.clone(), expr });
+        variable
+    }
+}

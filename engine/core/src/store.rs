@@ -1,0 +1,80 @@
+//! What the engine asks of the state folder beside the journal: results for the cache, artifacts
+//! by content, secrets, locks. `trees-state` implements it; the engine never sees how.
+
+use crate::event::{ArtifactRef, Json};
+use crate::journal::JournalError;
+use crate::path::{RunId, StepPath};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A result of an earlier run that may stand for a step with the same digests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CachedResult {
+    /// The run it comes from.
+    pub run: RunId,
+    /// The step it comes from.
+    pub step: StepPath,
+    /// Its outputs.
+    pub outputs: Json,
+    /// Its artifacts.
+    pub artifacts: BTreeMap<String, ArtifactRef>,
+}
+
+/// A secret's value with what may be recorded of it.
+#[derive(Clone)]
+pub struct SecretValue {
+    /// The plain value. Never in events, logs, errors; `Debug` is not derived on purpose.
+    pub value: String,
+    /// `store:3` (name's version in the store) or `hmac:…` (keyed with the master key).
+    pub fingerprint: String,
+}
+
+/// How a new secret is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generate {
+    /// Characters, 1 to 4096.
+    pub length: u32,
+    /// `alphanumeric`, `hex`, `base64url` or `ascii`.
+    pub charset: String,
+}
+
+/// A lock of the state folder that is held until dropped or until the process ends.
+pub trait LockGuard: Send {}
+
+/// The state folder beside the journal.
+pub trait Store: Send + Sync {
+    /// The state folder (absolute).
+    fn folder(&self) -> &Path;
+
+    /// The newest result of the tree with these digests whose artifacts are all there.
+    fn cached(&self, tree: &str, definition: &str, input: &str) -> Result<Option<CachedResult>, JournalError>;
+
+    /// Keeps a file or folder by content, with modes; `path` is what the reference will name.
+    fn keep(&self, from: &Path, path: &str) -> Result<ArtifactRef, JournalError>;
+
+    /// Puts an artifact back at `to`: written aside and renamed. False where its content is gone.
+    fn restore(&self, artifact: &ArtifactRef, to: &Path) -> Result<bool, JournalError>;
+
+    /// Where an artifact's content can be read (a file, or a folder), never to be written.
+    fn content(&self, sha256: &str) -> Option<PathBuf>;
+
+    /// A secret of the sealed store. The environment's own first, then the project's.
+    fn secret(&self, project: &str, environment: &str, name: &str) -> Result<Option<SecretValue>, JournalError>;
+
+    /// The secret of the store, made there first if it is missing. Atomic over processes.
+    fn generated(&self, project: &str, environment: &str, name: &str, how: &Generate) -> Result<SecretValue, JournalError>;
+
+    /// What may be recorded of a value that is not in the store.
+    fn fingerprint(&self, value: &str) -> Result<String, JournalError>;
+
+    /// Takes a lock of the state folder, or tells who holds it.
+    fn lock(&self, name: &str, run: &RunId) -> Result<Result<Box<dyn LockGuard>, String>, JournalError>;
+
+    /// The folder of a run, which exists while it is held.
+    fn run_folder(&self, run: &RunId) -> Result<PathBuf, JournalError>;
+
+    /// The folder for the logs of a step's attempt, below that of the run: made with the first file
+    /// in it, not here.
+    fn attempt_folder(&self, run: &RunId, step: &StepPath, attempt: u32) -> Result<PathBuf, JournalError>;
+}

@@ -1,0 +1,585 @@
+//! What a tree file means once it is checked: typed, resolved, acyclic.
+//!
+//! Made by [`crate::language`] only; everything that runs reads this and never the text.
+
+use crate::diagnostic::Span;
+use crate::event::{Json, Object};
+use crate::expr::{Expr, Template};
+use crate::shell::Script;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One checked tree file.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// Its name, `[a-z][a-z0-9-]*`.
+    pub name: String,
+    /// What secrets, releases and locks belong to.
+    pub project: String,
+    /// For people.
+    pub description: String,
+    /// Index of its file in [`crate::language::Sources`].
+    pub source: u32,
+    /// Its file as named, relative to the folder of the top tree.
+    pub file: String,
+    /// The typed inputs, as written.
+    pub params: IndexMap<String, Param>,
+    /// The environments, as written.
+    pub environments: IndexMap<String, Environment>,
+    /// The tree's own vars, in the order of their references.
+    pub vars: Vec<(String, Template)>,
+    /// Of every process.
+    pub env: Vec<(String, Template)>,
+    /// Files of plain environment, relative to the working folder.
+    pub dotenv: Vec<String>,
+    /// What is secret.
+    pub secrets: IndexMap<String, Secret>,
+    /// How many leaves run at once; `None`: the machine's cores, at least 4.
+    pub max_parallel: Option<u32>,
+    /// Of the run's driven time.
+    pub deadline: Option<Duration>,
+    /// So many steps of a pool at once (at least 1).
+    pub pools: BTreeMap<String, u32>,
+    /// What a failure does.
+    pub on_failure: OnFailure,
+    /// Where `on_failure` is written, else the file's beginning.
+    pub on_failure_at: Span,
+    /// What another active run of this tree does.
+    pub on_busy: OnBusy,
+    /// Where `on_busy` is written, else the file's beginning.
+    pub on_busy_at: Span,
+    /// For `trees watch`.
+    pub watch: Vec<String>,
+    /// All steps, those of `finally` too; [`Need::step`] indexes it.
+    pub steps: Vec<Step>,
+    /// Step indices, each after all that it needs; `finally` after the others.
+    pub order: Vec<u32>,
+    /// Indices by id.
+    pub index: std::collections::HashMap<String, u32>,
+    /// What a parent tree and `trees show` see.
+    pub outputs: Vec<(String, Template)>,
+}
+
+/// A typed input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// Its type.
+    pub kind: ValueType,
+    /// Its default.
+    pub default: Option<Json>,
+    /// Whether it must be given where there is no default.
+    pub required: bool,
+    /// The values allowed, if not all.
+    pub allowed: Option<Vec<Json>>,
+    /// The regular expression a string must match.
+    pub pattern: Option<String>,
+    /// The least number (or length).
+    pub min: Option<f64>,
+    /// The greatest number (or length).
+    pub max: Option<f64>,
+    /// For people.
+    pub description: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The types of params and outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ValueType {
+    /// Text.
+    String,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A JSON array.
+    List,
+    /// A JSON object.
+    Object,
+}
+
+/// Where a run works.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// Chosen when none is.
+    pub default: bool,
+    /// Nothing starts in it before an approval.
+    pub protected: bool,
+    /// All vars that hold in it (its own over the tree's), in the order of their references.
+    pub vars: Vec<(String, Template)>,
+    /// On top of the tree's `env`.
+    pub env: Vec<(String, Template)>,
+    /// After the tree's `dotenv`.
+    pub dotenv: Vec<String>,
+    /// On top of the tree's `secrets`.
+    pub secrets: IndexMap<String, Secret>,
+}
+
+/// Where a secret comes from and how a step gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Secret {
+    /// `None`: the environment, else the store, else dotenv.
+    pub from: Option<SecretSource>,
+    /// For `file` and `vault`.
+    pub path: Option<String>,
+    /// For `command`: run by `sh -c`, its standard output without the last newline.
+    pub command: Option<String>,
+    /// The step gets a file's path in `$NAME_FILE` instead of the value in `$NAME`.
+    pub as_file: bool,
+    /// It may have no source.
+    pub optional: bool,
+    /// For `generate`: characters, 1 to 4096; default 32.
+    pub length: Option<u32>,
+    /// For `generate`: `alphanumeric` (default), `hex`, `base64url`, `ascii`.
+    pub charset: Option<String>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The sources of secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSource {
+    /// The variable of that name of `trees` itself.
+    Environment,
+    /// The sealed store.
+    Store,
+    /// A dotenv file.
+    Dotenv,
+    /// Made once by a CSPRNG, kept in the store.
+    Generate,
+    /// A file's content without the last newline.
+    File,
+    /// A command's output.
+    Command,
+    /// HashiCorp Vault (a later release; refused at `run`).
+    Vault,
+}
+
+/// What a failure does to the rest of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Branches that do not depend on it go on.
+    #[default]
+    Continue,
+    /// Start nothing new.
+    Stop,
+    /// End what runs.
+    Cancel,
+    /// Take back what was done.
+    Rollback,
+    /// Rest.
+    Pause,
+}
+
+/// What happens when another run of the tree is active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBusy {
+    /// Nothing.
+    #[default]
+    Allow,
+    /// Wait for it.
+    Queue,
+    /// Do not run.
+    Skip,
+    /// Cancel it.
+    CancelOld,
+    /// Exit 6.
+    Fail,
+}
+
+/// One checked step. What few steps have stands in boxes: a tree may have 100,000.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its id.
+    pub id: String,
+    /// Where its id stands.
+    pub span: Span,
+    /// It stands in `finally`.
+    pub finally: bool,
+    /// For people.
+    pub description: String,
+    /// Former ids.
+    pub was: Vec<String>,
+    /// What it does.
+    pub action: Action,
+    /// What it needs, explicit ones first.
+    pub needs: Vec<Need>,
+    /// How the explicit needs decide.
+    pub rule: Rule,
+    /// Whether it runs. Asked once before the items unless `condition_per_item`.
+    pub condition: Option<Box<Expr>>,
+    /// The condition names the item.
+    pub condition_per_item: bool,
+    /// Its instances.
+    pub fan_out: Option<Box<FanOut>>,
+    /// Instances at once.
+    pub max_parallel: Option<u32>,
+    /// Failed instances that count as success.
+    pub tolerate: Option<Tolerate>,
+    /// The environment it works for, whatever -e says.
+    pub environment: Option<String>,
+    /// Its own environment variables.
+    pub env: Vec<(String, Template)>,
+    /// More variables of `trees` itself, `AWS_*`.
+    pub env_pass: Vec<String>,
+    /// Relative to the working folder.
+    pub cwd: Option<Box<Template>>,
+    /// Of one attempt: the action and the verify each.
+    pub timeout: Option<Duration>,
+    /// Of all attempts with the waits.
+    pub deadline: Option<Duration>,
+    /// How often; shared by the steps that leave it to the defaults.
+    pub retry: Arc<Retry>,
+    /// What exit codes mean; shared likewise.
+    pub exit: Arc<ExitCodes>,
+    /// The pool it belongs to.
+    pub pool: Option<String>,
+    /// The lock it holds while it runs.
+    pub lock: Option<Box<Template>>,
+    /// Failures that count as success.
+    pub allow_failure: AllowFailure,
+    /// Files its result depends on.
+    pub inputs: Option<Box<Inputs>>,
+    /// Equal definition and inputs: not run.
+    pub cache: bool,
+    /// What it leaves.
+    pub artifacts: Vec<(String, Artifact)>,
+    /// What it returns, where declared (kinds and sub-trees declare their own).
+    pub outputs: Option<Box<IndexMap<String, ValueType>>>,
+    /// The secrets it is given.
+    pub secrets: Vec<String>,
+    /// Whether it is done already.
+    pub check: Option<Box<SideAction>>,
+    /// Whether it is really so.
+    pub verify: Option<Box<SideAction>>,
+    /// How it is taken back.
+    pub undo: Option<Box<SideAction>>,
+    /// The point of no return.
+    pub pivot: bool,
+    /// What it changes, the default resolved.
+    pub effect: Effect,
+    /// What an unknown outcome does, the default resolved.
+    pub on_crash: OnCrash,
+    /// What it left in the background stays.
+    pub leave_running: bool,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A script.
+    Run(Box<RunAction>),
+    /// A step kind.
+    Uses {
+        /// `family/kind`.
+        kind: String,
+        /// The kind's revision, part of the definition's digest.
+        revision: u32,
+        /// Its inputs.
+        with: Template,
+    },
+    /// A sub-tree, in place.
+    Tree {
+        /// The tree.
+        tree: Arc<Tree>,
+        /// Its params.
+        with: Vec<(String, Template)>,
+    },
+    /// A person's yes.
+    Approve {
+        /// The question.
+        message: Template,
+        /// Until when.
+        timeout: Option<Duration>,
+    },
+}
+
+/// A script and what runs it.
+#[derive(Debug, Clone)]
+pub struct RunAction {
+    /// The script with its values bound.
+    pub script: Script,
+    /// What runs it.
+    pub shell: Shell,
+}
+
+/// What runs a script.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Shell {
+    /// `sh -e`.
+    #[default]
+    Sh,
+    /// `bash --noprofile --norc -e -o pipefail`.
+    Bash,
+    /// An argument vector that gets the script's path.
+    Custom(Vec<String>),
+}
+
+/// A step that comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Its index in [`Tree::steps`].
+    pub step: u32,
+    /// How.
+    pub kind: NeedKind,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// How a step is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeedKind {
+    /// Named in `needs`; the step's rule decides.
+    Explicit,
+    /// Named in `needs` with `by: key`: instance to instance.
+    ByKey,
+    /// A reference to its outputs: must have succeeded.
+    Succeeded,
+    /// A reference with a default, or to its status: must be done.
+    Done,
+}
+
+/// How explicit needs decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// A skipped need skips, a failed one blocks.
+    #[default]
+    AllSucceeded,
+    /// Skipped ones are fine.
+    NoneFailed,
+    /// Skipped ones are fine, but one must have succeeded.
+    NoneFailedMinOneSucceeded,
+    /// However they ended.
+    AllDone,
+    /// At least one succeeded, as soon as one has.
+    OneSucceeded,
+    /// At least one failed, as soon as one has.
+    OneFailed,
+    /// All failed.
+    AllFailed,
+}
+
+/// Instances of a step.
+#[derive(Debug, Clone)]
+pub enum FanOut {
+    /// Over a list.
+    Foreach {
+        /// A list of templates, or an expression that gives a list.
+        items: Template,
+        /// The item's name in expressions.
+        name: String,
+        /// The item's key.
+        key: Option<Expr>,
+    },
+    /// Over the product of axes.
+    Matrix {
+        /// Each a list, in the order written.
+        axes: Vec<(String, Template)>,
+        /// Combinations left out; a missing axis matches all.
+        exclude: Vec<Object>,
+    },
+}
+
+/// How many failed instances count as success.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerate {
+    /// So many.
+    Count(u32),
+    /// So many in a hundred.
+    Percent(f64),
+}
+
+/// How often and when an attempt is made again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// In all, at least 1.
+    pub attempts: u32,
+    /// Before the second.
+    pub delay: Duration,
+    /// Each delay times this, at least 1.
+    pub factor: f64,
+    /// No delay longer.
+    pub max_delay: Option<Duration>,
+    /// 0 to 1: each delay times uniform(1-jitter, 1+jitter).
+    pub jitter: f64,
+    /// What is tried again.
+    pub on: Vec<RetryOn>,
+    /// `on` was written on the step itself.
+    pub on_explicit: bool,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            delay: Duration::ZERO,
+            factor: 1.0,
+            max_delay: None,
+            jitter: 0.0,
+            on: vec![RetryOn::Failure],
+            on_explicit: false,
+        }
+    }
+}
+
+/// What is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    /// Any failure but a timeout or spawn.
+    Failure,
+    /// A timeout.
+    Timeout,
+    /// It could not be started.
+    Spawn,
+    /// This exit code.
+    Exit(i32),
+    /// This signal (also exit 128 + signal).
+    Signal(i32),
+}
+
+/// What exit codes mean; 0 ok, 75 retry, 77 skip unless remapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitCodes {
+    /// Success.
+    pub ok: Vec<i32>,
+    /// Does not apply.
+    pub skip: Vec<i32>,
+    /// Try again.
+    pub retry: Vec<i32>,
+}
+
+impl Default for ExitCodes {
+    fn default() -> Self {
+        Self { ok: vec![0], skip: vec![77], retry: vec![75] }
+    }
+}
+
+/// Failures that count as success.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AllowFailure {
+    /// None.
+    #[default]
+    No,
+    /// All.
+    Any,
+    /// These exit codes.
+    Codes(Vec<i32>),
+}
+
+/// Files a result depends on.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Globs relative to the working folder; `!` excludes.
+    pub files: Vec<Template>,
+    /// No match is fine.
+    pub optional: bool,
+}
+
+/// A file or folder a step leaves.
+#[derive(Debug, Clone)]
+pub struct Artifact {
+    /// Relative to the working folder, never escaping it.
+    pub path: Template,
+    /// It may be missing.
+    pub optional: bool,
+}
+
+/// `check`, `verify` or `undo` of a step.
+#[derive(Debug, Clone)]
+pub struct SideAction {
+    /// `Run` or `Uses`.
+    pub action: Action,
+    /// Of an undo.
+    pub retry: Option<Retry>,
+    /// Of one attempt of it.
+    pub timeout: Option<Duration>,
+    /// Of an undo: also a step whose action only started.
+    pub when_started: bool,
+}
+
+/// What a step changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Nothing that matters.
+    None,
+    /// Files of this machine's working folder.
+    #[default]
+    Local,
+    /// The outside world.
+    External,
+}
+
+/// What an unknown outcome does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCrash {
+    /// Run it again.
+    #[default]
+    Rerun,
+    /// Look whether it is done, else run it again.
+    Check,
+    /// Ask a person (`trees resolve`).
+    Ask,
+    /// Count it as failed.
+    Fail,
+    /// Take it back, then run it again (a later release; refused at `run`).
+    UndoFirst,
+}
+
+/// What the checker needs to know of a step kind; made by the catalogue.
+#[derive(Debug, Clone)]
+pub struct KindInfo {
+    /// `family/kind`.
+    pub name: String,
+    /// One line.
+    pub summary: String,
+    /// More, in Markdown.
+    pub doc: String,
+    /// JSON Schema of `with`.
+    pub input: Json,
+    /// What it returns: name, type, one line.
+    pub outputs: Vec<(String, ValueType, String)>,
+    /// What it changes unless the step says otherwise.
+    pub effect: Effect,
+    /// It can look at its target without changing it.
+    pub observes: bool,
+    /// It can take its change back.
+    pub undoes: bool,
+    /// It only reads (`plan` does not count it).
+    pub reads_only: bool,
+    /// It deploys: its first use takes the lock project/environment.
+    pub deploys: bool,
+    /// Names in `with` whose values are paths of files read (their content belongs to the input hash).
+    pub file_inputs: Vec<String>,
+    /// Raised when its behaviour changes.
+    pub revision: u32,
+    /// A tree file that uses it; checked by a test.
+    pub example: String,
+}
+
+/// The step kinds a checker knows.
+pub trait Kinds {
+    /// One by name.
+    fn kind(&self, name: &str) -> Option<&KindInfo>;
+    /// All names, sorted.
+    fn names(&self) -> Vec<&str>;
+}
+
+impl Tree {
+    /// A step by its id.
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.index.get(id).and_then(|i| self.steps.get(*i as usize))
+    }
+}

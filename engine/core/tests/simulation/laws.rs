@@ -1,0 +1,295 @@
+//! What must hold of every journal, told from the events alone.
+
+use crate::forest::Forest;
+use crate::world::{World, is_end, story};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use trees_core::event::{Event, EventKind, Resolution, RunStatus};
+use trees_core::run::Mode;
+use trees_core::tree::{Action, AllowFailure, NeedKind, OnCrash, Rule, Step};
+
+pub struct Laws<'a> {
+    forest: &'a Forest,
+    world: &'a World<'a>,
+}
+
+impl<'a> Laws<'a> {
+    pub fn of(forest: &'a Forest, world: &'a World<'a>) -> Self {
+        Self { forest, world }
+    }
+
+    pub fn check(&self) {
+        self.numbers_have_no_gap();
+        self.every_sitting_ends_once();
+        self.success_is_kept();
+        self.attempts_count_on();
+        self.needs_come_first();
+        self.nothing_starts_after_a_cancel();
+        self.finally_comes_last();
+        self.launches_are_recorded();
+        self.places_are_kept();
+        self.gates_hold();
+        self.doubts_are_settled_by_people();
+        self.sittings_leave_nothing_running();
+        self.statuses_fit_the_steps();
+    }
+
+    fn events(&self) -> &[Event] {
+        &self.world.journal
+    }
+
+    fn broken(&self, law: &str, event: &Event) -> ! {
+        panic!("seed {}: {law}: {event:?}\n{}\n{}", self.forest.seed, self.story(), self.forest.text)
+    }
+
+    fn story(&self) -> String {
+        story(self.events())
+    }
+
+    fn numbers_have_no_gap(&self) {
+        for (at, event) in (1u64..).zip(self.events()) {
+            if event.seq != at {
+                self.broken("numbers have no gap", event);
+            }
+        }
+    }
+
+    fn every_sitting_ends_once(&self) {
+        let mut open = false;
+        for event in self.events() {
+            match event.kind {
+                EventKind::RunStarted(_) | EventKind::RunResumed { .. } => open = true,
+                EventKind::RunFinished { .. } | EventKind::RunSuspended { .. } if !open => self.broken("a sitting ends once", event),
+                EventKind::RunFinished { .. } | EventKind::RunSuspended { .. } => open = false,
+                _ if !open => self.broken("nothing happens at rest", event),
+                _ => {}
+            }
+        }
+    }
+
+    fn success_is_kept(&self) {
+        let mut done: HashMap<&str, u64> = HashMap::new();
+        for event in self.events() {
+            let Some(step) = event.step.as_ref().map(|s| s.as_str()) else { continue };
+            let finally = step.split('/').any(|part| part.starts_with('f'));
+            match &event.kind {
+                EventKind::StepSucceeded { .. } | EventKind::StepCached { .. } => drop(done.insert(step, event.seq)),
+                EventKind::StepResolved { resolution: Resolution::Done, .. } => drop(done.insert(step, event.seq)),
+                EventKind::StepStarted { .. } if !finally && done.contains_key(step) => {
+                    self.broken("a recorded success is not run again", event)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn attempts_count_on(&self) {
+        let mut last: HashMap<&str, u32> = HashMap::new();
+        for event in self.events().iter().filter(|e| matches!(e.kind, EventKind::StepStarted { .. })) {
+            let step = event.step.as_ref().map_or("", |s| s.as_str());
+            let before = last.insert(step, event.attempt.unwrap_or(0)).unwrap_or(0);
+            if event.attempt != Some(before + 1) {
+                self.broken("attempts count on by one", event);
+            }
+        }
+    }
+
+    /// In the top tree: a step with the default rule starts after all its needs ended well.
+    fn needs_come_first(&self) {
+        let tree = &self.forest.tree;
+        let mut good: BTreeMap<String, bool> = BTreeMap::new();
+        for event in self.events() {
+            let Some(path) = event.step.as_ref().map(|s| s.as_str()) else { continue };
+            if path.contains('/') {
+                continue;
+            }
+            let id = path.split('[').next().unwrap_or_default();
+            if let (EventKind::StepStarted { .. }, Some(step)) = (&event.kind, tree.step(id)) {
+                let all = step.rule == Rule::AllSucceeded && step.condition.is_none();
+                for need in step.needs.iter().filter(|n| all && n.kind == NeedKind::Explicit) {
+                    let on = &tree.steps[need.step as usize];
+                    let fine = good.get(&on.id).copied().unwrap_or(false);
+                    if !fine && on.allow_failure == AllowFailure::No {
+                        self.broken(&format!("it needs {}, which has not succeeded", on.id), event);
+                    }
+                }
+            }
+            if is_end(&event.kind) {
+                good.insert(path.to_owned(), matches!(event.kind, EventKind::StepSucceeded { .. } | EventKind::StepCached { .. }));
+            }
+            if let EventKind::StepResolved { resolution, .. } = &event.kind {
+                good.insert(path.to_owned(), *resolution == Resolution::Done);
+            }
+        }
+    }
+
+    fn nothing_starts_after_a_cancel(&self) {
+        let mut cancelled = false;
+        for event in self.events() {
+            match &event.kind {
+                EventKind::CancelRequested { .. } => cancelled = true,
+                EventKind::RunResumed { .. } => cancelled = false,
+                EventKind::StepStarted { .. } if cancelled => {
+                    let path = event.step.as_ref().map_or("", |s| s.as_str());
+                    if !path.split('/').any(|part| part.starts_with('f')) {
+                        self.broken("after a cancel nothing in `steps` starts", event);
+                    }
+                }
+                EventKind::RunFinished { status, .. } if cancelled && *status != RunStatus::Cancelled => {
+                    self.broken("a cancelled run ends cancelled", event)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn finally_comes_last(&self) {
+        let mut open: BTreeMap<&str, bool> = BTreeMap::new();
+        for event in self.events() {
+            if matches!(event.kind, EventKind::RunResumed { .. }) {
+                open.clear();
+            }
+            let Some(path) = event.step.as_ref().map(|s| s.as_str()).filter(|p| !p.contains('/')) else { continue };
+            match &event.kind {
+                EventKind::StepStarted { .. } if path.starts_with('f') => {
+                    if let Some((other, _)) = open.iter().find(|(p, o)| p.starts_with('s') && **o) {
+                        self.broken(&format!("finally starts while {other} runs"), event);
+                    }
+                }
+                EventKind::StepStarted { .. } => drop(open.insert(path, true)),
+                EventKind::StepInterrupted { .. } => drop(open.insert(path, false)),
+                kind if is_end(kind) => drop(open.insert(path, false)),
+                _ => {}
+            }
+        }
+    }
+
+    /// What was launched had its start in the journal before.
+    fn launches_are_recorded(&self) {
+        for (step, attempt, mode, length) in &self.world.launches {
+            let known = self.events()[..*length]
+                .iter()
+                .any(|e| e.step.as_ref() == Some(step) && e.attempt == Some(*attempt) && matches!(e.kind, EventKind::StepStarted { .. }));
+            let verified = *mode != Mode::Verify || known;
+            assert!(
+                known && verified,
+                "seed {}: {step} #{attempt} was launched before its start was recorded\n{}",
+                self.forest.seed,
+                self.story()
+            );
+        }
+    }
+
+    fn places_are_kept(&self) {
+        let most = self.forest.tree.max_parallel.unwrap_or(4) as usize;
+        // Checks and verifies of sub-trees and of instances below them hold no place of the run.
+        assert!(self.world.most <= most + 8, "seed {}: {} at once, {most} allowed", self.forest.seed, self.world.most);
+    }
+
+    fn gates_hold(&self) {
+        let mut open = false;
+        for event in self.events() {
+            let Some(path) = event.step.as_ref().map(|s| s.as_str()) else { continue };
+            match &event.kind {
+                EventKind::ApprovalGiven { .. } if path == "environment:live" => open = true,
+                EventKind::StepStarted { digests: Some(_), .. } if !path.contains('/') => {
+                    let step = self.forest.tree.step(path.split('[').next().unwrap_or_default());
+                    if step.is_some_and(|s| s.environment.as_deref() == Some("live")) && !open {
+                        self.broken("nothing starts in a protected environment before its approval", event);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The step of a path, through its sub-trees.
+    fn step(&self, path: &str) -> Option<Step> {
+        let mut tree = Arc::clone(&self.forest.tree);
+        let mut found = None;
+        for part in path.split('/') {
+            let step = tree.step(part.split('[').next().unwrap_or_default())?.clone();
+            if let Action::Tree { tree: inner, .. } = &step.action {
+                tree = Arc::clone(inner);
+            }
+            found = Some(step);
+        }
+        found
+    }
+
+    /// An interrupted attempt with `on_crash: ask` or `fail`, whose action is not recorded, is never
+    /// followed by another without a person's word.
+    fn doubts_are_settled_by_people(&self) {
+        let mut doubtful: HashMap<&str, bool> = HashMap::new();
+        for event in self.events() {
+            let Some(path) = event.step.as_ref().map(|s| s.as_str()) else { continue };
+            match &event.kind {
+                EventKind::StepStarted { .. } if doubtful.get(path) == Some(&true) => {
+                    let step = self.step(path);
+                    let asks = step.as_ref().is_some_and(|s| matches!(s.on_crash, OnCrash::Ask | OnCrash::Fail));
+                    if asks && !step.is_some_and(|s| s.finally || matches!(s.action, Action::Tree { .. })) && !in_finally(path) {
+                        self.broken("an unknown outcome is settled by a person", event);
+                    }
+                }
+                EventKind::StepInterrupted { .. } => drop(doubtful.entry(path).or_insert(true)),
+                EventKind::ActionSucceeded { .. } => drop(doubtful.insert(path, false)),
+                EventKind::StepResolved { .. } => drop(doubtful.remove(path)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A sitting that was not killed leaves no attempt without an end.
+    fn sittings_leave_nothing_running(&self) {
+        let mut open: BTreeMap<&str, bool> = BTreeMap::new();
+        for event in self.events() {
+            let path = event.step.as_ref().map_or("", |s| s.as_str());
+            let leaf = || self.step(path).is_some_and(|s| matches!(s.action, Action::Run(_)));
+            match &event.kind {
+                EventKind::RunResumed { .. } => open.clear(),
+                EventKind::StepStarted { .. } if leaf() => drop(open.insert(path, true)),
+                EventKind::StepInterrupted { .. } | EventKind::AttemptFailed { .. } => drop(open.remove(path)),
+                EventKind::RunFinished { .. } | EventKind::RunSuspended { .. } if !open.is_empty() => {
+                    self.broken(&format!("{open:?} still run"), event)
+                }
+                kind if is_end(kind) => drop(open.remove(path)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A run fails because a step failed or for a reason of its own, and never succeeds beside a failure.
+    fn statuses_fit_the_steps(&self) {
+        let mut failed: BTreeMap<&str, bool> = BTreeMap::new();
+        for event in self.events() {
+            let path = event.step.as_ref().map_or("", |s| s.as_str());
+            let top = self.forest.tree.step(path);
+            let allowed = top.is_some_and(|s| s.allow_failure == AllowFailure::Any);
+            match &event.kind {
+                EventKind::StepFailed { .. } | EventKind::StepTimedOut { .. } if top.is_some() => _ = failed.insert(path, !allowed),
+                EventKind::StepBlocked { .. } | EventKind::StepCancelled { .. } | EventKind::ApprovalRejected { .. } if top.is_some() => {
+                    _ = failed.insert(path, true)
+                }
+                EventKind::StepResolved { resolution, .. } if top.is_some() => {
+                    _ = failed.insert(path, *resolution == Resolution::Fail && !allowed)
+                }
+                EventKind::RunFinished { status, error, .. } => {
+                    let bad = failed.values().any(|f| *f);
+                    match status {
+                        RunStatus::Failed if !bad && error.is_none() => self.broken("a failed run has a failed step", event),
+                        RunStatus::Succeeded | RunStatus::SucceededWithWarnings if bad => {
+                            self.broken(&format!("a run with {failed:?} does not succeed"), event)
+                        }
+                        _ => {}
+                    }
+                }
+                kind if is_end(kind) => _ = failed.remove(path),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn in_finally(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('f'))
+}

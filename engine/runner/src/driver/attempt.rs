@@ -1,0 +1,586 @@
+//! One attempt: check, action, outputs and artifacts, or only the verify. It reports once.
+
+use super::message::{Handle, LastWord};
+use super::port::AttemptPort;
+use super::prepare::Dotenv;
+use super::secrets::Given;
+use super::{KindSet, Options};
+use crate::environment::Environment;
+use crate::identity::Marks;
+use crate::kind::{AnyKind, Cx, KindError, Observation, ReadCx, Reader};
+use crate::mask::Masker;
+use crate::output::Log;
+use crate::process::{Ended, Exit, Launch, Program, Running, SpawnError, Stop};
+use crate::scratch::{Pool, Scratch, SecretFiles};
+use crate::{environment, files, inputs, output, outputs};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
+use trees_core::run::{Input, Job, Outcome, Task};
+use trees_core::store::Store;
+use trees_core::units;
+
+/// The file behind `$TREES_OUTPUT`, in the scratch folder.
+const OUTPUTS: &str = "outputs";
+
+/// All of one attempt.
+pub(super) struct Attempt {
+    pub marks: Marks,
+    pub task: Task,
+    pub part: Part,
+    pub dotenv: Dotenv,
+    pub secrets: Vec<Given>,
+    pub folder: PathBuf,
+    pub register: PathBuf,
+    pub scratch: Pool,
+    pub masker: Masker,
+    pub store: Arc<dyn Store>,
+    pub kinds: Arc<dyn KindSet>,
+    pub client: reqwest::Client,
+    pub reader: Reader,
+    pub options: Options,
+    pub control: Control,
+    pub handle: Handle,
+}
+
+/// How much of it is made.
+pub(super) enum Part {
+    /// `check`, the action, outputs.
+    Action,
+    /// Only the verify.
+    Verify { job: Job, timeout: Option<Duration> },
+    /// Only `check` or the observation.
+    Check,
+}
+
+/// Ends an attempt from the driver's thread, and knows when it is over.
+#[derive(Clone)]
+pub(super) struct Control(Arc<watch::Sender<Option<Stop>>>);
+
+impl Default for Control {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Control {
+    pub fn stop(&self, how: Stop) {
+        self.0.send_replace(Some(how));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Nobody but the driver holds it any more.
+    pub fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// Resolves when a stop is asked for (again).
+    async fn asked(receiver: &mut watch::Receiver<Option<Stop>>) -> Stop {
+        loop {
+            if receiver.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(stop) = *receiver.borrow_and_update() {
+                return stop;
+            }
+        }
+    }
+}
+
+/// How a part of an attempt went wrong.
+enum Trouble {
+    /// It failed; the flag: trying again cannot help.
+    Failed(StepError, bool),
+    /// It was ended as asked.
+    Stopped,
+}
+
+/// What a part gave.
+type Made<T> = Result<T, Trouble>;
+
+/// What a job gave.
+struct Done {
+    outputs: Object,
+    /// A kind found it done.
+    already: bool,
+}
+
+impl Attempt {
+    pub async fn make(self) {
+        let (step, attempt) = (self.marks.step.clone(), self.marks.attempt);
+        let mut word = LastWord::new(self.handle.clone(), Input::Ended { step: step.clone(), attempt, outcome: unsaid() });
+        let input = match self.outcome().await {
+            Ok(input) => input,
+            Err(outcome) => Input::Ended { step, attempt, outcome },
+        };
+        drop(self);
+        word.say(input);
+    }
+
+    async fn outcome(&self) -> Result<Input, Outcome> {
+        let made = match &self.part {
+            Part::Action => self.act().await,
+            Part::Check => self.look().await,
+            Part::Verify { job, timeout } => self.verify(job, *timeout).await,
+        };
+        match made {
+            Ok(input) => self.without_secrets(input),
+            Err(Trouble::Stopped) => Err(Outcome::Stopped),
+            Err(Trouble::Failed(error, permanent)) => {
+                let message = self.masker.mask(&error.message).into_owned();
+                Err(Outcome::Failed { error: StepError { message, ..error }, permanent })
+            }
+        }
+    }
+
+    /// Whatever a script, a check or an observation returned: a secret is never recorded.
+    fn without_secrets(&self, input: Input) -> Result<Input, Outcome> {
+        let returned = if let Input::ActionDone { outputs, .. } = &input {
+            outputs
+        } else if let Input::Ended { outcome: Outcome::Succeeded { outputs, .. } | Outcome::AlreadyDone { outputs, .. }, .. } = &input {
+            outputs
+        } else {
+            return Ok(input);
+        };
+        if returned.is_empty() || !self.masker.finds(&Json::Object(returned.clone()).to_string()) {
+            return Ok(input);
+        }
+        let message = "an output contains a secret".to_owned();
+        let error = StepError { reason: ErrorReason::Output, code: None, message, log: self.log() };
+        Err(Outcome::Failed { error, permanent: true })
+    }
+
+    fn ended(&self, outcome: Outcome) -> Input {
+        Input::Ended { step: self.marks.step.clone(), attempt: self.marks.attempt, outcome }
+    }
+
+    async fn act(&self) -> Made<Input> {
+        if let Some(outcome) = self.checked().await.map_err(before_the_action)? {
+            return Ok(self.ended(outcome));
+        }
+        let Some(job) = &self.task.job else { return Ok(self.ended(Outcome::NotDone)) };
+        let done = self.job(job, self.task.timeout, "action").await?;
+        let artifacts = self.artifacts()?;
+        let outputs = done.outputs;
+        if done.already {
+            let text = "what it would change is as it should be".into();
+            return Ok(self.ended(Outcome::AlreadyDone { code: "no_change", text, outputs, artifacts }));
+        }
+        if self.task.has_verify {
+            return Ok(Input::ActionDone { step: self.marks.step.clone(), attempt: self.marks.attempt, outputs, artifacts });
+        }
+        Ok(self.ended(Outcome::Succeeded { outputs, artifacts }))
+    }
+
+    /// What `check` says: an outcome where it is done.
+    async fn checked(&self) -> Made<Option<Outcome>> {
+        let Some(check) = &self.task.check else { return Ok(None) };
+        let outputs = match check {
+            Job::Run { .. } => {
+                let (code, written) = self.script(check, self.task.timeout, "check").await?;
+                match code {
+                    Ended::Code(0) => self.outputs(&written)?,
+                    Ended::Code(1) => return Ok(None),
+                    other => {
+                        let message = format!("check {}; 0 means done, 1 not done", ended(other));
+                        return Err(self.fail(ErrorReason::Verify, code_of(other), message));
+                    }
+                }
+            }
+            Job::Uses { kind, with } => match self.asks(kind, with, self.task.timeout).await? {
+                Ok(outputs) => outputs,
+                Err(_) => return Ok(None),
+            },
+        };
+        let text = "its check says that it is done".into();
+        Ok(Some(Outcome::AlreadyDone { code: "check", text, outputs, artifacts: self.artifacts()? }))
+    }
+
+    /// Only looks: for an unknown outcome, or before a sub-tree.
+    async fn look(&self) -> Made<Input> {
+        if self.task.check.is_some() {
+            return Ok(self.ended(self.checked().await.map_err(before_the_action)?.unwrap_or(Outcome::NotDone)));
+        }
+        let Some(Job::Uses { kind, with }) = &self.task.job else { return Ok(self.ended(Outcome::NotDone)) };
+        let kind = self.kind(kind)?;
+        let observed = self.bounded(self.task.timeout, "observation", kind.observe(with, &self.read_cx())).await?;
+        let outcome = match observed {
+            Ok(Observation::Satisfied(outputs)) => {
+                let outputs = outputs.as_object().cloned().unwrap_or_default();
+                Outcome::AlreadyDone { code: "no_change", text: "it is as it should be".into(), outputs, artifacts: self.artifacts()? }
+            }
+            Ok(Observation::Differs(_) | Observation::Absent | Observation::Unknown(_)) => Outcome::NotDone,
+            Err(error) => return Err(self.kind_failed(ErrorReason::Exit, &error)),
+        };
+        Ok(self.ended(outcome))
+    }
+
+    async fn verify(&self, job: &Job, timeout: Option<Duration>) -> Made<Input> {
+        match job {
+            Job::Run { .. } => {
+                let (code, _) = self.script(job, timeout, "verify").await?;
+                if code != Ended::Code(0) {
+                    return Err(self.fail(ErrorReason::Verify, code_of(code), format!("verify {}", ended(code))));
+                }
+            }
+            Job::Uses { kind, with } => {
+                if let Err(error) = self.asks(kind, with, timeout).await? {
+                    let Trouble::Failed(error, permanent) = self.kind_failed(ErrorReason::Verify, &error) else {
+                        return Err(Trouble::Stopped);
+                    };
+                    return Err(Trouble::Failed(StepError { message: format!("verify: {}", error.message), ..error }, permanent));
+                }
+            }
+        }
+        Ok(self.ended(Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() }))
+    }
+
+    /// Asks a kind without letting it change anything: a reading kind does its work, another
+    /// observes.
+    async fn asks(&self, kind: &str, with: &Json, timeout: Option<Duration>) -> Made<Result<Object, KindError>> {
+        let kind = self.kind(kind)?;
+        if kind.info().reads_only {
+            let (cx, port) = self.cx();
+            let answer = self.bounded(timeout, "check", kind.apply(with, &cx)).await;
+            port.close();
+            return Ok(answer?.map(|out| out.as_object().cloned().unwrap_or_default()));
+        }
+        let observed = self.bounded(timeout, "check", kind.observe(with, &self.read_cx())).await?;
+        Ok(match observed {
+            Ok(Observation::Satisfied(out)) => Ok(out.as_object().cloned().unwrap_or_default()),
+            Ok(Observation::Absent) => Err(KindError::new("it is not there")),
+            Ok(Observation::Differs(changes)) => {
+                let fields: Vec<String> = changes.iter().map(|c| format!("{}: {} instead of {}", c.field, c.old, c.new)).collect();
+                Err(KindError::new(format!("it differs: {}", fields.join("; "))))
+            }
+            Ok(Observation::Unknown(why)) => Err(KindError::new(format!("could not tell: {why}"))),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn job(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<Done> {
+        match job {
+            Job::Run { .. } => {
+                let (code, written) = self.script(job, timeout, what).await?;
+                self.judge(code)?;
+                Ok(Done { outputs: self.outputs(&written)?, already: false })
+            }
+            Job::Uses { kind, with } => self.apply(kind, with, timeout).await,
+        }
+    }
+
+    fn judge(&self, code: Ended) -> Made<()> {
+        match code {
+            Ended::Code(code) if self.task.spec().exit.ok.contains(&code) => Ok(()),
+            Ended::Code(_) => Err(self.fail(ErrorReason::Exit, code_of(code), ended(code))),
+            Ended::Signal(_) => Err(self.fail(ErrorReason::Signal, code_of(code), ended(code))),
+        }
+    }
+
+    async fn apply(&self, name: &str, with: &Json, timeout: Option<Duration>) -> Made<Done> {
+        let kind = self.kind(name)?;
+        let (cx, port) = self.cx();
+        let work = async {
+            if kind.info().observes
+                && let Observation::Satisfied(out) = kind.observe(with, &cx).await?
+            {
+                return Ok((out, true));
+            }
+            let out = kind.apply(with, &cx).await?;
+            kind.verify(with, &out, &cx).await?;
+            Ok((out, false))
+        };
+        let made = self.bounded(timeout, name, work).await;
+        port.close();
+        match made? {
+            Ok((out, already)) => {
+                let outputs = out.as_object().cloned().unwrap_or_default();
+                Ok(Done { outputs, already })
+            }
+            Err(error) => Err(self.kind_failed(ErrorReason::Exit, &error)),
+        }
+    }
+
+    fn outputs(&self, written: &Scratch) -> Made<Object> {
+        let declared = self.task.spec().outputs.as_deref();
+        outputs::read(&written.path(OUTPUTS), declared, &self.masker).map_err(|e| self.fail(ErrorReason::Output, None, e.to_string()))
+    }
+
+    /// Runs a script to its end: how it ended, and the folder with the file behind its `$TREES_OUTPUT`.
+    async fn script(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<(Ended, Scratch)> {
+        let Job::Run { text, shell, bound } = job else { return Err(self.fail(ErrorReason::Spawn, None, "no script".into())) };
+        let folder = if what == "action" { self.folder.clone() } else { self.folder.join(what) };
+        let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
+        let secrets = self.secret_files()?;
+        let output = scratch.file(OUTPUTS);
+        let launch = Launch {
+            dir: self.task.cwd.clone(),
+            program: Program::Script(shell.clone(), text.clone()),
+            env: self.env(bound, &mut scratch, &output, secrets.as_ref())?,
+            mask: self.masker.clone(),
+            log_limit: self.options.log_limit,
+            leave_running: self.task.spec().leave_running,
+            marks: self.marks.clone(),
+            on_line: Some(self.on_line()),
+            register: self.register.clone(),
+            folder,
+        };
+        let running = launch.start().map_err(|e| self.cannot_start(&e))?;
+        let exit = self.watch(running, timeout, what).await?;
+        if let Some(error) = exit.output.error {
+            return Err(self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}")));
+        }
+        Ok((exit.ended, scratch))
+    }
+
+    /// Waits for a process; ends it at its time or when asked.
+    async fn watch(&self, running: Running, timeout: Option<Duration>, what: &str) -> Made<Exit> {
+        let stopper = running.stopper();
+        let mut stops = self.control.0.subscribe();
+        if let Some(stop) = *stops.borrow_and_update() {
+            stopper.stop(stop);
+        }
+        let mut late = false;
+        let mut asked = self.control.is_stopped();
+        let wait = running.wait();
+        let timer = sleep(timeout);
+        tokio::pin!(wait, timer);
+        let exit = loop {
+            tokio::select! {
+                exit = &mut wait => break exit.map_err(|e| self.fail(ErrorReason::Spawn, None, format!("its end was not told: {e}")))?,
+                stop = Control::asked(&mut stops) => {
+                    asked = true;
+                    stopper.stop(stop);
+                }
+                () = &mut timer, if !late => {
+                    late = true;
+                    stopper.stop(Stop::Interrupt { term_after: self.options.grace, kill_after: super::perform::KILL_AFTER });
+                }
+            }
+        };
+        match (late, asked && !matches!(exit.ended, Ended::Code(0))) {
+            (_, true) => Err(Trouble::Stopped),
+            (true, _) => Err(self.timed_out(what, timeout)),
+            (false, false) => Ok(exit),
+        }
+    }
+
+    /// A kind's work within its time; when asked to end it may finish what it cannot leave half-done.
+    async fn bounded<T>(
+        &self,
+        timeout: Option<Duration>,
+        what: &str,
+        work: impl Future<Output = Result<T, KindError>>,
+    ) -> Made<Result<T, KindError>> {
+        let mut stops = self.control.0.subscribe();
+        if self.control.is_stopped() {
+            return Err(Trouble::Stopped);
+        }
+        tokio::pin!(work);
+        tokio::select! {
+            made = &mut work => return Ok(made),
+            _ = Control::asked(&mut stops) => {}
+            () = sleep(timeout) => return Err(self.timed_out(what, timeout)),
+        }
+        match tokio::time::timeout(self.options.grace, work).await {
+            Ok(Ok(made)) => Ok(Ok(made)),
+            Ok(Err(_)) | Err(_) => Err(Trouble::Stopped),
+        }
+    }
+
+    fn timed_out(&self, what: &str, timeout: Option<Duration>) -> Trouble {
+        let spec = self.task.spec();
+        let message = match spec.deadline {
+            Some(deadline) if timeout == self.task.timeout && timeout != spec.timeout => {
+                format!("the step's deadline of {} passed while the {what} ran", units::show(deadline))
+            }
+            Some(_) | None => format!("{what} took longer than {}", timeout.map(units::show).unwrap_or_default()),
+        };
+        self.fail(ErrorReason::Timeout, None, message)
+    }
+
+    fn env(
+        &self,
+        bound: &[(String, Json)],
+        scratch: &mut Scratch,
+        output: &Path,
+        secrets: Option<&SecretFiles>,
+    ) -> Made<Vec<(OsString, OsString)>> {
+        let spawn = |e: String| self.fail(ErrorReason::Spawn, None, e);
+        let mut env = self.layers();
+        for (name, value) in bound {
+            env.set(name, environment::bound(name, value).map_err(spawn)?);
+        }
+        let values: Object = bound.iter().cloned().collect();
+        let file = if values.is_empty() { scratch.nothing() } else { scratch.file(inputs::FILE) };
+        if !values.is_empty() {
+            inputs::write(&file, &values).map_err(|e| self.cannot_write(&file, &e))?;
+        }
+        env.set("TREES_INPUTS", file);
+        env.set("TREES_OUTPUT", output).set("TMPDIR", scratch.tmp()).set("TREES_IDEMPOTENCY_KEY", &self.task.idempotency_key);
+        for secret in self.secrets.iter().filter(|s| !s.as_file) {
+            env.set(&secret.name, &secret.value);
+        }
+        for secret in self.secrets.iter().filter(|s| s.as_file) {
+            let Some(files) = secrets else { continue };
+            let path = files.add(&secret.name, &secret.value).map_err(|e| self.cannot_write(Path::new("a secret file"), &e))?;
+            env.set(format!("{}_FILE", secret.name), path);
+        }
+        env.add(self.marks.variables());
+        Ok(env.into_pairs())
+    }
+
+    /// What is inherited, then dotenv, then `env`.
+    fn layers(&self) -> Environment {
+        let mut env = Environment::inherited(std::env::vars_os(), &self.task.env_pass);
+        env.add(self.dotenv.iter().cloned()).add(self.task.env.iter().cloned());
+        env
+    }
+
+    fn secret_files(&self) -> Made<Option<SecretFiles>> {
+        if !self.secrets.iter().any(|s| s.as_file) {
+            return Ok(None);
+        }
+        SecretFiles::new(&self.marks.run, &self.folder).map(Some).map_err(|e| self.cannot_write(&self.folder, &e))
+    }
+
+    fn on_line(&self) -> output::OnLine {
+        let (handle, step) = (self.handle.clone(), self.marks.step.clone());
+        Arc::new(move |line: &str| handle.send(super::message::Message::Output { step: step.clone(), line: line.to_owned() }))
+    }
+
+    fn kind(&self, name: &str) -> Made<Arc<dyn AnyKind>> {
+        self.kinds.get(name).ok_or_else(|| self.fail(ErrorReason::Spawn, None, format!("no step kind `{name}`")))
+    }
+
+    fn read_cx(&self) -> ReadCx {
+        let cancel = CancellationToken::new();
+        let token = cancel.clone();
+        let mut stops = self.control.0.subscribe();
+        // Ends with the attempt: nobody can ask for its end any more then.
+        tokio::spawn(async move {
+            while stops.changed().await.is_ok() {
+                if stops.borrow().is_some() {
+                    break;
+                }
+            }
+            token.cancel();
+        });
+        ReadCx {
+            run: self.marks.run.clone(),
+            step: self.marks.step.clone(),
+            project: self.task.project.clone(),
+            environment: self.task.environment.clone(),
+            dir: self.task.cwd.clone(),
+            state: self.store.folder().to_path_buf(),
+            env: Arc::new(self.layers().to_text()),
+            cancel,
+            http: self.reader.clone(),
+        }
+    }
+
+    fn cx(&self) -> (Cx, Arc<AttemptPort>) {
+        let log = Log::new(&self.folder, self.options.log_limit);
+        let port = Arc::new(AttemptPort {
+            handle: self.handle.clone(),
+            step: self.marks.step.clone(),
+            attempt: self.marks.attempt,
+            masker: self.masker.clone(),
+            log: Mutex::new(Some(log)),
+        });
+        let cx = Cx {
+            read: self.read_cx(),
+            attempt: self.marks.attempt,
+            idempotency_key: self.task.idempotency_key.clone(),
+            client: self.client.clone(),
+            port: Arc::clone(&port) as Arc<dyn crate::kind::Port>,
+        };
+        (cx, port)
+    }
+
+    /// Keeps the declared artifacts by content.
+    fn artifacts(&self) -> Made<BTreeMap<String, ArtifactRef>> {
+        let mut kept = BTreeMap::new();
+        for (name, path, optional) in &self.task.artifacts {
+            let wrong = |e: String| self.fail(ErrorReason::Output, None, format!("artifact `{name}`: {e}"));
+            let from = files::artifact(&self.task.dir, path).map_err(wrong)?;
+            if !from.exists() {
+                if *optional {
+                    continue;
+                }
+                return Err(wrong(format!("{path} is not there; write it, or say `optional: true`")));
+            }
+            kept.insert(name.clone(), self.store.keep(&from, path).map_err(|e| wrong(e.to_string()))?);
+        }
+        Ok(kept)
+    }
+
+    fn fail(&self, reason: ErrorReason, code: Option<i32>, message: String) -> Trouble {
+        Trouble::Failed(StepError { reason, code, message, log: self.log() }, reason == ErrorReason::Output)
+    }
+
+    fn kind_failed(&self, reason: ErrorReason, error: &KindError) -> Trouble {
+        let message = error.help.as_ref().map_or_else(|| error.message.clone(), |help| format!("{}\n{help}", error.message));
+        Trouble::Failed(StepError { reason, code: None, message, log: self.log() }, !error.transient && reason != ErrorReason::Verify)
+    }
+
+    fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Trouble {
+        self.fail(ErrorReason::Spawn, None, format!("cannot write {}: {error}", path.display()))
+    }
+
+    fn cannot_start(&self, error: &SpawnError) -> Trouble {
+        Trouble::Failed(StepError { reason: ErrorReason::Spawn, code: None, message: error.to_string(), log: None }, false)
+    }
+
+    /// The log, relative to the state folder, where there is one.
+    fn log(&self) -> Option<String> {
+        let log = self.folder.join(output::FILE);
+        let inside = log.strip_prefix(self.store.folder()).unwrap_or(&log);
+        log.exists().then(|| inside.to_string_lossy().into_owned())
+    }
+}
+
+/// An attempt that never said how it ended: nobody knows what it did.
+fn unsaid() -> Outcome {
+    let message = "a bug in trees broke the attempt off; its outcome is unknown".to_owned();
+    Outcome::Failed { error: StepError { reason: ErrorReason::Interrupted, code: None, message, log: None }, permanent: true }
+}
+
+/// A check that took too long or was killed says nothing of the action, which has not begun.
+fn before_the_action(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Failed(error, permanent) if matches!(error.reason, ErrorReason::Timeout | ErrorReason::Signal) => {
+            Trouble::Failed(StepError { reason: ErrorReason::Verify, ..error }, permanent)
+        }
+        other @ (Trouble::Failed(..) | Trouble::Stopped) => other,
+    }
+}
+
+async fn sleep(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn code_of(ended: Ended) -> Option<i32> {
+    match ended {
+        Ended::Code(code) | Ended::Signal(code) => Some(code),
+    }
+}
+
+fn ended(ended: Ended) -> String {
+    match ended {
+        Ended::Code(code) => format!("exited with {code}"),
+        Ended::Signal(signal) => format!("was ended by signal {signal}"),
+    }
+}

@@ -1,0 +1,384 @@
+//! The loop that drives a run: gather what has arrived, let the state machine decide, make its
+//! events durable in one transaction, and only then publish them and perform the effects.
+//!
+//! If an append fails nothing was performed, and the run in memory is thrown away: it is a cache of
+//! the journal. A resume is the same loop with another first input. Read [`Driver::drive`] first.
+
+mod attempt;
+mod locks;
+mod message;
+mod perform;
+mod port;
+mod prepare;
+mod secrets;
+
+pub use message::Handle;
+pub use secrets::Vault;
+
+use crate::kind::{AnyKind, Reader};
+use crate::listen::Listener;
+use crate::mask::Masker;
+use crate::scratch::Pool;
+use locks::Locks;
+use message::{Message, Pending};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use trees_core::event::{Event, RunStarted, RunStatus};
+use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
+use trees_core::path::StepPath;
+use trees_core::run::{Decision, Effect, IllegalEvent, Input, Run};
+use trees_core::store::Store;
+use trees_core::tree::{Kinds, Tree};
+
+/// How often requests from elsewhere and locks of others are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How many words are heard before what follows from them is done: lines of output never end.
+const AT_ONCE: usize = 4096;
+
+/// The step kinds a driver performs.
+pub trait KindSet: Kinds + Send + Sync {
+    /// One by name.
+    fn get(&self, name: &str) -> Option<Arc<dyn AnyKind>>;
+    /// As the checker sees them.
+    fn as_kinds(&self) -> &dyn Kinds;
+}
+
+/// What a driver works with.
+#[derive(Clone)]
+pub struct Setup {
+    /// The durable record.
+    pub journal: Arc<dyn Journal>,
+    /// The state folder beside it.
+    pub store: Arc<dyn Store>,
+    /// The step kinds.
+    pub kinds: Arc<dyn KindSet>,
+    /// How.
+    pub options: Options,
+}
+
+/// How a run is driven.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// From SIGINT to SIGTERM.
+    pub grace: Duration,
+    /// Approvals given beforehand (`*`: all).
+    pub approve: Vec<String>,
+    /// A person can answer on this screen.
+    pub attended: bool,
+    /// Bytes of one attempt's log.
+    pub log_limit: u64,
+    /// Who acts here, `user@host`.
+    pub actor: String,
+}
+
+/// How a sitting begins.
+#[derive(Debug, Clone)]
+pub enum Begin {
+    /// A new run.
+    New(Box<RunStarted>),
+    /// A run of the journal goes on.
+    Resume,
+    /// A run at rest is taken up only to be ended.
+    Cancel {
+        /// External steps are not awaited.
+        now: bool,
+    },
+}
+
+/// How a sitting ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The run's status.
+    pub status: RunStatus,
+    /// Why it rests, or what failed of the run itself.
+    pub reason: Option<String>,
+    /// The signal that ended the sitting.
+    pub signal: Option<i32>,
+}
+
+/// Why a sitting could not go on. The run can be resumed once that is mended.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The journal said no.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Something that the tree names is missing: nothing was run.
+    #[error("{0}")]
+    Unprepared(String),
+    /// A bug.
+    #[error(transparent)]
+    Illegal(#[from] IllegalEvent),
+    /// No runtime.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// One sitting of one run.
+pub struct Driver {
+    setup: Setup,
+    hold: Box<dyn Hold>,
+    tree: Arc<Tree>,
+    vault: Option<Vault>,
+    inbox: Receiver<Message>,
+    handle: Handle,
+}
+
+/// A sitting under way.
+struct Sitting {
+    setup: Setup,
+    hold: Box<dyn Hold>,
+    run: Run,
+    runtime: Runtime,
+    handle: Handle,
+    listener: Box<dyn Listener>,
+    vault: Vault,
+    masker: Masker,
+    client: reqwest::Client,
+    reader: Reader,
+    locks: Locks,
+    attempts: HashMap<StepPath, attempt::Control>,
+    scratch: Pool,
+    dotenv: HashMap<PathBuf, Arc<prepare::Dotenv>>,
+    /// Requests whose inputs are in the batch at hand.
+    taken: Vec<u64>,
+    /// Intents whose kinds wait until they are durable.
+    pending: Vec<Pending>,
+    signals: u32,
+    signal: Option<i32>,
+    looked: Instant,
+}
+
+impl Driver {
+    /// A driver for a run that is held.
+    pub fn new(setup: Setup, hold: Box<dyn Hold>, tree: Arc<Tree>) -> Self {
+        let (handle, inbox) = Handle::new();
+        Self { setup, hold, tree, vault: None, inbox, handle }
+    }
+
+    /// With secrets that were found beforehand.
+    #[must_use]
+    pub fn with_secrets(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
+    }
+
+    /// What signals, screens and people talk to.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Drives the run until it ends or rests. `begun` is called once the first events are durable.
+    ///
+    /// # Errors
+    /// Nothing that failed was performed; the run can be resumed.
+    pub fn drive(self, begin: Begin, listener: Box<dyn Listener>) -> Result<Ended, DriveError> {
+        let mut run = Run::new(self.hold.run().clone(), Arc::clone(&self.tree), self.setup.kinds.as_kinds());
+        let events = match begin {
+            Begin::New(_) => Vec::new(),
+            Begin::Resume | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
+        };
+        run.replay(&events)?;
+        run.attend(self.setup.options.attended);
+        let environment = match &begin {
+            Begin::New(started) => (started.environment.clone(), started.dir.clone()),
+            Begin::Resume | Begin::Cancel { .. } => run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default(),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let vault = match self.vault {
+            Some(vault) => vault,
+            None => Vault::open(&self.tree, &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
+        };
+        let client = crate::http::client().map_err(|e| DriveError::Unprepared(format!("cannot make the HTTP client: {e}")))?;
+        let scratch = self.hold.run().clone();
+        let sitting = Sitting {
+            masker: Masker::new(vault.values()),
+            reader: Reader::new(client.clone()),
+            client,
+            setup: self.setup,
+            hold: self.hold,
+            run,
+            runtime,
+            handle: self.handle,
+            listener,
+            vault,
+            locks: Locks::default(),
+            attempts: HashMap::new(),
+            scratch: Pool::new(scratch),
+            dotenv: HashMap::new(),
+            taken: Vec::new(),
+            pending: Vec::new(),
+            signals: 0,
+            signal: None,
+            looked: Instant::now(),
+        };
+        sitting.drive(begin, &self.inbox)
+    }
+}
+
+impl Sitting {
+    fn drive(mut self, begin: Begin, inbox: &Receiver<Message>) -> Result<Ended, DriveError> {
+        let mut inputs = self.first(begin)?;
+        let ended = loop {
+            match self.step(std::mem::take(&mut inputs)) {
+                Ok(()) => {}
+                Err(error) => break Err(error),
+            }
+            if self.run.status() != RunStatus::Running {
+                break Ok(self.ended());
+            }
+            inputs = match self.gather(inbox) {
+                Ok(inputs) => inputs,
+                Err(error) => break Err(error),
+            };
+        };
+        self.abandon();
+        ended
+    }
+
+    /// The first inputs. What a former sitting left running is ended first.
+    fn first(&mut self, begin: Begin) -> Result<Vec<Input>, DriveError> {
+        let actor = self.setup.options.actor.clone();
+        let recovered = Input::Recovered { epoch: self.hold.epoch(), approved: self.setup.options.approve.clone() };
+        let mut inputs = match begin {
+            Begin::New(started) => return Ok(vec![Input::Started(started)]),
+            Begin::Resume => vec![recovered],
+            Begin::Cancel { now } => vec![recovered, Input::Cancel { actor, now }],
+        };
+        self.end_leftovers()?;
+        // What ran out at rest did so before any answer that came later.
+        let due = self.run.next_wakeup();
+        let (in_time, late): (Vec<_>, Vec<_>) = self.unanswered()?.into_iter().partition(|r| due.is_none_or(|due| r.ts < due));
+        inputs.extend(in_time.into_iter().map(|r| self.request(r)));
+        inputs.push(Input::Woke);
+        inputs.extend(late.into_iter().map(|r| self.request(r)));
+        Ok(inputs)
+    }
+
+    /// One turn: decide, make durable, publish, perform.
+    fn step(&mut self, inputs: Vec<Input>) -> Result<(), DriveError> {
+        let (events, effects) = self.decide(inputs)?;
+        if !events.is_empty() || !self.taken.is_empty() {
+            let before = self.run.seq() - u64::try_from(events.len()).unwrap_or(0);
+            self.setup.journal.append(self.hold.run(), before, self.hold.epoch(), &events, &self.taken)?;
+            self.taken.clear();
+        }
+        for pending in self.pending.drain(..) {
+            pending.done();
+        }
+        for event in &events {
+            self.listener.event(event);
+        }
+        for effect in effects {
+            self.perform(effect);
+        }
+        Ok(())
+    }
+
+    /// Decides until nothing more follows; what can be prepared at once is part of the same turn.
+    fn decide(&mut self, inputs: Vec<Input>) -> Result<(Vec<Event>, Vec<Effect>), DriveError> {
+        let (mut events, mut effects) = (Vec::new(), Vec::new());
+        let mut inputs = inputs;
+        loop {
+            let Decision { events: new, effects: asked } = self.run.handle(std::mem::take(&mut inputs), jiff::Timestamp::now())?;
+            events.extend(new);
+            for effect in asked {
+                match effect {
+                    Effect::Prepare { step } => inputs.extend(self.prepare(step)),
+                    Effect::Lock { name } => inputs.extend(self.lock(name)?),
+                    Effect::Unlock { name } => self.locks.release(&name),
+                    other @ (Effect::Launch { .. } | Effect::Stop { .. }) => effects.push(other),
+                }
+            }
+            if inputs.is_empty() {
+                return Ok((events, effects));
+            }
+        }
+    }
+
+    /// All that has arrived; waits for the first of it.
+    fn gather(&mut self, inbox: &Receiver<Message>) -> Result<Vec<Input>, DriveError> {
+        let mut inputs = Vec::new();
+        loop {
+            match inbox.recv_timeout(self.patience()) {
+                Ok(message) => self.hear(message, &mut inputs),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            for message in inbox.try_iter().take(AT_ONCE) {
+                self.hear(message, &mut inputs);
+            }
+            if self.looked.elapsed() >= LOOK {
+                self.looked = Instant::now();
+                inputs.extend(self.requests()?);
+                inputs.extend(self.locks.look(self.setup.store.as_ref(), self.hold.run())?);
+            }
+            if self.run.next_wakeup().is_some_and(|at| at <= jiff::Timestamp::now()) {
+                inputs.push(Input::Woke);
+            }
+            if !inputs.is_empty() {
+                return Ok(inputs);
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let until =
+            self.run.next_wakeup().map_or(LOOK, |at| Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default());
+        until.min(LOOK)
+    }
+
+    fn hear(&mut self, message: Message, inputs: &mut Vec<Input>) {
+        match message {
+            Message::Input(input) => {
+                if let Input::Ended { step, .. } = &*input {
+                    self.attempts.remove(step);
+                }
+                inputs.push(*input);
+            }
+            Message::Intend { step, attempt, record, pending } => {
+                self.pending.push(pending);
+                inputs.push(Input::Intended { step, attempt, record });
+            }
+            Message::Output { step, line } => self.listener.output(&step, &line),
+            Message::Progress { step, fraction, text } => self.listener.progress(&step, fraction, &text),
+            Message::Signal(signal) => {
+                // Only Ctrl-C counts up: SIGTERM and SIGHUP are as one.
+                self.signals += if self.signals == 0 { 1 } else { u32::from(signal == 2) };
+                self.signal.get_or_insert(signal);
+                self.escalate();
+                inputs.push(Input::Interrupt);
+            }
+        }
+    }
+
+    /// What was asked of the run from elsewhere.
+    fn requests(&mut self) -> Result<Vec<Input>, DriveError> {
+        Ok(self.unanswered()?.into_iter().map(|r| self.request(r)).collect())
+    }
+
+    fn unanswered(&self) -> Result<Vec<Request>, DriveError> {
+        let requests = self.setup.journal.requests(self.hold.run())?;
+        Ok(requests.into_iter().filter(|r| !self.taken.contains(&r.id)).collect())
+    }
+
+    fn request(&mut self, request: Request) -> Input {
+        let Request { id, ts, actor, body, .. } = request;
+        self.taken.push(id);
+        match body {
+            RequestBody::Cancel { now } => Input::Cancel { actor, now },
+            // A yes that came too late is none: the question has expired.
+            RequestBody::Approve { step, .. } if self.run.expires_at(&step).is_some_and(|at| at <= ts) => Input::Woke,
+            RequestBody::Approve { step, note } => Input::Approved { name: step, actor, note },
+            RequestBody::Reject { step, note } => Input::Rejected { name: step, actor, note },
+            RequestBody::Resolve { step, resolution, outputs, note } => Input::Resolved { name: step, resolution, outputs, actor, note },
+        }
+    }
+
+    fn ended(&self) -> Ended {
+        let signal = if self.run.status() == RunStatus::Interrupted { self.signal } else { None };
+        Ended { status: self.run.status(), reason: None, signal }
+    }
+}

@@ -1,0 +1,140 @@
+//! Effects, performed once their events are durable: launches and stops of attempts; what a former
+//! sitting left is ended.
+
+use super::attempt::{Attempt, Control, Part};
+use super::{DriveError, LOOK, Sitting};
+use crate::identity::{self, Marks};
+use crate::leftovers;
+use crate::process::Stop;
+use crate::scratch;
+use std::sync::Arc;
+use std::time::Duration;
+use trees_core::event::{ErrorReason, StepError};
+use trees_core::journal::JournalError;
+use trees_core::path::StepPath;
+use trees_core::run::{Effect, Input, Mode, Outcome, Why};
+
+/// From SIGTERM to SIGKILL, as the command line's contract says.
+pub(super) const KILL_AFTER: Duration = Duration::from_secs(5);
+
+impl Sitting {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Launch { step, attempt, mode } => self.launch(step, attempt, mode),
+            Effect::Stop { step, why, .. } => self.stop(&step, why),
+            Effect::Prepare { .. } | Effect::Lock { .. } | Effect::Unlock { .. } => {}
+        }
+    }
+
+    pub(super) fn lock(&mut self, name: String) -> Result<Option<Input>, JournalError> {
+        self.locks.take(name, self.setup.store.as_ref(), self.hold.run()).map(Some)
+    }
+
+    fn launch(&mut self, step: StepPath, attempt: u32, mode: Mode) {
+        let control = Control::default();
+        self.attempts.insert(step.clone(), control.clone());
+        match self.attempt(&step, attempt, mode, control) {
+            Ok(attempt) => drop(self.runtime.spawn(attempt.make())),
+            Err(error) => {
+                let error = StepError { message: self.masker.mask(&error.message).into_owned(), ..error };
+                self.handle.input(Input::Ended { step, attempt, outcome: Outcome::Failed { error, permanent: true } });
+            }
+        }
+    }
+
+    fn attempt(&mut self, step: &StepPath, attempt: u32, mode: Mode, control: Control) -> Result<Attempt, StepError> {
+        let task = self.task(step)?;
+        let dotenv = self.dotenv_of(&task).map_err(failed)?;
+        let (source, environment, names) = self.run.secret_names(step);
+        let part = match mode {
+            Mode::Action => Part::Action,
+            Mode::Check => Part::Check,
+            Mode::Verify => {
+                let outputs = self.run.recorded_outputs(step);
+                let (values, _) = self.vault.of(source, &environment, &names);
+                let (job, timeout) = self.run.verify_job(step, &outputs, &values)?.ok_or_else(|| failed("no verify is declared".into()))?;
+                Part::Verify { job, timeout }
+            }
+        };
+        let folder = self.setup.store.attempt_folder(self.hold.run(), step, attempt).map_err(|e| failed(e.to_string()))?;
+        Ok(Attempt {
+            marks: Marks { run: self.hold.run().clone(), step: step.clone(), attempt },
+            secrets: self.vault.given(source, &environment, &task.secrets),
+            part,
+            task,
+            dotenv,
+            register: self.setup.store.run_folder(self.hold.run()).map_err(|e| failed(e.to_string()))?.join(identity::FILE),
+            scratch: self.scratch.clone(),
+            folder,
+            masker: self.masker.clone(),
+            store: Arc::clone(&self.setup.store),
+            kinds: Arc::clone(&self.setup.kinds),
+            client: self.client.clone(),
+            reader: self.reader.clone(),
+            options: self.setup.options.clone(),
+            control,
+            handle: self.handle.clone(),
+        })
+    }
+
+    fn stop(&mut self, step: &StepPath, why: Why) {
+        let how = match why {
+            Why::Interrupt | Why::Cancel | Why::Timeout => self.gently(),
+        };
+        if let Some(control) = self.attempts.get(step) {
+            control.stop(how);
+        }
+    }
+
+    fn gently(&self) -> Stop {
+        match self.signals {
+            0 | 1 => Stop::Interrupt { term_after: self.setup.options.grace, kill_after: KILL_AFTER },
+            2 => Stop::Terminate { kill_after: KILL_AFTER },
+            _ => Stop::Kill,
+        }
+    }
+
+    /// A second and third signal overtake what was asked before.
+    pub(super) fn escalate(&mut self) {
+        if self.signals > 1 {
+            let how = self.gently();
+            self.attempts.values().for_each(|c| c.stop(how));
+        }
+    }
+
+    /// Ends what attempts left running when the engine died.
+    pub(super) fn end_leftovers(&mut self) -> Result<(), DriveError> {
+        let running = self.run.running();
+        if running.is_empty() {
+            return Ok(());
+        }
+        let found = leftovers::of_run(self.hold.run())?;
+        let register = self.setup.store.run_folder(self.hold.run())?.join(identity::FILE);
+        for (step, attempt) in running {
+            let marks = Marks { run: self.hold.run().clone(), step, attempt };
+            self.runtime.block_on(leftovers::end_attempt(&found, &marks, &register, self.setup.options.grace.min(KILL_AFTER)))?;
+        }
+        scratch::sweep(self.hold.run());
+        Ok(())
+    }
+
+    /// The sitting is over. Where it broke off, what still runs is ended first; its outcome is
+    /// found by the resume.
+    pub(super) fn abandon(mut self) {
+        // Kinds that wait for their intents hear that nothing was recorded.
+        self.pending.clear();
+        for control in self.attempts.values() {
+            control.stop(Stop::Terminate { kill_after: KILL_AFTER });
+        }
+        let until = std::time::Instant::now() + self.setup.options.grace + KILL_AFTER * 2;
+        while !self.attempts.is_empty() && std::time::Instant::now() < until {
+            self.attempts.retain(|_, control| !control.is_over());
+            std::thread::sleep(LOOK / 20);
+        }
+        self.runtime.shutdown_timeout(LOOK);
+    }
+}
+
+fn failed(message: String) -> StepError {
+    StepError { reason: ErrorReason::Spawn, code: None, message, log: None }
+}

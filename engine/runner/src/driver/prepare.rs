@@ -1,0 +1,175 @@
+//! What an attempt would be made of: digests of definition and inputs, and a result with the same
+//! ones, if an earlier run has one. Changes nothing but putting cached artifacts back.
+
+use super::message::LastWord;
+use super::{KindSet, Sitting};
+use crate::{environment, files};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use trees_core::event::{Digests, ErrorReason, Json, Reason, StepError};
+use trees_core::hash;
+use trees_core::path::StepPath;
+use trees_core::run::{Cached, Input, Job, Prepared, Task};
+use trees_core::store::Store;
+
+/// A dotenv file, read once a sitting.
+pub(super) type Dotenv = Vec<(String, String)>;
+
+impl Sitting {
+    /// Prepares a step: at once where no file is read, else in the background.
+    pub(super) fn prepare(&mut self, step: StepPath) -> Option<Input> {
+        let task = match self.task(&step) {
+            Ok(task) => task,
+            Err(error) => return Some(Input::Prepared { step, result: Err(error) }),
+        };
+        let dotenv = match self.dotenv_of(&task) {
+            Ok(dotenv) => dotenv,
+            Err(message) => return Some(Input::Prepared { step, result: Err(self.masked(message)) }),
+        };
+        let work =
+            Work { task, dotenv, store: Arc::clone(&self.setup.store), kinds: Arc::clone(&self.setup.kinds), tree: self.tree_name() };
+        if work.is_quick() {
+            return Some(Input::Prepared {
+                step,
+                result: work.digest().map(|digests| Box::new(Prepared { digests, cached: None })).map_err(|e| self.masked(e)),
+            });
+        }
+        let unsaid = error("a bug in trees broke its preparation off".into());
+        let mut word = LastWord::new(self.handle.clone(), Input::Prepared { step: step.clone(), result: Err(unsaid) });
+        let masker = self.masker.clone();
+        self.runtime.spawn_blocking(move || {
+            let result = work.prepare().map(Box::new).map_err(|e| error(masker.mask(&e).into_owned()));
+            drop(work);
+            word.say(Input::Prepared { step, result });
+        });
+        None
+    }
+
+    fn masked(&self, message: String) -> StepError {
+        error(self.masker.mask(&message).into_owned())
+    }
+
+    /// The task of a step's next attempt, with its secrets.
+    pub(super) fn task(&self, step: &StepPath) -> Result<Task, StepError> {
+        let (source, environment, names) = self.run.secret_names(step);
+        let (values, marks) = self.vault.of(source, &environment, &names);
+        let masked = |e: StepError| StepError { message: self.masker.mask(&e.message).into_owned(), ..e };
+        self.run.task(step, &values, &marks).map_err(masked)
+    }
+
+    /// The plain environment of a step's dotenv files.
+    pub(super) fn dotenv_of(&mut self, task: &Task) -> Result<Dotenv, String> {
+        let mut all = Dotenv::new();
+        for file in &task.dotenv {
+            let path = task.dir.join(file);
+            if !self.dotenv.contains_key(&path) {
+                let pairs = environment::read_dotenv(&task.dir, std::slice::from_ref(file))?;
+                self.dotenv.insert(path.clone(), Arc::new(pairs));
+            }
+            let secret = |name: &String| task.tree.secrets.contains_key(name);
+            if let Some(pairs) = self.dotenv.get(&path) {
+                all.extend(pairs.iter().filter(|(name, _)| !secret(name)).cloned());
+            }
+        }
+        Ok(all)
+    }
+
+    fn tree_name(&self) -> String {
+        self.run.facts().map(|f| f.tree.clone()).unwrap_or_default()
+    }
+}
+
+/// One prepare.
+struct Work {
+    task: Task,
+    dotenv: Dotenv,
+    store: Arc<dyn Store>,
+    kinds: Arc<dyn KindSet>,
+    tree: String,
+}
+
+impl Work {
+    /// No file is read and no earlier result looked for.
+    fn is_quick(&self) -> bool {
+        self.task.inputs.is_none() && !self.task.spec().cache && self.file_inputs().is_empty()
+    }
+
+    fn prepare(&self) -> Result<Prepared, String> {
+        let digests = self.digest()?;
+        let cached = if self.task.spec().cache { self.cached(&digests)? } else { None };
+        Ok(Prepared { digests, cached })
+    }
+
+    fn digest(&self) -> Result<Digests, String> {
+        let mut ingredients = self.task.ingredients.clone();
+        for (name, value) in &self.dotenv {
+            ingredients.insert(format!("dotenv:{name}"), hash::bytes(value.as_bytes()));
+        }
+        if let Some((globs, optional)) = &self.task.inputs {
+            let found = files::digests(&self.task.dir, &files::find(&self.task.dir, globs, *optional)?)?;
+            ingredients.extend(found.into_iter().map(|(name, digest)| (format!("file:{name}"), digest)));
+        }
+        for path in self.file_inputs() {
+            ingredients.extend(content(&self.task.dir, &path)?);
+        }
+        let digest = |value: &Json| hash::bytes(value.to_string().as_bytes());
+        let input = hash::json(&ingredients).map_err(|e| e.to_string())?;
+        Ok(Digests { definition: digest(&self.task.definition), input, ingredients })
+    }
+
+    /// The files and folders that the kind of this step reads.
+    fn file_inputs(&self) -> Vec<PathBuf> {
+        let Some(Job::Uses { kind, with }) = &self.task.job else { return Vec::new() };
+        let names = self.kinds.kind(kind).map(|k| k.file_inputs.clone()).unwrap_or_default();
+        names.iter().flat_map(|name| paths(&with[name])).map(PathBuf::from).collect()
+    }
+
+    fn cached(&self, digests: &Digests) -> Result<Option<Cached>, String> {
+        let found = self.store.cached(&self.tree, &digests.definition, &digests.input).map_err(|e| e.to_string())?;
+        let Some(found) = found else { return Ok(None) };
+        for artifact in found.artifacts.values() {
+            let to = files::artifact(&self.task.dir, &artifact.path)?;
+            if !self.store.restore(artifact, &to).map_err(|e| e.to_string())? {
+                return Ok(None);
+            }
+        }
+        let spec = self.task.spec();
+        let reason = Reason {
+            code: "inputs".into(),
+            text: format!("the definition and the inputs are those of {} in run {}", found.step, found.run),
+            file: Some(self.task.tree.file.clone()),
+            line: Some(spec.span.line),
+            values: BTreeMap::from([("run".into(), found.run.0), ("step".into(), found.step.0)]),
+        };
+        Ok(Some(Cached { reason, outputs: found.outputs, artifacts: found.artifacts }))
+    }
+}
+
+/// A path, a list of paths, or the paths of a mapping.
+fn paths(value: &Json) -> Vec<String> {
+    match value {
+        Json::String(path) => vec![path.clone()],
+        Json::Array(items) => items.iter().flat_map(paths).collect(),
+        Json::Object(entries) => entries.values().flat_map(paths).collect(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
+    }
+}
+
+/// The digests of a file, or of all files of a folder; nothing where it is missing (the kind says so).
+fn content(dir: &Path, path: &Path) -> Result<BTreeMap<String, String>, String> {
+    let full = dir.join(path);
+    let name = path.to_string_lossy().into_owned();
+    if full.is_dir() {
+        let found = files::digests(&full, &files::find(&full, &["**".to_owned()], true)?)?;
+        return Ok(found.into_iter().map(|(inner, digest)| (format!("file:{name}/{inner}"), digest)).collect());
+    }
+    if !full.exists() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(BTreeMap::from([(format!("file:{name}"), files::digest(&full).map_err(|e| format!("cannot read {}: {e}", full.display()))?)]))
+}
+
+fn error(message: String) -> StepError {
+    StepError { reason: ErrorReason::Spawn, code: None, message, log: None }
+}

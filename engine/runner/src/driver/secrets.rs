@@ -1,0 +1,187 @@
+//! The values of all secrets that a run's steps name, found before anything runs.
+
+use super::DriveError;
+use crate::environment;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use trees_core::journal::JournalError;
+use trees_core::run::{Run, Secrets};
+use trees_core::store::{Generate, SecretValue, Store};
+use trees_core::tree::{Secret, SecretSource, Tree};
+
+/// Values by the tree file that declares them, the environment and the name.
+#[derive(Default)]
+pub struct Vault(BTreeMap<(u32, String, String), Found>);
+
+struct Found {
+    value: SecretValue,
+    as_file: bool,
+}
+
+/// One secret as a step gets it.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub name: String,
+    pub value: String,
+    pub as_file: bool,
+}
+
+impl Vault {
+    /// Finds every secret that a step in use names. A sitting does it by itself; who asks before a run
+    /// is made gives the answer to [`super::Driver::with_secrets`].
+    ///
+    /// # Errors
+    /// [`DriveError::Unprepared`] names all that are missing.
+    pub fn open(tree: &Arc<Tree>, environment: &str, dir: &Path, store: &dyn Store) -> Result<Self, DriveError> {
+        let mut vault = Self::default();
+        let mut missing = Vec::new();
+        for (owner, environment, name) in Run::all_secrets(tree, environment) {
+            let place = owner.environments.get(&environment);
+            let declared = place.and_then(|p| p.secrets.get(&name)).or_else(|| owner.secrets.get(&name)).cloned().unwrap_or_default();
+            let seeker = Seeker { project: &tree.project, environment: &environment, name: &name, dir, store, tree: &owner };
+            match seeker.find(&declared) {
+                Ok(Some(value)) => drop(vault.0.insert((owner.source, environment, name), Found { value, as_file: declared.as_file })),
+                Ok(None) if declared.optional => {}
+                Ok(None) => missing.push(seeker.cure(&declared)),
+                // All that is wrong is said at once.
+                Err(DriveError::Unprepared(message)) => missing.push(message),
+                Err(error) => return Err(error),
+            }
+        }
+        if missing.is_empty() { Ok(vault) } else { Err(DriveError::Unprepared(missing.join("\n"))) }
+    }
+
+    /// All values, for the masker.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(|f| f.value.value.as_str())
+    }
+
+    /// The values and the marks (for digests) of some names; an optional one without a source reads
+    /// as an empty string.
+    pub(super) fn of(&self, source: u32, environment: &str, names: &[String]) -> (Secrets, Secrets) {
+        let (mut values, mut marks) = (Secrets::new(), Secrets::new());
+        for name in names {
+            let found = self.0.get(&(source, environment.to_owned(), name.clone()));
+            values.insert(name.clone(), found.map(|f| f.value.value.clone()).unwrap_or_default());
+            marks.insert(name.clone(), found.map(|f| f.value.fingerprint.clone()).unwrap_or_default());
+        }
+        (values, marks)
+    }
+
+    /// What a process is given.
+    pub(super) fn given(&self, source: u32, environment: &str, names: &[String]) -> Vec<Given> {
+        let found = |name: &String| {
+            let found = self.0.get(&(source, environment.to_owned(), name.clone()))?;
+            Some(Given { name: name.clone(), value: found.value.value.clone(), as_file: found.as_file })
+        };
+        names.iter().filter_map(found).collect()
+    }
+}
+
+/// One search.
+struct Seeker<'a> {
+    project: &'a str,
+    environment: &'a str,
+    name: &'a str,
+    dir: &'a Path,
+    store: &'a dyn Store,
+    tree: &'a Tree,
+}
+
+impl Seeker<'_> {
+    fn find(&self, declared: &Secret) -> Result<Option<SecretValue>, DriveError> {
+        match declared.from {
+            None => match self.variable()? {
+                Some(value) => Ok(Some(value)),
+                None => match self.stored()? {
+                    Some(value) => Ok(Some(value)),
+                    None => self.dotenv(),
+                },
+            },
+            Some(SecretSource::Environment) => self.variable(),
+            Some(SecretSource::Store) => Ok(self.stored()?),
+            Some(SecretSource::Dotenv) => self.dotenv(),
+            Some(SecretSource::Generate) => {
+                let how = Generate {
+                    length: declared.length.unwrap_or(32),
+                    charset: declared.charset.clone().unwrap_or_else(|| "alphanumeric".into()),
+                };
+                Ok(Some(self.store.generated(self.project, self.environment, self.name, &how)?))
+            }
+            Some(SecretSource::File) => self.file(declared.path.as_deref().unwrap_or_default()),
+            Some(SecretSource::Command) => self.command(declared.command.as_deref().unwrap_or_default()),
+            Some(SecretSource::Vault) => {
+                Err(DriveError::Unprepared(format!("the secret {} is to come from vault, which comes in a later release", self.name)))
+            }
+        }
+    }
+
+    fn marked(&self, value: String) -> Result<Option<SecretValue>, DriveError> {
+        let fingerprint = self.store.fingerprint(&value)?;
+        Ok(Some(SecretValue { value, fingerprint }))
+    }
+
+    fn variable(&self) -> Result<Option<SecretValue>, DriveError> {
+        match std::env::var(self.name) {
+            Ok(value) => self.marked(value),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn stored(&self) -> Result<Option<SecretValue>, JournalError> {
+        self.store.secret(self.project, self.environment, self.name)
+    }
+
+    fn dotenv(&self) -> Result<Option<SecretValue>, DriveError> {
+        let place = self.tree.environments.get(self.environment);
+        let names: Vec<String> = self.tree.dotenv.iter().chain(place.into_iter().flat_map(|p| &p.dotenv)).cloned().collect();
+        let pairs = environment::read_dotenv(self.dir, &names).map_err(DriveError::Unprepared)?;
+        let value = pairs.into_iter().rev().find(|(name, _)| name == self.name);
+        value.map_or(Ok(None), |(_, value)| self.marked(value))
+    }
+
+    fn file(&self, path: &str) -> Result<Option<SecretValue>, DriveError> {
+        match std::fs::read_to_string(self.dir.join(path)) {
+            Ok(text) => self.marked(text.strip_suffix('\n').unwrap_or(&text).to_owned()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(DriveError::Unprepared(format!("the secret {} cannot be read from {path}: {e}", self.name))),
+        }
+    }
+
+    fn command(&self, command: &str) -> Result<Option<SecretValue>, DriveError> {
+        let wrong = |what: String| DriveError::Unprepared(format!("the command of the secret {} {what}", self.name));
+        let output = Command::new("sh").args(["-c", command]).current_dir(self.dir).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        let output = output.map_err(|e| wrong(format!("cannot be started: {e}")))?;
+        if !output.status.success() {
+            return Err(wrong(format!("ended with {}", output.status)));
+        }
+        let text = String::from_utf8(output.stdout).map_err(|_| wrong("printed no UTF-8".into()))?;
+        self.marked(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    }
+
+    /// One line: what is missing, where it was looked for, what to do.
+    fn cure(&self, declared: &Secret) -> String {
+        let name = self.name;
+        let of = if self.environment.is_empty() { String::new() } else { format!(" of {}", self.environment) };
+        let place = match declared.from {
+            None => "neither in the environment, the secret store nor dotenv",
+            Some(SecretSource::Environment) => "not in the environment",
+            Some(SecretSource::Store) => "not in the secret store",
+            Some(SecretSource::Dotenv) => "not in dotenv",
+            Some(SecretSource::File) => "not there as a file",
+            Some(SecretSource::Generate | SecretSource::Command | SecretSource::Vault) => "without a value",
+        };
+        let flag = if self.environment.is_empty() { String::new() } else { format!(" -e {}", self.environment) };
+        let cure = match declared.from {
+            Some(SecretSource::Environment) => format!("set the variable {name}"),
+            Some(SecretSource::Dotenv) => format!("write {name}=… to a file of `dotenv:`"),
+            Some(SecretSource::File) => format!("write {}", declared.path.as_deref().unwrap_or_default()),
+            None | Some(SecretSource::Store | SecretSource::Generate | SecretSource::Command | SecretSource::Vault) => {
+                format!("`trees secret set {name}{flag} --project {}`", self.project)
+            }
+        };
+        format!("the secret {name}{of} is {place}: {cure}, or `optional: true`")
+    }
+}

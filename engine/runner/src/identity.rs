@@ -1,0 +1,149 @@
+//! Which process it was: a pid alone is given to others later, so start time and boot go with it.
+
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::OnceLock;
+use trees_core::path::{RunId, StepPath};
+
+/// The file in the run's folder that names the processes of its attempts, a line each.
+pub const FILE: &str = "processes";
+
+/// Whose attempt a process is; it stands in its environment too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Marks {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: StepPath,
+    /// The attempt.
+    pub attempt: u32,
+}
+
+impl Marks {
+    /// The variables that carry them, by which leftovers are found.
+    pub fn variables(&self) -> [(&'static str, String); 3] {
+        [("TREES_RUN_ID", self.run.0.clone()), ("TREES_STEP", self.step.0.clone()), ("TREES_ATTEMPT", self.attempt.to_string())]
+    }
+}
+
+/// One process, and no other that gets the same pid later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its pid; it leads the session and group of the same number.
+    pub pid: u32,
+    /// When it started, in clock ticks since the boot; 0 where the system does not tell.
+    pub start_ticks: u64,
+    /// The boot it belongs to; empty where the system does not tell.
+    pub boot_id: String,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub marks: Marks,
+}
+
+impl Identity {
+    /// Of a child that is not reaped yet.
+    pub(crate) fn of_child(pid: u32, marks: Marks) -> Self {
+        Self { pid, start_ticks: stat(pid).map_or(0, |s| s.start_ticks), boot_id: boot_id().into(), marks }
+    }
+
+    /// Adds it to the run's list of processes, in one write.
+    pub(crate) fn save(&self, register: &Path) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self).map_err(io::Error::other)?;
+        line.push(b'\n');
+        fs::OpenOptions::new().append(true).create(true).open(register)?.write_all(&line)
+    }
+
+    /// The processes of an attempt in a run's list; a line that a crash tore is passed over.
+    pub fn of_attempt(register: &Path, marks: &Marks) -> Vec<Self> {
+        let text = fs::read(register).unwrap_or_default();
+        let lines = text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Self>(line).ok());
+        lines.filter(|identity| identity.marks == *marks).collect()
+    }
+
+    /// Whether that very process is alive (a zombie is not).
+    pub fn is_alive(&self) -> bool {
+        self.start_ticks != 0
+            && self.boot_id == boot_id()
+            && stat(self.pid).is_some_and(|s| s.start_ticks == self.start_ticks && !s.is_dead())
+    }
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub state: u8,
+    pub parent: u32,
+    pub group: u32,
+    pub session: u32,
+    pub start_ticks: u64,
+}
+
+impl Stat {
+    /// Ended, whether reaped or not.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// Reads `/proc/PID/stat`; `None` where the process is gone or the system has no such file.
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    // The name in parentheses may hold spaces and parentheses itself: the last one closes it.
+    let end = text.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
+    let number = |i: usize| fields.get(i)?.parse().ok();
+    Some(Stat {
+        state: *fields.first()?.as_bytes().first()?,
+        parent: number(1)?,
+        group: number(2)?,
+        session: number(3)?,
+        start_ticks: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// The boot of this machine; empty where the system does not tell.
+pub fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|t| t.trim().to_owned()).unwrap_or_default())
+}
+
+/// A pid as the system calls want it.
+pub(crate) fn raw(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_lines() {
+        let line = b"12 (a) b (c)) S 3 4 5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0";
+        assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 3, group: 4, session: 5, start_ticks: 777 }));
+        assert_eq!(parse_stat(b"12 (cut"), None);
+        assert_eq!(parse_stat(b"12 (short) S 1 2"), None);
+    }
+
+    #[test]
+    fn an_identity_is_that_process_and_no_other() {
+        let marks = Marks { run: RunId("r".into()), step: StepPath::root("s"), attempt: 1 };
+        let own = Identity::of_child(std::process::id(), marks);
+        assert_eq!(own.is_alive(), cfg!(target_os = "linux"));
+        assert!(!Identity { start_ticks: own.start_ticks + 1, ..own.clone() }.is_alive());
+        assert!(!Identity { boot_id: "another boot".into(), ..own.clone() }.is_alive());
+        let folder = tempfile::tempdir().unwrap();
+        let register = folder.path().join(FILE);
+        own.save(&register).unwrap();
+        Identity { marks: Marks { attempt: 2, ..own.marks.clone() }, ..own.clone() }.save(&register).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&register).unwrap();
+        file.write_all(b"{\"pid\":1").unwrap();
+        assert_eq!(Identity::of_attempt(&register, &own.marks), [own]);
+    }
+}

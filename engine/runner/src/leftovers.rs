@@ -1,0 +1,254 @@
+//! Processes of an attempt that outlive it: what called setsid while the step ran, and what a
+//! crash of `trees` left.
+//!
+//! While `trees` lives orphans become its children, so one look at its own children finds them.
+//! After a crash they are found by the recorded identity and by the marks in their environment.
+//! A process whose environment has no marks is nobody's leftover.
+
+use crate::identity::{Identity, Marks, raw, stat};
+use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use trees_core::path::{RunId, StepPath};
+
+/// A process that carries the marks of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its pid.
+    pub pid: u32,
+    /// When it started, in clock ticks since the boot.
+    pub start_ticks: u64,
+    /// Whose it is.
+    pub marks: Marks,
+}
+
+impl Found {
+    fn of(pid: u32) -> Option<Self> {
+        let marks = marks_of(pid)?;
+        let stat = stat(pid).filter(|s| !s.is_dead())?;
+        Some(Self { pid, start_ticks: stat.start_ticks, marks })
+    }
+
+    fn is_alive(&self) -> bool {
+        stat(self.pid).is_some_and(|s| s.start_ticks == self.start_ticks && !s.is_dead())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = raw(self.pid).filter(|_| self.is_alive()) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// Every living process with the marks of a run, by one look through all processes; this one and
+/// those above it are left out.
+///
+/// # Errors
+/// When the list of processes cannot be read.
+pub fn of_run(run: &RunId) -> io::Result<Vec<Found>> {
+    let own = lineage();
+    let listing = match fs::read_dir("/proc") {
+        Ok(listing) => listing,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let pids = listing.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    Ok(pids.filter(|pid| !own.contains(pid)).filter_map(Found::of).filter(|found| found.marks.run == *run).collect())
+}
+
+/// Ends processes that a crash left: SIGTERM, after the grace SIGKILL, until none is alive; how
+/// many there were. What cannot be ended within ten seconds after SIGKILL is given up.
+///
+/// # Errors
+/// With the pids that are still alive.
+pub async fn end(found: &[Found], grace: Duration) -> io::Result<usize> {
+    let mut left: Vec<&Found> = found.iter().filter(|f| f.is_alive()).collect();
+    let count = left.len();
+    left.iter().for_each(|f| f.signal(Signal::TERM));
+    let begun = Instant::now();
+    let mut pauses = Pauses::default();
+    while !left.is_empty() {
+        let past = begun.elapsed();
+        if past > grace {
+            left.iter().for_each(|f| f.signal(Signal::KILL));
+        }
+        if past > grace + Duration::from_secs(10) {
+            let pids: Vec<String> = left.iter().map(|f| f.pid.to_string()).collect();
+            return Err(io::Error::other(format!("processes {} of run {} cannot be ended", pids.join(", "), left[0].marks.run)));
+        }
+        pauses.next().await;
+        left.iter().for_each(|f| reap(f.pid));
+        left.retain(|f| f.is_alive());
+    }
+    Ok(count)
+}
+
+/// Ends what a crash left of one attempt, from `found` (of [`of_run`]) and from the run's list of
+/// processes; how many there were.
+///
+/// # Errors
+/// With the pids that are still alive.
+pub async fn end_attempt(found: &[Found], marks: &Marks, register: &Path, grace: Duration) -> io::Result<usize> {
+    let mut ours: Vec<Found> = found.iter().filter(|f| f.marks == *marks).cloned().collect();
+    for identity in Identity::of_attempt(register, marks).into_iter().filter(Identity::is_alive) {
+        ours.extend(group_of(&identity).into_iter().filter(|f| !found.iter().any(|o| o.pid == f.pid)));
+    }
+    end(&ours, grace).await
+}
+
+/// The living members of the session that a process leads, marked or not.
+fn group_of(identity: &Identity) -> Vec<Found> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    let member = |pid: u32| {
+        let stat = stat(pid).filter(|s| !s.is_dead() && (s.session == identity.pid || s.group == identity.pid))?;
+        Some(Found { pid, start_ticks: stat.start_ticks, marks: identity.marks.clone() })
+    };
+    pids.filter_map(member).collect()
+}
+
+/// Ends what escaped the group of an attempt that has just ended and became our child; how many.
+pub(crate) async fn end_escaped(marks: &Marks, grace: Duration) -> usize {
+    let mut seen: HashSet<u32> = HashSet::new();
+    let begun = Instant::now();
+    let mut pauses = Pauses::default();
+    loop {
+        let escaped = escaped(marks);
+        if escaped.is_empty() || begun.elapsed() > grace + Duration::from_secs(5) {
+            return seen.len();
+        }
+        for found in &escaped {
+            if begun.elapsed() > grace {
+                found.signal(Signal::KILL);
+            } else if seen.insert(found.pid) {
+                found.signal(Signal::TERM);
+            }
+            seen.insert(found.pid);
+        }
+        pauses.next().await;
+        seen.iter().for_each(|pid| reap(*pid));
+    }
+}
+
+/// The living orphans of an attempt.
+fn escaped(marks: &Marks) -> Vec<Found> {
+    let known: Vec<u32> = {
+        let registry = registry();
+        orphans().into_iter().filter(|pid| !registry.children.contains(pid)).collect()
+    };
+    let mut found = Vec::new();
+    for pid in known {
+        match stat(pid) {
+            Some(s) if s.is_dead() => bury(pid, s.start_ticks, s.session),
+            Some(_) => found.extend(Found::of(pid).filter(|f| f.marks == *marks)),
+            None => {}
+        }
+    }
+    found
+}
+
+/// The children that the system gave to the main thread: orphans, and what that thread started.
+fn orphans() -> Vec<u32> {
+    let own = std::process::id();
+    if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
+        return list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    }
+    // A kernel without that list.
+    let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = listing.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|s| s.parent == own)).collect()
+}
+
+/// Processes that a supervisor started and will reap, and dead orphans that nobody may.
+#[derive(Default)]
+struct Registry {
+    children: HashSet<u32>,
+    dead: HashMap<u32, (u64, Instant)>,
+}
+
+static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child that has a supervisor.
+pub(crate) struct Known(u32);
+
+impl Known {
+    pub fn new(pid: u32) -> Self {
+        registry().children.insert(pid);
+        Self(pid)
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        registry().children.remove(&self.0);
+    }
+}
+
+/// Reaps a dead orphan. A child that other code started and will reap looks the same at first:
+/// only what has been dead for a while, in a session that is not ours, is nobody's.
+fn bury(pid: u32, start_ticks: u64, session: u32) {
+    const WHILE: Duration = Duration::from_secs(5);
+    let own = stat(std::process::id()).map(|s| s.session);
+    if own == Some(session) {
+        return;
+    }
+    let mut registry = registry();
+    let now = Instant::now();
+    let (ticks, since) = *registry.dead.entry(pid).or_insert((start_ticks, now));
+    if ticks != start_ticks {
+        registry.dead.insert(pid, (start_ticks, now));
+    } else if now.duration_since(since) > WHILE {
+        registry.dead.remove(&pid);
+        reap(pid);
+    }
+}
+
+/// Reaps a process if it is our child and has ended.
+fn reap(pid: u32) {
+    if let Some(pid) = raw(pid) {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+/// The marks in the environment of a process; `None` where it has none or is not ours to read.
+fn marks_of(pid: u32) -> Option<Marks> {
+    parse_marks(&fs::read(format!("/proc/{pid}/environ")).ok()?)
+}
+
+fn parse_marks(environ: &[u8]) -> Option<Marks> {
+    let value = |name: &str| {
+        let mut all = environ.split(|b| *b == 0);
+        let found = all.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        Some(String::from_utf8_lossy(found).into_owned())
+    };
+    let (run, step) = (RunId(value("TREES_RUN_ID")?), StepPath(value("TREES_STEP")?));
+    Some(Marks { run, step, attempt: value("TREES_ATTEMPT")?.parse().ok()? })
+}
+
+/// This process and all above it.
+fn lineage() -> HashSet<u32> {
+    let mut own = HashSet::new();
+    let mut pid = std::process::id();
+    while pid > 0 && own.insert(pid) {
+        pid = stat(pid).map_or(0, |s| s.parent);
+    }
+    own
+}
+
+/// Growing pauses while processes end.
+#[derive(Default)]
+struct Pauses(u32);
+
+impl Pauses {
+    async fn next(&mut self) {
+        tokio::time::sleep(Duration::from_millis(1 << self.0.min(5))).await;
+        self.0 += 1;
+    }
+}

@@ -1,0 +1,199 @@
+//! Takes secrets out of what is printed, written or said: each value in the forms in which
+//! programs print it, also where it is split over many writes.
+//!
+//! A byte is masked when any form of any secret covers it; each run of masked bytes becomes one
+//! `***`. Values (and lines of a value) of fewer than [`LEAST`] bytes are not masked, as that would
+//! destroy the text without hiding anything; [`Masker::new`] tells them apart.
+
+mod forms;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Bytes that a value must have to be masked.
+pub const LEAST: usize = 4;
+
+/// What stands for a secret.
+pub const STARS: &str = "***";
+
+/// Knows some secrets in all their forms. A clone costs nothing.
+#[derive(Clone, Default)]
+pub struct Masker(Option<Arc<Forms>>);
+
+struct Forms {
+    search: AhoCorasick,
+    forms: Vec<Vec<u8>>,
+    longest: usize,
+}
+
+impl std::fmt::Debug for Masker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Masker({} forms)", self.0.as_ref().map_or(0, |m| m.forms.len()))
+    }
+}
+
+impl Masker {
+    /// Over the values given. Empty and too short ones have no effect.
+    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        let forms: BTreeSet<Vec<u8>> = values.into_iter().flat_map(forms::of).collect();
+        if forms.is_empty() {
+            return Self(None);
+        }
+        let forms: Vec<Vec<u8>> = forms.into_iter().collect();
+        let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
+        let search = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&forms);
+        match search {
+            Ok(search) => Self(Some(Arc::new(Forms { search, forms, longest }))),
+            // Only gigabytes of forms get here; what cannot be masked must not be printed either.
+            Err(e) => panic!("cannot build the search for secrets: {e}"),
+        }
+    }
+
+    /// Whether there is nothing to mask.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a text holds a secret in one of its forms.
+    pub fn finds(&self, text: &str) -> bool {
+        self.0.as_ref().is_some_and(|m| m.search.is_match(text))
+    }
+
+    /// The text without secrets.
+    pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if !self.finds(text) {
+            return Cow::Borrowed(text);
+        }
+        let mut out = Vec::with_capacity(text.len());
+        let mut stream = self.stream();
+        stream.push(text.as_bytes(), &mut out);
+        stream.finish(&mut out);
+        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// Every text in a JSON value without secrets, keys too.
+    pub fn mask_json(&self, value: &serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => Value::String(self.mask(text).into_owned()),
+            Value::Array(items) => Value::Array(items.iter().map(|v| self.mask_json(v)).collect()),
+            Value::Object(fields) => Value::Object(fields.iter().map(|(k, v)| (self.mask(k).into_owned(), self.mask_json(v))).collect()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        }
+    }
+
+    /// For bytes that come in pieces.
+    pub fn stream(&self) -> Stream {
+        Stream { forms: self.0.clone(), held: Vec::new(), covered: 0, open: false }
+    }
+}
+
+/// Masks bytes that come in pieces. Holds back only what may be the beginning of a secret.
+pub struct Stream {
+    forms: Option<Arc<Forms>>,
+    /// The end of what came, as long as it may begin a secret.
+    held: Vec<u8>,
+    /// How many of the held bytes an earlier match covers; their stars are out already.
+    covered: usize,
+    /// The last that went out were stars.
+    open: bool,
+}
+
+impl Stream {
+    /// Takes the next piece and appends what is certain to `out`.
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(forms) = self.forms.clone() else {
+            out.extend_from_slice(piece);
+            return;
+        };
+        if self.held.is_empty() {
+            self.advance(&forms, piece, forms.held(piece), out);
+        } else {
+            let mut all = std::mem::take(&mut self.held);
+            all.extend_from_slice(piece);
+            self.advance(&forms, &all, forms.held(&all), out);
+        }
+    }
+
+    /// Appends what was held back.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if let Some(forms) = self.forms.clone() {
+            let all = std::mem::take(&mut self.held);
+            self.advance(&forms, &all, 0, out);
+        }
+    }
+
+    /// Writes all but the last `hold` bytes and keeps those.
+    fn advance(&mut self, forms: &Forms, all: &[u8], hold: usize, out: &mut Vec<u8>) {
+        let until = all.len() - hold;
+        if until == 0 {
+            self.held = all.to_vec();
+            return;
+        }
+        let mut at = 0;
+        let mut covered = 0;
+        for (start, end) in forms.runs(all, self.covered) {
+            if start >= until {
+                break;
+            }
+            covered = end.saturating_sub(until);
+            self.plain(&all[at..start], out);
+            if !self.open {
+                out.extend_from_slice(STARS.as_bytes());
+                self.open = true;
+            }
+            at = end.min(until);
+        }
+        self.plain(&all[at..until], out);
+        self.covered = covered;
+        self.held = all[until..].to_vec();
+    }
+
+    fn plain(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if !bytes.is_empty() {
+            out.extend_from_slice(bytes);
+            self.open = false;
+        }
+    }
+}
+
+impl Forms {
+    /// Maximal runs of covered bytes, in order.
+    fn runs(&self, text: &[u8], covered: usize) -> Vec<(usize, usize)> {
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        if covered > 0 {
+            runs.push((0, covered));
+        }
+        // The matches come by their ends; a later one may begin earlier and swallow several.
+        for found in self.search.find_overlapping_iter(text) {
+            let (mut start, mut end) = (found.start(), found.end());
+            while let Some((s, e)) = runs.pop_if(|(_, e)| *e >= start) {
+                start = start.min(s);
+                end = end.max(e);
+            }
+            runs.push((start, end));
+        }
+        runs
+    }
+
+    /// How many of the last bytes may begin a secret: the longest end of `text` that begins a form.
+    fn held(&self, text: &[u8]) -> usize {
+        let most = text.len().min(self.longest.saturating_sub(1));
+        let tail = &text[text.len() - most..];
+        let mut best = 0;
+        for form in &self.forms {
+            let from = tail.len().saturating_sub(form.len() - 1);
+            let longer = tail.len() - best;
+            let Some(places) = tail.get(from..longer) else { continue };
+            if let Some(skip) = (0..places.len()).find(|i| places[*i] == form[0] && form.starts_with(&tail[from + i..])) {
+                best = tail.len() - from - skip;
+            }
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests;

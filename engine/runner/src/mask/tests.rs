@@ -1,0 +1,127 @@
+use super::*;
+
+/// The law, said plainly: a byte is masked when an occurrence of any form covers it.
+fn reference(forms: &[Vec<u8>], text: &[u8]) -> Vec<u8> {
+    let mut covered = vec![false; text.len()];
+    for form in forms {
+        for start in 0..text.len() {
+            if text[start..].starts_with(form) {
+                covered[start..start + form.len()].fill(true);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    for (i, byte) in text.iter().enumerate() {
+        match (covered[i], i > 0 && covered[i - 1]) {
+            (false, _) => out.push(*byte),
+            (true, false) => out.extend_from_slice(STARS.as_bytes()),
+            (true, true) => {}
+        }
+    }
+    out
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+#[test]
+fn a_stream_masks_as_the_reference_does_however_it_is_split() {
+    let secrets = ["abab", "babaab", "aaaa", "abcabcabcabd", "bcab", "c/a+b?c=", "line-one\nline-two", "a'b\"c$d"];
+    for seed in 1..400 {
+        let mut random = Random(seed * 0x9e37_79b9);
+        let chosen: Vec<&str> = secrets.iter().copied().filter(|_| random.below(2) == 0).collect();
+        let masker = Masker::new(chosen.iter().copied());
+        let forms = masker.0.as_ref().map(|m| m.forms.clone()).unwrap_or_default();
+        let mut text = Vec::new();
+        while text.len() < 300 {
+            match random.below(4) {
+                0 if !forms.is_empty() => {
+                    let form = &forms[random.below(forms.len())];
+                    let end = form.len() - random.below(2) * random.below(form.len());
+                    text.extend_from_slice(&form[..end]);
+                }
+                1 => text.push(b'x'),
+                _ => text.push(b"abc"[random.below(3)]),
+            }
+        }
+        let mut out = Vec::new();
+        let mut stream = masker.stream();
+        let mut at = 0;
+        while at < text.len() {
+            let most = 1 << random.below(8);
+            let end = (at + random.below(most)).min(text.len());
+            stream.push(&text[at..end], &mut out);
+            at = end;
+        }
+        stream.finish(&mut out);
+        let (out, expected) = (String::from_utf8_lossy(&out).into_owned(), reference(&forms, &text));
+        assert_eq!(out, String::from_utf8_lossy(&expected), "seed {seed}, secrets {chosen:?}, text {:?}", String::from_utf8_lossy(&text));
+    }
+}
+
+#[track_caller]
+fn check(secret: &str, text: &str, expected: &str) {
+    assert_eq!(Masker::new([secret]).mask(text), expected);
+}
+
+#[test]
+fn forms_in_which_programs_print_a_secret() {
+    check("hunter22", "a hunter22 b", "a *** b");
+    check("hunter22", "hunter22hunter22", "***");
+    check("hunter22", "hunter2", "hunter2");
+    check("pa\"ss\\w\n", r#"{"p":"pa\"ss\\w"}"#, r#"{"p":"***"}"#);
+    check("a/b+c d&e", "u=a%2Fb%2Bc%20d%26e u=a%2fb%2bc+d%26e u=a/b%2Bc%20d%26e", "u=*** u=*** u=***");
+    check("grün!zeug", r#"gr\u00fcn!zeug gr%C3%BCn!zeug gr%c3%bcn%21zeug"#, "*** *** ***");
+    check("hunter22", "68756e7465723232 68756E7465723232 68:75:6e:74:65:72:32:32 68 75 6e 74 65 72 32 32", "*** *** *** ***");
+    check("it's$1", r#"'it'\''s$1' "it's\$1" it\'s\$1 'it'"'"'s$1'"#, r#"'***' "***" *** '***'"#);
+    check("one-line\ntwo-line\nx\n", "one-line\ntwo-line\nx", "***");
+    check("one-line\ntwo-line\nx\n", "a two-line, one-line, x", "a ***, ***, x");
+    check("", "nothing", "nothing");
+    check("abc", "abc is too short", "abc is too short");
+}
+
+#[test]
+fn base64_at_each_alignment_leaves_nothing_but_the_ragged_ends() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    let secret = "s3cr3t>?>~~~value";
+    let masker = Masker::new([secret]);
+    for front in ["", "u", "us", "use", "user"] {
+        for back in ["", ":", "::", ":::"] {
+            let text = format!("{front}{secret}{back}");
+            for encoded in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+                let masked = masker.mask(&encoded).into_owned();
+                assert!(masked.contains(STARS) && masked.len() <= encoded.len() - 4 * secret.len() / 3 + 3 + 2, "{encoded} -> {masked}");
+            }
+        }
+    }
+    let long = "0123456789abcdef".repeat(8);
+    let wrapped: Vec<String> = STANDARD.encode(&long).as_bytes().chunks(76).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    assert_eq!(Masker::new([long.as_str()]).mask(&wrapped.join("\n")), "***\n***\n***=");
+}
+
+#[test]
+fn only_what_may_begin_a_secret_is_held_back() {
+    let mut stream = Masker::new(["hunter22"]).stream();
+    let mut out = Vec::new();
+    stream.push(b"hello h", &mut out);
+    assert_eq!(out, b"hello ");
+    stream.push(b"unter2", &mut out);
+    assert_eq!(out, b"hello ");
+    stream.push(b"! next\n", &mut out);
+    assert_eq!(out, b"hello hunter2! next\n");
+}
+
+#[test]
+fn json_is_masked_by_its_texts() {
+    let value = serde_json::json!({"a": ["hunter22", 7], "hunter22": null});
+    assert_eq!(Masker::new(["hunter22"]).mask_json(&value), serde_json::json!({"a": ["***", 7], "***": null}));
+}

@@ -1,0 +1,230 @@
+//! Folders that an attempt has for itself and that are removed after it: its TMPDIR, and the files
+//! of the secrets that it gets `as: file`.
+//!
+//! The names begin with the run's id, so that [`sweep`] finds what a crash left.
+
+use rustix::fs::statfs;
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tempfile::TempDir;
+use trees_core::path::RunId;
+
+/// A fresh folder for `TMPDIR`, mode 0700, removed when dropped. It is in the temporary folder of
+/// the system, as the paths of sockets must be short.
+///
+/// # Errors
+/// When it cannot be made.
+fn temporary(run: &RunId) -> io::Result<TempDir> {
+    builder(&prefix(run)).tempdir()
+}
+
+fn builder(prefix: &str) -> tempfile::Builder<'_, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder
+}
+
+fn prefix(run: &RunId) -> String {
+    format!("trees-{run}-")
+}
+
+/// The scratch folders of a sitting. One that an attempt leaves as it got it is given to a later
+/// attempt: making and removing folders is what costs most beside the processes themselves.
+#[derive(Clone)]
+pub struct Pool {
+    run: RunId,
+    free: Arc<Mutex<Vec<TempDir>>>,
+}
+
+/// The scratch folder of one attempt: an empty TMPDIR, the file behind `$TREES_OUTPUT`, the file
+/// behind `$TREES_INPUTS`.
+pub struct Scratch {
+    folder: Option<TempDir>,
+    free: Arc<Mutex<Vec<TempDir>>>,
+    used: Vec<PathBuf>,
+}
+
+const TMP: &str = "tmp";
+const NOTHING: &str = "nothing.json";
+
+impl Pool {
+    /// For a run.
+    pub fn new(run: RunId) -> Self {
+        Self { run, free: Arc::default() }
+    }
+
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn take(&self) -> io::Result<Scratch> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let folder = match free {
+            Some(folder) => folder,
+            None => {
+                let folder = temporary(&self.run)?;
+                std::fs::create_dir(folder.path().join(TMP))?;
+                std::fs::write(folder.path().join(NOTHING), b"{}")?;
+                folder
+            }
+        };
+        Ok(Scratch { folder: Some(folder), free: Arc::clone(&self.free), used: Vec::new() })
+    }
+}
+
+impl Scratch {
+    /// Where a file of it is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.as_ref().map(|f| f.path().join(name)).unwrap_or_default()
+    }
+
+    /// The attempt's TMPDIR, empty.
+    pub fn tmp(&self) -> PathBuf {
+        self.path(TMP)
+    }
+
+    /// A file that does not exist yet.
+    pub fn file(&mut self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        self.used.push(path.clone());
+        path
+    }
+
+    /// A file that holds an empty JSON object.
+    pub fn nothing(&self) -> PathBuf {
+        self.path(NOTHING)
+    }
+
+    /// Whether the next attempt would get it as this one did.
+    fn is_fresh(&self) -> bool {
+        let removed = |path: &PathBuf| match std::fs::remove_file(path) {
+            Ok(()) => true,
+            Err(e) => e.kind() == io::ErrorKind::NotFound,
+        };
+        let names = |path: &Path| std::fs::read_dir(path).map(|d| d.flatten().count());
+        let Some(folder) = &self.folder else { return false };
+        self.used.iter().all(removed)
+            && names(&self.tmp()).is_ok_and(|n| n == 0)
+            && names(folder.path()).is_ok_and(|n| n == 2)
+            && std::fs::read(self.nothing()).is_ok_and(|b| b == b"{}")
+            && self.tmp().symlink_metadata().is_ok_and(|m| m.is_dir() && m.permissions().mode() & 0o700 == 0o700)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.is_fresh() {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.folder.take());
+        }
+    }
+}
+
+/// Secrets as files, removed when dropped.
+#[derive(Debug)]
+pub struct SecretFiles {
+    folder: TempDir,
+}
+
+impl SecretFiles {
+    /// An empty folder, in memory where this system has one for that, else in `fallback`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(run: &RunId, fallback: &Path) -> io::Result<Self> {
+        let make = |base: &Path| builder(&prefix(run)).tempdir_in(base);
+        let folder = memory_folders().iter().find_map(|base| make(base).ok()).map_or_else(|| make(fallback), Ok)?;
+        Ok(Self { folder })
+    }
+
+    /// Writes one secret, mode 0600, and tells where.
+    ///
+    /// # Errors
+    /// When it cannot be written, or a name is given twice.
+    pub fn add(&self, name: &str, value: &str) -> io::Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(value.as_bytes())?;
+        Ok(path)
+    }
+}
+
+/// Folders whose content is never written to a disk (but to swap).
+fn memory_folders() -> Vec<PathBuf> {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let is_memory = |path: &PathBuf| {
+        let kind = statfs(path).ok().and_then(|s| u64::try_from(s.f_type).ok()).map(|t| t & 0xffff_ffff);
+        cfg!(target_os = "linux") && path.is_absolute() && matches!(kind, Some(TMPFS | RAMFS))
+    };
+    runtime.into_iter().chain([PathBuf::from("/dev/shm")]).filter(is_memory).collect()
+}
+
+/// Removes what attempts of a run left behind when `trees` was killed; how many folders. The run
+/// must be held and none of its processes alive.
+pub fn sweep(run: &RunId) -> usize {
+    let mut count = 0;
+    for base in memory_folders().into_iter().chain([std::env::temp_dir()]) {
+        for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+            let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
+            if is_folder && entry.file_name().to_string_lossy().starts_with(&prefix(run)) {
+                count += usize::from(std::fs::remove_dir_all(entry.path()).is_ok());
+            }
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn secrets_as_files_are_for_one_owner_and_go_with_the_attempt() {
+        let fallback = tempfile::tempdir().unwrap();
+        let files = SecretFiles::new(&RunId("secretfilesrun".into()), fallback.path()).unwrap();
+        let path = files.add("KEY", "value\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "value\n");
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert!(files.add("KEY", "again").is_err());
+        drop(files);
+        assert!(!path.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_scratch_folder_is_used_again_only_when_it_is_as_it_was() {
+        let pool = Pool::new(RunId("scratchpool1".into()));
+        let mut first = pool.take().unwrap();
+        let (tmp, output) = (first.tmp(), first.file("outputs"));
+        std::fs::write(&output, "a=1").unwrap();
+        drop(first);
+        assert!(!output.exists());
+        let second = pool.take().unwrap();
+        assert_eq!((second.tmp(), std::fs::read(second.nothing()).unwrap()), (tmp.clone(), b"{}".to_vec()));
+        std::fs::write(tmp.join("left"), "x").unwrap();
+        drop(second);
+        assert!(!tmp.exists());
+        let third = pool.take().unwrap();
+        std::fs::write(third.nothing(), "{\"a\":1}").unwrap();
+        let gone = third.tmp();
+        drop(third);
+        assert_ne!(pool.take().unwrap().tmp(), gone);
+    }
+
+    #[test]
+    fn a_sweep_takes_what_a_crash_left_of_that_run_only() {
+        let (run, other) = (RunId("sweeprun0001".into()), RunId("sweeprun0002".into()));
+        let left = temporary(&run).unwrap().keep();
+        std::fs::write(left.join("file"), "x").unwrap();
+        let kept = temporary(&other).unwrap();
+        assert_eq!((mode(&left), sweep(&run), sweep(&run)), (0o700, 1, 0));
+        assert!(!left.exists() && kept.path().exists());
+    }
+}

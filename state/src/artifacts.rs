@@ -1,0 +1,275 @@
+//! Artifacts by content: `artifacts/<2 hex>/<sha256>` is a file or a folder, written aside, synced
+//! and renamed, never changed after. A file is named by its bytes, a folder by its canonical
+//! listing (paths, executable bits, link targets, digests).
+
+use crate::error::{io_unusable, unusable};
+use crate::folder;
+use crate::state::State;
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+use trees_core::event::ArtifactRef;
+use trees_core::hash;
+use trees_core::journal::JournalError;
+
+/// What a file or folder is made of.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    sha256: String,
+    size: u64,
+}
+
+/// One line of a folder's canonical listing: path, sort (`file`, `executable`, `link`, `folder`),
+/// digest or target.
+type Line = (String, &'static str, String);
+
+impl State {
+    /// Where content of this digest is, if it is there; `None` for what is no digest.
+    pub(crate) fn object(&self, sha256: &str) -> Option<PathBuf> {
+        let hex = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| self.dir().join("artifacts").join(&sha256[..2]).join(sha256))
+    }
+
+    pub(crate) fn keep_artifact(&self, from: &Path, path: &str) -> Result<ArtifactRef, JournalError> {
+        let failed = |error: io::Error| unusable(self.dir(), format!("keeping the artifact {path} failed: {error}{}", full(&error)));
+        let home = self.dir().join("artifacts");
+        folder::make_private(self.dir(), &home)?;
+        let aside = self.aside(&home)?;
+        let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content));
+        if kept.is_err() || aside.symlink_metadata().is_ok() {
+            // What could not be kept, or was there already.
+            let _ = remove(&aside);
+        }
+        let content = kept.map_err(failed)?;
+        Ok(ArtifactRef { path: path.into(), sha256: content.sha256, size: content.size })
+    }
+
+    /// Renames what was written aside to its name, unless the same is there in good order.
+    fn place(&self, aside: &Path, content: Content) -> io::Result<Content> {
+        let object = self.object(&content.sha256).ok_or_else(|| io::Error::other("a digest is no digest"))?;
+        let shelf = object.parent().ok_or_else(|| io::Error::other("an object has no folder"))?;
+        fs::create_dir_all(shelf)?;
+        if object.symlink_metadata().is_ok() {
+            if measure(&object).is_ok_and(|there| there == content) {
+                make_executable_like(aside, &object)?;
+                // Young again, so that nobody clears it away before it is recorded.
+                File::open(&object)?.set_modified(SystemTime::now())?;
+                return Ok(content);
+            }
+            remove(&object)?;
+        }
+        match fs::rename(aside, &object) {
+            // Another process was first with the same folder.
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
+            other => other?,
+        }
+        File::open(shelf)?.sync_all()?;
+        File::open(self.dir().join("artifacts"))?.sync_all()?;
+        Ok(content)
+    }
+
+    pub(crate) fn restore_artifact(&self, artifact: &ArtifactRef, to: &Path) -> Result<bool, JournalError> {
+        let Some(object) = self.object(&artifact.sha256).filter(|object| object.symlink_metadata().is_ok()) else { return Ok(false) };
+        let failed = |error: io::Error| io_unusable(self.dir(), "restoring", to, &error);
+        if is_same(to, &object, &artifact.sha256) {
+            return Ok(true);
+        }
+        let home = to.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(home).map_err(failed)?;
+        let aside = self.aside(home)?;
+        let copied = copy(&object, &aside, Sync::No);
+        if !copied.as_ref().is_ok_and(|content| content.sha256 == artifact.sha256) {
+            let _ = remove(&aside);
+            return match copied {
+                Err(error) if error.kind() == ErrorKind::StorageFull => Err(failed(error)),
+                // Damaged content is no content: what made it runs again and keeps it anew.
+                Ok(_) | Err(_) => {
+                    let _ = remove(&object);
+                    Ok(false)
+                }
+            };
+        }
+        self.swap(&aside, to).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Puts `aside` in the place of whatever is there.
+    fn swap(&self, aside: &Path, to: &Path) -> io::Result<()> {
+        let folders = [aside, to].map(|path| path.symlink_metadata().map(|there| there.is_dir()));
+        if matches!(folders, [Ok(false), Ok(false)]) || folders[1].is_err() {
+            return fs::rename(aside, to);
+        }
+        let old = aside.with_extension("old");
+        fs::rename(to, &old)?;
+        fs::rename(aside, to)?;
+        remove(&old)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Yes,
+    No,
+}
+
+fn full(error: &io::Error) -> &'static str {
+    if error.kind() == ErrorKind::StorageFull { "; free some space, then run the command again" } else { "" }
+}
+
+fn is_same(to: &Path, object: &Path, sha256: &str) -> bool {
+    let plain = to.symlink_metadata().is_ok_and(|there| !there.is_symlink());
+    let same_mode = || match (to.metadata(), object.metadata()) {
+        (Ok(a), Ok(b)) => a.is_dir() == b.is_dir() && (a.is_dir() || is_executable(&a) == is_executable(&b)),
+        _ => false,
+    };
+    plain && same_mode() && measure(to).is_ok_and(|content| content.sha256 == sha256)
+}
+
+fn is_executable(metadata: &fs::Metadata) -> bool {
+    metadata.permissions().mode() & 0o100 != 0
+}
+
+fn mode(executable: bool) -> Permissions {
+    Permissions::from_mode(if executable { 0o755 } else { 0o644 })
+}
+
+/// A file's bytes have one place, whatever its mode: executable once, executable from then on.
+fn make_executable_like(aside: &Path, object: &Path) -> io::Result<()> {
+    let (new, old) = (fs::symlink_metadata(aside)?, fs::symlink_metadata(object)?);
+    if new.is_file() && is_executable(&new) && !is_executable(&old) {
+        fs::set_permissions(object, mode(true))?;
+    }
+    Ok(())
+}
+
+/// Removes a file, link or folder, whatever stands there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The digest and size of what is there.
+fn measure(path: &Path) -> io::Result<Content> {
+    walk(path, None, Sync::No)
+}
+
+/// Copies a file (also behind a link) or a folder, and measures what was copied.
+fn copy(from: &Path, to: &Path, sync: Sync) -> io::Result<Content> {
+    walk(from, Some(to), sync)
+}
+
+fn walk(from: &Path, to: Option<&Path>, sync: Sync) -> io::Result<Content> {
+    let there = fs::metadata(from)?;
+    if there.is_file() {
+        return pour(from, to, sync);
+    }
+    if !there.is_dir() {
+        return Err(refused(from, "is neither a file nor a folder"));
+    }
+    let (mut lines, mut size) = (Vec::new(), 0);
+    for entry in walkdir::WalkDir::new(from).follow_links(false).sort_by_file_name() {
+        let entry = entry.map_err(|error| error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")))?;
+        let relative = entry.path().strip_prefix(from).map_err(io::Error::other)?;
+        let target = to.map(|to| if relative.as_os_str().is_empty() { to.to_path_buf() } else { to.join(relative) });
+        let (line, bytes) = take(entry.path(), relative, target.as_deref(), sync)?;
+        size += bytes;
+        lines.push(line);
+    }
+    if let (Some(to), Sync::Yes) = (to, sync) {
+        sync_folders(to)?;
+    }
+    lines.sort();
+    Ok(Content { sha256: hash::json(&lines).map_err(io::Error::other)?, size })
+}
+
+/// One entry of a folder.
+fn take(path: &Path, relative: &Path, to: Option<&Path>, sync: Sync) -> io::Result<(Line, u64)> {
+    let there = path.symlink_metadata()?;
+    let name = relative.to_str().ok_or_else(|| refused(path, "has a name that is not UTF-8"))?.to_owned();
+    if there.is_symlink() {
+        let target = fs::read_link(path)?;
+        if leaves(relative, &target) {
+            return Err(refused(path, "is a link that leads out of the folder"));
+        }
+        if let Some(to) = to {
+            symlink(&target, to)?;
+        }
+        let target = target.to_str().ok_or_else(|| refused(path, "leads to a name that is not UTF-8"))?.to_owned();
+        return Ok(((name, "link", target), 0));
+    }
+    if there.is_dir() {
+        if let Some(to) = to {
+            fs::create_dir(to)?;
+        }
+        return Ok(((name, "folder", String::new()), 0));
+    }
+    if !there.is_file() {
+        return Err(refused(path, "is neither a file, a folder nor a link"));
+    }
+    let content = pour(path, to, sync)?;
+    Ok(((name, if is_executable(&there) { "executable" } else { "file" }, content.sha256), content.size))
+}
+
+fn refused(path: &Path, why: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, format!("{} {why}", path.display()))
+}
+
+/// Whether a link at `relative` leads out of the folder it is in.
+fn leaves(relative: &Path, target: &Path) -> bool {
+    let mut depth = relative.components().count().saturating_sub(1);
+    for component in target.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return true,
+        }
+    }
+    false
+}
+
+/// Reads a file to its end, into another if asked to.
+fn pour(from: &Path, to: Option<&Path>, sync: Sync) -> io::Result<Content> {
+    let mut source = File::open(from)?;
+    let mut sink = to.map(|to| File::options().write(true).create_new(true).open(to)).transpose()?;
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let n = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hash.update(&buffer[..n]);
+        if let Some(sink) = &mut sink {
+            sink.write_all(&buffer[..n])?;
+        }
+        size += n as u64;
+    }
+    if let Some(sink) = sink {
+        sink.set_permissions(mode(is_executable(&source.metadata()?)))?;
+        if sync == Sync::Yes {
+            sink.sync_all()?;
+        }
+    }
+    Ok(Content { sha256: hash::hex(&hash.finalize()), size })
+}
+
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(folder).contents_first(true) {
+        let entry = entry.map_err(io::Error::other)?;
+        if entry.file_type().is_dir() {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Connections to `trees.db`: how they are set up, and how the file is made ready once.
+
+use crate::error::{Fault, damaged, unusable};
+use crate::flock::Flock;
+use crate::folder;
+use crate::schema;
+use crate::state::Durability;
+use rusqlite::{Connection, OpenFlags};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use trees_core::journal::JournalError;
+
+/// The oldest SQLite that is free of the WAL-reset corruption.
+const OLDEST: i32 = 3_051_003;
+/// How long a foreign program may hold the database before we give up. Processes of `trees` queue
+/// for `write.lock` and never meet this.
+const PATIENCE: Duration = Duration::from_secs(20);
+const KEPT_READERS: usize = 4;
+
+/// Where the database is and how it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    pub(crate) durability: Durability,
+}
+
+impl Place {
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.join("trees.db")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.folder.join("write.lock")
+    }
+
+    /// The queue of all processes that want to write.
+    pub(crate) fn write_lock(&self) -> Result<Flock, JournalError> {
+        Flock::open(&self.folder, &self.lock_file())
+    }
+
+    /// A connection of either sort, set up but for what only the writer does.
+    pub(crate) fn connect(&self) -> Result<Connection, Fault> {
+        self.open(OpenFlags::empty())
+    }
+
+    fn open(&self, more: OpenFlags) -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+        let db = Connection::open_with_flags(self.file(), flags)?;
+        db.busy_timeout(PATIENCE)?;
+        db.set_prepared_statement_cache_capacity(64);
+        db.execute_batch(
+            "PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
+        )?;
+        Ok(db)
+    }
+
+    /// The one connection that writes.
+    pub(crate) fn writer(&self) -> Result<Connection, Fault> {
+        let db = self.open(OpenFlags::SQLITE_OPEN_CREATE)?;
+        let synchronous = match self.durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        };
+        db.execute_batch(&format!(
+            "PRAGMA synchronous = {synchronous}; PRAGMA fullfsync = {}; PRAGMA checkpoint_fullfsync = {0};
+             PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
+            if self.durability == Durability::Full { "ON" } else { "OFF" }
+        ))?;
+        Ok(db)
+    }
+
+    /// Makes the database, or brings it to the newest schema; refuses one that is damaged or from
+    /// the future before anything in it is touched.
+    pub(crate) fn prepare(&self) -> Result<(), JournalError> {
+        let linked = rusqlite::version_number();
+        if linked < OLDEST {
+            return Err(unusable(
+                &self.folder,
+                format!("this program was built with SQLite {}; at least 3.51.3 is needed", rusqlite::version()),
+            ));
+        }
+        self.check_header()?;
+        if self.is_ready()? {
+            return Ok(());
+        }
+        let lock = self.write_lock()?;
+        let _turn = lock.wait()?;
+        self.migrate().map_err(|fault| fault.explain(&self.folder))?;
+        // SQLite syncs what is in its files; that they and their folder exist is ours to sync.
+        folder::sync(&self.folder, &self.folder)?;
+        self.folder.parent().map_or(Ok(()), |parent| folder::sync(&self.folder, parent))
+    }
+
+    fn is_ready(&self) -> Result<bool, JournalError> {
+        if !self.file().exists() {
+            return Ok(false);
+        }
+        let look = || -> Result<(i64, String), Fault> {
+            let db = self.connect()?;
+            let version = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            Ok((version, db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?))
+        };
+        let (version, mode) = look().map_err(|fault| fault.explain(&self.folder))?;
+        if version > schema::VERSION {
+            return Err(self.too_new(version));
+        }
+        Ok(version == schema::VERSION && mode == "wal")
+    }
+
+    fn migrate(&self) -> Result<(), Fault> {
+        let mut db = self.writer()?;
+        let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(unusable(
+                &self.folder,
+                format!("this file system does not allow a write-ahead log (journal mode `{mode}`); choose another folder with --state"),
+            )
+            .into());
+        }
+        schema::migrations().to_latest(&mut db).map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => Fault::Sql(err),
+            other => unusable(&self.folder, format!("the database could not be brought up to date: {other}")).into(),
+        })
+    }
+
+    /// Reads the first bytes of the file without SQLite, which would begin to recover it.
+    fn check_header(&self) -> Result<(), JournalError> {
+        let Ok(mut file) = File::open(self.file()) else { return Ok(()) };
+        let mut header = [0_u8; 100];
+        let mut got = 0;
+        while got < header.len() {
+            match file.read(&mut header[got..]) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(error) => return Err(crate::error::io_unusable(&self.folder, "reading", &self.file(), &error)),
+            }
+        }
+        if got == 0 {
+            return self.check_empty();
+        }
+        if got < header.len() || !header.starts_with(b"SQLite format 3\0") {
+            return Err(unusable(&self.folder, damaged("it is no SQLite database")));
+        }
+        let version = i64::from(i32::from_be_bytes([header[60], header[61], header[62], header[63]]));
+        if version > schema::VERSION { Err(self.too_new(version)) } else { Ok(()) }
+    }
+
+    /// An empty file is a fresh one, unless runs have left folders: then its content was lost. A
+    /// log beside it still holds everything that was not yet copied into the file.
+    fn check_empty(&self) -> Result<(), JournalError> {
+        let wal = self.folder.join("trees.db-wal").metadata().is_ok_and(|wal| wal.len() > 0);
+        let runs = self.folder.join("runs").read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if runs && !wal { Err(unusable(&self.folder, damaged("it is empty, but there are folders of runs"))) } else { Ok(()) }
+    }
+
+    fn too_new(&self, version: i64) -> JournalError {
+        unusable(
+            &self.folder,
+            format!(
+                "it was written by a newer `trees` (schema {version}, this one knows {}); use that version, or choose another folder with --state",
+                schema::VERSION
+            ),
+        )
+    }
+}
+
+/// A few connections for reading, opened on need.
+#[derive(Debug, Default)]
+pub(crate) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Works with a connection. What it reads must be short: a long reader keeps the log from
+    /// being taken into the database.
+    pub(crate) fn read<T>(&self, place: &Place, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, JournalError> {
+        let idle = locked(&self.idle).pop();
+        let answer = match idle.map_or_else(|| place.connect(), Ok) {
+            Ok(db) => {
+                let answer = work(&db);
+                let mut idle = locked(&self.idle);
+                if idle.len() < KEPT_READERS {
+                    idle.push(db);
+                }
+                answer
+            }
+            Err(fault) => Err(fault),
+        };
+        answer.map_err(|fault| fault.explain(&place.folder))
+    }
+}
+
+/// A panic elsewhere leaves nothing half-done behind our mutexes.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

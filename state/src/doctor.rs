@@ -1,0 +1,177 @@
+//! Whether the state folder is well: each check as data, also where the folder cannot be opened.
+
+use crate::database::Place;
+use crate::error::{Fault, sql_message};
+use crate::filesystem;
+use crate::state::{Durability, State};
+use rusqlite::Connection;
+use serde::Serialize;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use trees_core::event::RunStatus;
+use trees_core::journal::RunFilter;
+
+/// Less is said to be little.
+const LITTLE: u64 = 256 << 20;
+
+/// How well a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// As it should be.
+    Good,
+    /// Worth knowing; nothing fails.
+    Note,
+    /// Runs will fail, or have.
+    Bad,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at, a few words.
+    pub check: &'static str,
+    /// How it is.
+    pub health: Health,
+    /// What was found, one sentence.
+    pub text: String,
+    /// What to do, where there is something to do.
+    pub cure: Option<String>,
+}
+
+impl Finding {
+    fn good(check: &'static str, text: impl Into<String>) -> Self {
+        Self { check, health: Health::Good, text: text.into(), cure: None }
+    }
+
+    fn note(check: &'static str, text: impl Into<String>, cure: &str) -> Self {
+        Self { check, health: Health::Note, text: text.into(), cure: Some(cure.into()) }
+    }
+
+    fn bad(check: &'static str, text: impl Into<String>, cure: &str) -> Self {
+        Self { check, health: Health::Bad, text: text.into(), cure: Some(cure.into()) }
+    }
+}
+
+impl State {
+    /// Looks at a state folder that need not be well. Nothing is made or mended.
+    #[must_use]
+    pub fn doctor(folder: &Path) -> Vec<Finding> {
+        let mut found = vec![Finding::good("sqlite", format!("SQLite {}", rusqlite::version()))];
+        if !folder.exists() {
+            found.push(Finding::good("folder", format!("there is no state at {} yet", folder.display())));
+            return found;
+        }
+        found.push(mode(folder));
+        found.push(file_system(folder));
+        found.push(space(folder));
+        if !folder.join("trees.db").exists() {
+            found.push(Finding::good("database", "there is no database yet"));
+            return found;
+        }
+        match Self::open_existing(folder, Durability::Full) {
+            Ok(Some(state)) => state.look(&mut found),
+            Ok(None) => found.push(Finding::good("database", "there is no database yet")),
+            Err(error) => found.push(Finding { check: "database", health: Health::Bad, text: error.to_string(), cure: None }),
+        }
+        found
+    }
+
+    fn look(&self, found: &mut Vec<Finding>) {
+        found.extend(database(&self.place));
+        found.extend(self.key_health());
+        match self.strays() {
+            Ok(strays) if strays.is_empty() => {}
+            Ok(strays) => {
+                found.push(Finding::note("folders", format!("{} folders of runs that are not recorded", strays.len()), "trees gc"))
+            }
+            Err(error) => found.push(Finding { check: "folders", health: Health::Bad, text: error.to_string(), cure: None }),
+        }
+        let resting = RunFilter { statuses: vec![RunStatus::Interrupted], ..RunFilter::default() };
+        if let Ok(runs) = self.runs(&resting)
+            && let Some(newest) = runs.first()
+        {
+            let cure = format!("trees resume {}", newest.run);
+            found.push(Finding::note(
+                "runs",
+                format!("{} interrupted; the newest is {} of {}", runs.len(), newest.run, newest.tree),
+                &cure,
+            ));
+        }
+    }
+
+    fn key_health(&self) -> Option<Finding> {
+        if std::env::var_os("TREES_MASTER_KEY").is_some() {
+            return Some(Finding::good("master key", "from TREES_MASTER_KEY"));
+        }
+        let file = self.key_file().ok()?;
+        let there = file.metadata().ok()?;
+        let mode = there.permissions().mode() & 0o777;
+        Some(if mode & 0o077 == 0 {
+            Finding::good("master key", file.display().to_string())
+        } else {
+            Finding::bad("master key", format!("{} has mode {mode:03o}", file.display()), &format!("chmod 600 {}", file.display()))
+        })
+    }
+}
+
+fn mode(folder: &Path) -> Finding {
+    match folder.metadata() {
+        Ok(there) if !there.is_dir() => Finding::bad("folder", format!("{} is no folder", folder.display()), "move it away"),
+        Ok(there) if there.permissions().mode() & 0o077 != 0 => {
+            let text = format!("others may enter {} (mode {:03o})", folder.display(), there.permissions().mode() & 0o777);
+            Finding::bad("folder", text, &format!("chmod 700 {}", folder.display()))
+        }
+        Ok(_) => Finding::good("folder", "nobody else may enter it"),
+        Err(error) => Finding::bad("folder", format!("{}: {error}", folder.display()), "see to its owner and mode"),
+    }
+}
+
+fn file_system(folder: &Path) -> Finding {
+    match filesystem::network(folder) {
+        Ok(None) => Finding::good("file system", "local"),
+        Ok(Some(name)) => {
+            Finding::bad("file system", format!("{name}, over the network"), "choose a local folder with --state or TREES_STATE")
+        }
+        Err(error) => Finding::bad("file system", error.to_string(), "see to the mount"),
+    }
+}
+
+fn space(folder: &Path) -> Finding {
+    match filesystem::free(folder) {
+        Ok(free) if free < LITTLE => Finding::note("space", format!("{} MiB free", free >> 20), "trees gc, or free some space"),
+        Ok(free) => Finding::good("space", format!("{} MiB free", free >> 20)),
+        Err(error) => Finding::note("space", error.to_string(), "see to the mount"),
+    }
+}
+
+fn database(place: &Place) -> Vec<Finding> {
+    match place.connect().and_then(|db| questions(&db)) {
+        Ok(wrong) if wrong.is_empty() => vec![Finding::good("database", "whole; the events have no gaps")],
+        Ok(wrong) => wrong.into_iter().map(|text| Finding::bad("database", text, "put back a copy of the state folder")).collect(),
+        Err(fault) => {
+            let text = match fault {
+                Fault::Sql(error) => sql_message(&error),
+                Fault::Refused(error) => error.to_string(),
+                Fault::Damaged(text) => text,
+            };
+            vec![Finding { check: "database", health: Health::Bad, text, cure: None }]
+        }
+    }
+}
+
+fn questions(db: &Connection) -> Result<Vec<String>, Fault> {
+    let texts = |sql: &str| -> Result<Vec<String>, Fault> {
+        let mut statement = db.prepare(sql)?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    };
+    let mut wrong = texts("PRAGMA quick_check(5)")?;
+    wrong.retain(|line| line != "ok");
+    wrong.extend(texts("SELECT 'a row of ' || \"table\" || ' points nowhere' FROM pragma_foreign_key_check LIMIT 5")?);
+    wrong.extend(texts(
+        "SELECT 'the events of run ' || r.id || ' have a gap' FROM runs r LEFT JOIN
+         (SELECT run, count(*) AS n, max(seq) AS last FROM events GROUP BY run) e ON e.run = r.n
+         WHERE coalesce(e.n, 0) <> r.seq OR coalesce(e.last, 0) <> r.seq LIMIT 5",
+    )?);
+    Ok(wrong)
+}

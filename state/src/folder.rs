@@ -1,0 +1,114 @@
+//! The folders below the state folder, and names that stay inside them.
+
+use crate::error::{io_unusable, unusable};
+use crate::filesystem;
+use crate::state::State;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use trees_core::hash;
+use trees_core::journal::JournalError;
+use trees_core::path::{RunId, StepPath};
+
+/// Longer names are cut and marked with their digest; file systems end at 255 bytes.
+const LONGEST: usize = 180;
+
+/// Makes the state folder and says where it is, absolutely.
+pub(crate) fn make(folder: &Path) -> Result<PathBuf, JournalError> {
+    let folder = absolute(folder)?;
+    refuse_foreign(&folder)?;
+    if let Some(there) = folder.ancestors().find(|ancestor| ancestor.exists()) {
+        filesystem::refuse_network(there)?;
+    }
+    make_private(&folder, &folder)?;
+    let mode = fs::metadata(&folder).map_err(|error| io_unusable(&folder, "looking at", &folder, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let tight = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(&folder, tight).map_err(|error| io_unusable(&folder, "making private", &folder, &error))?;
+    }
+    let ignore = folder.join(".gitignore");
+    if !ignore.exists() {
+        fs::write(&ignore, "*\n").map_err(|error| io_unusable(&folder, "writing", &ignore, &error))?;
+    }
+    filesystem::refuse_network(&folder)?;
+    absolute(&folder)
+}
+
+/// `--state .` must not make a project private and hide it from git.
+fn refuse_foreign(folder: &Path) -> Result<(), JournalError> {
+    let ours =
+        folder.file_name().is_some_and(|name| name == ".trees") || folder.join("trees.db").exists() || folder.join("write.lock").exists();
+    let used = || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if ours || !used() {
+        return Ok(());
+    }
+    Err(unusable(folder, "it holds other things; name a new or empty folder with --state or TREES_STATE"))
+}
+
+/// The folder as an absolute path, its links resolved where it exists.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf, JournalError> {
+    folder.canonicalize().or_else(|_| std::path::absolute(folder)).map_err(|error| io_unusable(folder, "finding", folder, &error))
+}
+
+/// Makes a folder and its parents, for the owner only.
+pub(crate) fn make_private(state: &Path, folder: &Path) -> Result<(), JournalError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| io_unusable(state, "making", folder, &error))
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync(state: &Path, folder: &Path) -> Result<(), JournalError> {
+    let synced = fs::File::open(folder).and_then(|open| open.sync_all());
+    synced.map_err(|error| io_unusable(state, "syncing", folder, &error))
+}
+
+/// A private file, new.
+pub(crate) fn create_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// One path component for any text: never empty, `.`, `..`, hidden, or too long.
+pub(crate) fn component(text: &str) -> String {
+    let name = StepPath(text.into()).folder();
+    if name.is_empty() {
+        return "%".into();
+    }
+    match name.get(..LONGEST) {
+        Some(start) if name.len() > LONGEST => format!("{start}-{}", &hash::bytes(text.as_bytes())[..16]),
+        _ => name,
+    }
+}
+
+/// Whether a text has the form of a run's id: a folder may be named so.
+pub(crate) fn is_run_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| b"0123456789abcdefghjkmnpqrstvwxyz".contains(&byte))
+}
+
+impl State {
+    /// The folder of a run, whether it exists or not.
+    pub(crate) fn run_folder(&self, run: &RunId) -> Result<PathBuf, JournalError> {
+        if is_run_id(&run.0) { Ok(self.dir().join("runs").join(&run.0)) } else { Err(JournalError::Unknown(run.0.clone())) }
+    }
+
+    /// The folder of an attempt, whether it exists or not: where its logs are read.
+    ///
+    /// # Errors
+    /// When the run's id has not the form of one.
+    pub fn attempt_path(&self, run: &RunId, step: &StepPath, attempt: u32) -> Result<PathBuf, JournalError> {
+        Ok(self.run_folder(run)?.join("steps").join(component(step.as_str())).join(attempt.to_string()))
+    }
+
+    /// Where `deploy/process` keeps a service of an environment.
+    #[must_use]
+    pub fn deploy_folder(&self, project: &str, environment: &str, name: &str) -> PathBuf {
+        self.dir().join("deploy").join(component(project)).join(component(environment)).join(component(name))
+    }
+
+    /// A fresh path for work aside in a folder, on the same file system as what it will become.
+    pub(crate) fn aside(&self, folder: &Path) -> Result<PathBuf, JournalError> {
+        Ok(folder.join(format!(".trees-{}", crate::generate::id().map_err(|error| unusable(self.dir(), error))?)))
+    }
+}

@@ -1,0 +1,299 @@
+//! What is old goes: ended runs with their logs, then content that nobody names, then the oldest
+//! of the cache. A run that has not ended is never touched, nor one that somebody drives.
+
+use crate::artifacts::remove;
+use crate::error::{Fault, io_unusable};
+use crate::flock::Flock;
+use crate::folder::is_run_id;
+use crate::state::State;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use trees_core::event::{ArtifactRef, RunStatus};
+use trees_core::journal::JournalError;
+use trees_core::path::RunId;
+
+/// Runs removed in one transaction.
+const TOGETHER: usize = 64;
+
+/// What to keep.
+#[derive(Debug, Clone)]
+pub struct Gc {
+    /// So many runs of each tree stay, the newest; `None`: all.
+    pub keep: Option<usize>,
+    /// Ended runs older than this go.
+    pub older: Option<SignedDuration>,
+    /// So many bytes of artifacts stay, the newest.
+    pub cache: u64,
+    /// Content younger than this stays: a step may just be recording it.
+    pub grace: Duration,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self { keep: Some(50), older: None, cache: 5 << 30, grace: Duration::from_secs(3600), dry_run: false }
+    }
+}
+
+/// What went, or would go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Runs, with their events and logs.
+    pub runs: Vec<RunId>,
+    /// Artifacts by digest.
+    pub artifacts: Vec<String>,
+    /// Bytes on disk: logs and artifacts.
+    pub bytes: u64,
+}
+
+impl State {
+    /// Removes what is old.
+    ///
+    /// # Errors
+    /// When the state cannot be read or written. What went before is gone.
+    pub fn gc(&self, gc: &Gc) -> Result<Removed, JournalError> {
+        let mut removed = Removed::default();
+        let old = self.read(|db| old_runs(db, gc))?;
+        for some in old.chunks(TOGETHER) {
+            self.remove_runs(some, gc, &mut removed)?;
+        }
+        if !gc.dry_run {
+            self.remove_strays()?;
+            self.remove_aside(gc)?;
+        }
+        self.remove_artifacts(gc, &mut removed)?;
+        Ok(removed)
+    }
+
+    fn remove_runs(&self, runs: &[Old], gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
+        let mut held = Vec::new();
+        for Old { run, begun } in runs {
+            if gc.dry_run {
+                if self.driver(run).is_none() {
+                    removed.bytes += size(&self.run_folder(run)?);
+                    removed.runs.push(run.clone());
+                }
+                continue;
+            }
+            match self.lock_run(run) {
+                Ok(lock) => held.push((run.clone(), *begun, lock)),
+                Err(JournalError::Held { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<(String, bool)> = held.iter().map(|(run, begun, _)| (run.0.clone(), *begun)).collect();
+        let gone = self.write(move |db| delete_runs(db, &ids))?;
+        for (run, _, lock) in held {
+            if gone.contains(&run.0) {
+                let home = self.run_folder(&run)?;
+                removed.bytes += size(&home);
+                remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+                removed.runs.push(run);
+            }
+            drop(lock);
+        }
+        Ok(())
+    }
+
+    /// Folders whose run is not in the database: a process died while it made or removed one.
+    fn remove_strays(&self) -> Result<(), JournalError> {
+        for run in self.strays()? {
+            let home = self.run_folder(&run)?;
+            let lock = Flock::open(self.dir(), &home.join("lock"))?;
+            // Whoever makes a run holds its lock before the run is in the database.
+            if lock.take()? && lock.is_current() && matches!(self.number_of(&run), Err(JournalError::Unknown(_))) {
+                remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a process that died had not yet renamed.
+    fn remove_aside(&self, gc: &Gc) -> Result<(), JournalError> {
+        let Ok(entries) = fs::read_dir(self.dir().join("artifacts")) else { return Ok(()) };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let aside = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".trees-"));
+            if aside && Object::of(&path).is_some_and(|object| object.age >= gc.grace) {
+                remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders of runs that the database does not know.
+    pub(crate) fn strays(&self) -> Result<Vec<RunId>, JournalError> {
+        let known: BTreeSet<String> = self.read(|db| {
+            let mut statement = db.prepare_cached("SELECT id FROM runs")?;
+            Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })?;
+        let Ok(entries) = fs::read_dir(self.dir().join("runs")) else { return Ok(Vec::new()) };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter(|name| is_run_id(name) && !known.contains(name)).map(RunId).collect())
+    }
+
+    fn remove_artifacts(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
+        let runs: BTreeSet<String> = removed.runs.iter().map(|run| run.0.clone()).collect();
+        let named = self.read(|db| named(db, &runs))?;
+        let mut objects = self.objects();
+        // What nobody names first, then the oldest.
+        objects.sort_by_key(|object| named.get(&object.sha256).map(|use_| use_.ts));
+        let mut total: u64 = objects.iter().map(|object| object.size).sum();
+        let mut gone = BTreeSet::new();
+        for object in objects {
+            let use_ = named.get(&object.sha256);
+            let wanted = use_.is_some_and(|use_| use_.needed) || (use_.is_some() && total <= gc.cache);
+            if wanted || object.age < gc.grace {
+                continue;
+            }
+            total -= object.size;
+            removed.bytes += object.size;
+            removed.artifacts.push(object.sha256.clone());
+            gone.insert(object.sha256);
+        }
+        if gc.dry_run || gone.is_empty() {
+            return Ok(());
+        }
+        let forgotten = gone.clone();
+        // The results first: what is named is there.
+        self.write(move |db| forget_results(db, &forgotten))?;
+        for sha256 in gone {
+            if let Some(path) = self.object(&sha256) {
+                remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All content there is.
+    fn objects(&self) -> Vec<Object> {
+        let shelves = walkdir::WalkDir::new(self.dir().join("artifacts")).min_depth(2).max_depth(2);
+        let entries = shelves.into_iter().filter_map(Result::ok);
+        entries.filter_map(|entry| Object::of(entry.path())).filter(|object| self.object(&object.sha256).is_some()).collect()
+    }
+}
+
+struct Object {
+    sha256: String,
+    size: u64,
+    age: Duration,
+}
+
+impl Object {
+    fn of(path: &Path) -> Option<Self> {
+        let changed = path.symlink_metadata().ok()?.modified().ok()?;
+        let sha256 = path.file_name()?.to_str()?.to_owned();
+        Some(Self { sha256, size: size(path), age: changed.elapsed().unwrap_or_default() })
+    }
+}
+
+/// Who names an artifact.
+#[derive(Default)]
+struct Use {
+    /// When it was last recorded.
+    ts: i64,
+    /// A run that has not ended names it.
+    needed: bool,
+}
+
+fn size(path: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(path).into_iter().filter_map(|entry| entry.ok()?.metadata().ok());
+    files.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
+}
+
+/// A run that is to go.
+struct Old {
+    run: RunId,
+    /// It has events; without one its process died while making it.
+    begun: bool,
+}
+
+fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, status, seq, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC) FROM runs ORDER BY n",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, i64>(4)?))
+    })?;
+    let limit =
+        gc.older.map(|older| Timestamp::now().as_microsecond().saturating_sub(i64::try_from(older.as_micros()).unwrap_or(i64::MAX)));
+    let mut old = Vec::new();
+    for row in rows {
+        let (id, status, seq, finished, rank) = row?;
+        let status: RunStatus = serde_json::from_value(status.into()).map_err(|error| Fault::Damaged(error.to_string()))?;
+        let beyond = gc.keep.is_some_and(|keep| rank > i64::try_from(keep).unwrap_or(i64::MAX));
+        if seq == 0 || (status.is_ended() && (beyond || limit.is_some_and(|limit| finished < limit))) {
+            old.push(Old { run: RunId(id), begun: seq > 0 });
+        }
+    }
+    Ok(old)
+}
+
+/// Deletes those that still are as they were when they were chosen (one that had no event may have
+/// begun, and ended, since), and definitions that nobody needs any more.
+fn delete_runs(db: &Connection, ids: &[(String, bool)]) -> Result<Vec<String>, Fault> {
+    let mut gone = Vec::new();
+    for (id, begun) in ids {
+        let deleted = db
+            .prepare_cached(
+                "DELETE FROM runs WHERE id = ? AND CASE WHEN ? THEN status IN
+                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') ELSE seq = 0 END",
+            )?
+            .execute(params![id, begun])?;
+        if deleted > 0 {
+            gone.push(id.clone());
+        }
+    }
+    db.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM runs)", [])?;
+    Ok(gone)
+}
+
+/// The artifacts that results and runs name, but for these runs.
+fn named(db: &Connection, without: &BTreeSet<String>) -> Result<BTreeMap<String, Use>, Fault> {
+    let mut named: BTreeMap<String, Use> = BTreeMap::new();
+    let mut statement = db.prepare_cached(
+        "SELECT u.sha256, r.id, coalesce(r.finished, r.created), r.finished IS NULL FROM uses u JOIN runs r ON r.n = u.run",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if !without.contains(&row.get::<_, String>(1)?) {
+            let entry = named.entry(row.get(0)?).or_default();
+            entry.ts = entry.ts.max(row.get(2)?);
+            entry.needed |= row.get::<_, bool>(3)?;
+        }
+    }
+    let mut statement = db.prepare_cached("SELECT artifacts, ts FROM results WHERE artifacts IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        for sha256 in digests(&row.get::<_, String>(0)?)? {
+            let entry = named.entry(sha256).or_default();
+            entry.ts = entry.ts.max(row.get(1)?);
+        }
+    }
+    Ok(named)
+}
+
+fn digests(artifacts: &str) -> Result<Vec<String>, Fault> {
+    let kept: BTreeMap<String, ArtifactRef> =
+        serde_json::from_str(artifacts).map_err(|error| Fault::Damaged(format!("a result: {error}")))?;
+    Ok(kept.into_values().map(|artifact| artifact.sha256).collect())
+}
+
+fn forget_results(db: &Connection, gone: &BTreeSet<String>) -> Result<(), Fault> {
+    let mut statement = db.prepare("SELECT digest, tree, artifacts FROM results WHERE artifacts IS NOT NULL")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
+    for (digest, tree, artifacts) in rows.collect::<Result<Vec<_>, _>>()? {
+        if digests(&artifacts)?.iter().any(|sha256| gone.contains(sha256)) {
+            db.prepare_cached("DELETE FROM results WHERE digest = ? AND tree = ?")?.execute(params![digest, tree])?;
+        }
+    }
+    Ok(())
+}

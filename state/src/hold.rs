@@ -1,0 +1,127 @@
+//! Who drives a run: a kernel lock on the run's folder that dies with its holder, and an epoch in
+//! the database that grows with each holder, so that a late writer is refused.
+
+use crate::error::{Fault, unusable};
+use crate::flock::Flock;
+use crate::folder;
+use crate::generate;
+use crate::state::State;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, params};
+use rustix::process::{Pid, test_kill_process};
+use std::time::{Duration, Instant};
+use trees_core::journal::{Hold, JournalError, NewRun};
+use trees_core::path::RunId;
+
+/// How long a lock whose signer is dead may stay taken.
+const INHERITED: Duration = Duration::from_secs(5);
+
+struct Held {
+    run: RunId,
+    epoch: u64,
+    number: u64,
+    /// Closed, and so unlocked, with the hold.
+    _lock: Flock,
+}
+
+impl Hold for Held {
+    fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl State {
+    pub(crate) fn create_run(&self, new: &NewRun) -> Result<Box<dyn Hold>, JournalError> {
+        let run = RunId(generate::id().map_err(|error| unusable(self.dir(), error))?);
+        let lock = self.lock_run(&run)?;
+        let (id, tree, digest) = (run.0.clone(), new.tree.clone(), new.digest.clone());
+        let body = new.definition.to_string();
+        let number = self.write(move |db| {
+            db.prepare_cached("INSERT OR IGNORE INTO definitions (digest, body) VALUES (?, ?)")?.execute(params![digest, body])?;
+            let number: i64 = db
+                .prepare_cached(
+                    "INSERT INTO trees (name, last) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last",
+                )?
+                .query_row([&tree], |row| row.get(0))?;
+            db.prepare_cached("INSERT INTO runs (id, tree, number, definition, created, epoch, seq) VALUES (?, ?, ?, ?, ?, 1, 0)")?
+                .execute(params![id, tree, number, digest, Timestamp::now().as_microsecond()])?;
+            Ok(number)
+        })?;
+        Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), _lock: lock }))
+    }
+
+    pub(crate) fn hold_run(&self, run: &RunId) -> Result<Box<dyn Hold>, JournalError> {
+        // A wrong id must not leave a folder.
+        self.number_of(run)?;
+        let lock = self.lock_run(run)?;
+        let id = run.0.clone();
+        let (epoch, number) = self.write(move |db| {
+            let raised: Option<(i64, i64)> = db
+                .prepare_cached("UPDATE runs SET epoch = epoch + 1 WHERE id = ? RETURNING epoch, number")?
+                .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            raised.ok_or(Fault::Refused(JournalError::Unknown(id)))
+        })?;
+        Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), _lock: lock }))
+    }
+
+    /// Locks the folder of a run and signs with our process number.
+    pub(crate) fn lock_run(&self, run: &RunId) -> Result<Flock, JournalError> {
+        let home = self.run_folder(run)?;
+        let path = home.join("lock");
+        loop {
+            folder::make_private(self.dir(), &home)?;
+            let mut lock = match Flock::open(self.dir(), &path) {
+                Err(_) if !home.exists() => continue,
+                other => other?,
+            };
+            if let Err(pid) = claim(&mut lock)? {
+                return Err(JournalError::Held { run: run.clone(), pid });
+            }
+            // Somebody may have removed the folder between the opening and the locking.
+            if lock.is_current() {
+                lock.sign(&std::process::id().to_string())?;
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The process that drives the run, if one does.
+    pub(crate) fn driver(&self, run: &RunId) -> Option<u32> {
+        let path = self.run_folder(run).ok()?.join("lock");
+        if !path.exists() {
+            return None;
+        }
+        let mut lock = Flock::open(self.dir(), &path).ok()?;
+        lock.is_taken().then(|| lock.signature().trim().parse().unwrap_or(0))
+    }
+}
+
+/// Takes the lock of a run, or says whose it is. Where the signer is dead the lock is on its way to
+/// being free: a child that it forked just before it was killed has a copy of the descriptor until
+/// it becomes another program, and one that has just taken the lock has not signed yet.
+fn claim(lock: &mut Flock) -> Result<Result<(), u32>, JournalError> {
+    let begun = Instant::now();
+    loop {
+        if lock.take()? {
+            return Ok(Ok(()));
+        }
+        let holder = lock.signature().trim().parse().unwrap_or(0);
+        if is_alive(holder) || begun.elapsed() > INHERITED {
+            return Ok(Err(holder));
+        }
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}

@@ -1,0 +1,36 @@
+//! The state folder `.trees/`: the SQLite journal with its projections, results, artifacts by
+//! content, sealed secrets, locks. It implements [`trees_core::journal::Journal`] and
+//! [`trees_core::store::Store`] and knows nothing of steps, screens or processes.
+//!
+//! Read [`State`] first, then `schema.rs` (what is kept), then `projection.rs` (what is derived).
+
+mod artifacts;
+mod body;
+mod database;
+mod doctor;
+mod error;
+mod filesystem;
+mod find;
+mod flock;
+mod folder;
+mod gc;
+mod generate;
+mod hold;
+mod journal;
+mod listing;
+mod locate;
+mod locks;
+mod master;
+mod projection;
+mod schema;
+mod secrets;
+mod state;
+mod store;
+mod writer;
+
+pub use doctor::{Finding, Health};
+pub use error::StateError;
+pub use gc::{Gc, Removed};
+pub use listing::StepRow;
+pub use secrets::SecretRow;
+pub use state::{Durability, State};

@@ -1,0 +1,118 @@
+//! What the database holds: the truth (`runs`, `events`, `definitions`, `requests`, `secrets`) and
+//! what is derived from it (the status columns of `runs`, `steps`, `results`, `uses`).
+//!
+//! A migration that was released is never edited; a new one is added below it.
+
+use rusqlite_migration::{M, Migrations};
+
+/// The newest schema this program knows.
+pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST)];
+
+/// All of them, in order.
+pub(crate) fn migrations() -> Migrations<'static> {
+    Migrations::from_slice(MIGRATIONS)
+}
+
+const FIRST: &str = "
+-- the recorded sources, by digest
+CREATE TABLE definitions (digest TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+-- numbers of runs go on when old runs are removed
+CREATE TABLE trees (name TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE runs (
+    n INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    tree TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    definition TEXT NOT NULL REFERENCES definitions(digest),
+    created INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    -- derived from here on
+    file TEXT NOT NULL DEFAULT '',
+    environment TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL DEFAULT 'pending',
+    started INTEGER,
+    finished INTEGER,
+    done INTEGER,
+    failed INTEGER,
+    total INTEGER,
+    UNIQUE (tree, number)
+) STRICT;
+
+CREATE TABLE events (
+    run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    ts INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    step TEXT,
+    attempt INTEGER,
+    actor TEXT,
+    body TEXT,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
+    ts INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    body TEXT NOT NULL,
+    taken INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX requests_open ON requests(run, id) WHERE taken = 0;
+CREATE INDEX requests_run ON requests(run);
+
+CREATE TABLE secrets (
+    project TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    sealed BLOB,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (project, name, environment, version)
+) STRICT, WITHOUT ROWID;
+
+-- derived
+CREATE TABLE steps (
+    run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    started INTEGER,
+    finished INTEGER,
+    settled INTEGER NOT NULL,
+    digest BLOB,
+    PRIMARY KEY (run, path)
+) STRICT, WITHOUT ROWID;
+
+-- derived; outlives the run it comes from
+CREATE TABLE results (
+    digest BLOB NOT NULL,
+    tree TEXT NOT NULL,
+    run TEXT NOT NULL,
+    step TEXT NOT NULL,
+    outputs TEXT,
+    artifacts TEXT,
+    ts INTEGER NOT NULL,
+    PRIMARY KEY (digest, tree)
+) STRICT, WITHOUT ROWID;
+
+-- derived: the artifacts that a run's events name
+CREATE TABLE uses (
+    run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (run, sha256)
+) STRICT, WITHOUT ROWID;
+";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_migrations_hold() {
+        super::migrations().validate().unwrap();
+    }
+}

@@ -1,0 +1,208 @@
+//! Secrets, sealed one by one. A value exists in memory only, while it is set or read.
+
+use crate::error::{Fault, StateError, unusable};
+use crate::generate;
+use crate::master::Master;
+use crate::state::State;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+use trees_core::journal::JournalError;
+use trees_core::store::{Generate, SecretValue};
+use zeroize::Zeroizing;
+
+const NONCE: usize = 24;
+
+/// A secret as the listing shows it: never its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SecretRow {
+    /// The project.
+    pub project: String,
+    /// The environment, `""` for the project's own.
+    pub environment: String,
+    /// Its name.
+    pub name: String,
+    /// Its newest version; versions count over all environments of a project and never return.
+    pub version: u64,
+    /// When that was set.
+    pub created: Timestamp,
+}
+
+/// Whose secret.
+#[derive(Debug, Clone)]
+struct Scope {
+    project: String,
+    environment: String,
+    name: String,
+}
+
+impl Scope {
+    fn new(project: &str, environment: &str, name: &str) -> Self {
+        Self { project: project.into(), environment: environment.into(), name: name.into() }
+    }
+
+    /// Everything that a sealed value belongs to, unambiguously.
+    fn label(&self, version: i64) -> String {
+        serde_json::json!(["trees secret 1", self.project, self.environment, self.name, version]).to_string()
+    }
+
+    fn seal(&self, master: &Master, version: i64, value: &str) -> Option<Vec<u8>> {
+        let label = self.label(version);
+        let mut nonce = [0_u8; NONCE];
+        getrandom::fill(&mut nonce).ok()?;
+        let cipher = cipher(master, &label)?;
+        let sealed = cipher.encrypt(&XNonce::from(nonce), Payload { msg: value.as_bytes(), aad: label.as_bytes() }).ok()?;
+        Some([&nonce[..], &sealed].concat())
+    }
+
+    fn open(&self, master: &Master, version: i64, sealed: &[u8]) -> Option<String> {
+        let label = self.label(version);
+        let (nonce, text) = sealed.split_at_checked(NONCE)?;
+        let nonce: [u8; NONCE] = nonce.try_into().ok()?;
+        let plain = cipher(master, &label)?.decrypt(&XNonce::from(nonce), Payload { msg: text, aad: label.as_bytes() }).ok()?;
+        String::from_utf8(plain).ok()
+    }
+
+    fn newest(&self, db: &Connection) -> Result<Option<(i64, Vec<u8>)>, Fault> {
+        let mut statement = db.prepare_cached(
+            "SELECT version, sealed FROM secrets WHERE project = ? AND environment = ? AND name = ? AND sealed IS NOT NULL ORDER BY version DESC LIMIT 1",
+        )?;
+        Ok(statement.query_row(params![self.project, self.environment, self.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    fn insert(&self, db: &Connection, master: &Master, value: &str) -> Result<i64, Fault> {
+        let mut statement = db.prepare_cached("SELECT coalesce(max(version), 0) + 1 FROM secrets WHERE project = ? AND name = ?")?;
+        let version: i64 = statement.query_row(params![self.project, self.name], |row| row.get(0))?;
+        let sealed = self.seal(master, version, value).ok_or_else(|| Fault::Damaged(format!("sealing `{}` failed", self.name)))?;
+        db.prepare_cached("INSERT INTO secrets (project, environment, name, version, sealed, created) VALUES (?, ?, ?, ?, ?, ?)")?
+            .execute(params![self.project, self.environment, self.name, version, sealed, Timestamp::now().as_microsecond()])?;
+        Ok(version)
+    }
+}
+
+fn cipher(master: &Master, label: &str) -> Option<XChaCha20Poly1305> {
+    let key = master.key(label)?;
+    Some(XChaCha20Poly1305::new(&Key::from(*key)))
+}
+
+fn fingerprint(version: i64) -> String {
+    format!("store:{version}")
+}
+
+impl State {
+    /// Seals a new version of a secret and says its number. `environment` is `""` for the project's
+    /// own.
+    ///
+    /// # Errors
+    /// When the name or the value cannot be a secret's, or the state or the key cannot be used.
+    pub fn set_secret(&self, project: &str, environment: &str, name: &str, value: &str) -> Result<u64, StateError> {
+        check_name(name)?;
+        if value.is_empty() {
+            return Err(StateError::Invalid(format!("the secret `{name}` would be empty; to take it away, remove it")));
+        }
+        if value.contains('\0') {
+            return Err(StateError::Invalid(format!("the secret `{name}` holds a NUL byte, which no environment can carry")));
+        }
+        let scope = Scope::new(project, environment, name);
+        let master = self.master()?.share();
+        let value = Zeroizing::new(value.to_owned());
+        Ok(self.write(move |db| scope.insert(db, &master, &value))?.unsigned_abs())
+    }
+
+    /// The secrets of a project, or of all, sorted.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn list_secrets(&self, project: Option<&str>) -> Result<Vec<SecretRow>, StateError> {
+        let rows = self.read(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT project, environment, name, max(version), max(created) FROM secrets
+                 WHERE sealed IS NOT NULL AND (?1 IS NULL OR project = ?1) GROUP BY project, environment, name ORDER BY project, name, environment",
+            )?;
+            let rows = statement.query_map([project], |row| {
+                let created = Timestamp::from_microsecond(row.get(4)?).unwrap_or_default();
+                let version = row.get::<_, i64>(3)?.unsigned_abs();
+                Ok(SecretRow { project: row.get(0)?, environment: row.get(1)?, name: row.get(2)?, version, created })
+            })?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        })?;
+        Ok(rows)
+    }
+
+    /// Forgets all versions of a secret; false where there was none.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn remove_secret(&self, project: &str, environment: &str, name: &str) -> Result<bool, StateError> {
+        let scope = Scope::new(project, environment, name);
+        let removed = self.write(move |db| {
+            // The numbers stay taken, so that a version never means two values.
+            let mut statement = db.prepare_cached(
+                "UPDATE secrets SET sealed = NULL WHERE project = ? AND environment = ? AND name = ? AND sealed IS NOT NULL",
+            )?;
+            Ok(statement.execute(params![scope.project, scope.environment, scope.name])?)
+        })?;
+        Ok(removed > 0)
+    }
+
+    /// The environment's own value first, then the project's.
+    pub(crate) fn secret_value(&self, project: &str, environment: &str, name: &str) -> Result<Option<SecretValue>, JournalError> {
+        let own = Scope::new(project, environment, name);
+        let shared = Scope::new(project, "", name);
+        for scope in [own, shared] {
+            if let Some((version, sealed)) = self.read(|db| scope.newest(db))? {
+                return self.opened(&scope, version, &sealed).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn generated_value(
+        &self,
+        project: &str,
+        environment: &str,
+        name: &str,
+        how: &Generate,
+    ) -> Result<SecretValue, JournalError> {
+        if let Some(there) = self.secret_value(project, environment, name)? {
+            return Ok(there);
+        }
+        let scope = Scope::new(project, environment, name);
+        let master = self.master()?.share();
+        let fresh = generate::secret(how).map_err(|error| unusable(self.dir(), error))?;
+        let mine = scope.clone();
+        let (version, sealed) = self.write(move |db| {
+            // Another process may have been first: then its value counts.
+            if let Some(there) = mine.newest(db)? {
+                return Ok(there);
+            }
+            mine.insert(db, &master, &fresh)?;
+            mine.newest(db)?.ok_or_else(|| Fault::Damaged("a secret just made is not there".into()))
+        })?;
+        self.opened(&scope, version, &sealed)
+    }
+
+    fn opened(&self, scope: &Scope, version: i64, sealed: &[u8]) -> Result<SecretValue, JournalError> {
+        let wrong = || {
+            let message = format!(
+                "the secret `{}` cannot be opened with this master key; use the key it was sealed with, or set it again",
+                scope.name
+            );
+            unusable(self.dir(), message)
+        };
+        let value = scope.open(self.master()?, version, sealed).ok_or_else(wrong)?;
+        Ok(SecretValue { value, fingerprint: fingerprint(version) })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), StateError> {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let fits = starts && name.len() <= 200 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if fits {
+        Ok(())
+    } else {
+        Err(StateError::Invalid(format!("`{name}` is no name of a secret; write letters, digits and `_`, as SLACK_TOKEN")))
+    }
+}

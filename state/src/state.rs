@@ -1,0 +1,111 @@
+//! The state folder, open.
+
+use crate::database::{Place, Readers};
+use crate::error::{Fault, StateError};
+use crate::master::Master;
+use crate::writer::Writer;
+use crate::{filesystem, folder};
+use rusqlite::Connection;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use trees_core::journal::JournalError;
+use trees_core::path::RunId;
+
+/// What survives what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// What was acknowledged survives a power cut.
+    #[default]
+    Full,
+    /// It survives the death of any process; a power cut may take the last moments.
+    Normal,
+}
+
+/// The state folder `.trees/`. One value a process; it is shared freely between threads.
+#[derive(Debug)]
+pub struct State {
+    pub(crate) place: Place,
+    pub(crate) readers: Readers,
+    pub(crate) asked: Mutex<Option<Asked>>,
+    pub(crate) master: OnceLock<Master>,
+    pub(crate) key_place: Option<PathBuf>,
+    writer: Mutex<Option<std::sync::Arc<Writer>>>,
+}
+
+/// What is known about requests, so that asking again is cheap.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) db: Connection,
+    pub(crate) version: i64,
+    pub(crate) none: HashSet<RunId>,
+}
+
+impl State {
+    /// Opens a state folder, made where it is missing (mode 0700, hidden from git).
+    ///
+    /// # Errors
+    /// On a network file system, when it cannot be written, is damaged or from a newer `trees`.
+    pub fn open(folder: impl AsRef<Path>, durability: Durability) -> Result<Self, StateError> {
+        let folder = folder::make(folder.as_ref())?;
+        Self::ready(folder, durability)
+    }
+
+    /// Opens a state folder that is there; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn open_existing(folder: impl AsRef<Path>, durability: Durability) -> Result<Option<Self>, StateError> {
+        let folder = folder.as_ref();
+        if !folder.join("trees.db").exists() {
+            return Ok(None);
+        }
+        let folder = folder::absolute(folder)?;
+        filesystem::refuse_network(&folder)?;
+        Self::ready(folder, durability).map(Some)
+    }
+
+    fn ready(folder: PathBuf, durability: Durability) -> Result<Self, StateError> {
+        let place = Place { folder, durability };
+        place.prepare()?;
+        Ok(Self {
+            place,
+            readers: Readers::default(),
+            asked: Mutex::new(None),
+            master: OnceLock::new(),
+            key_place: None,
+            writer: Mutex::new(None),
+        })
+    }
+
+    /// Takes the master key from this file and nowhere else: for tests and for a folder that
+    /// carries its own key.
+    #[must_use]
+    pub fn with_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.key_place = Some(file.into());
+        self
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.place.folder
+    }
+
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, JournalError> {
+        self.readers.read(&self.place, work)
+    }
+
+    /// Does the work on the writing thread, which begins with the first work.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let writer = {
+            let mut slot = crate::database::locked(&self.writer);
+            match &*slot {
+                Some(writer) => std::sync::Arc::clone(writer),
+                None => std::sync::Arc::clone(slot.insert(std::sync::Arc::new(Writer::start(&self.place)?))),
+            }
+        };
+        writer.write(work)
+    }
+}

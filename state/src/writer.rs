@@ -1,0 +1,187 @@
+//! The one thread of this process that writes: it takes all work that waits, does it in one
+//! transaction and answers only when that is durable, so that many share one fsync.
+
+use crate::database::Place;
+use crate::error::{Fault, sql_message, unusable};
+use crate::flock::Flock;
+use rusqlite::Connection;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use trees_core::journal::JournalError;
+
+/// Work that shares one commit.
+const MOST: usize = 256;
+/// How long work may wait for its turn: another process would have to be stopped inside a commit.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const WAITING: u8 = 0;
+const BEGUN: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// The writing thread's door.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    folder: PathBuf,
+    jobs: Option<Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Opens the connection and begins to wait for work.
+    pub(crate) fn start(place: &Place) -> Result<Self, JournalError> {
+        let db = place.writer().map_err(|fault| fault.explain(&place.folder))?;
+        let queue = place.write_lock()?;
+        let (jobs, inbox) = channel();
+        let desk = Desk { folder: place.folder.clone(), db, queue, inbox };
+        let thread = std::thread::Builder::new().name("trees-journal".into()).spawn(move || desk.work());
+        let thread = thread.map_err(|error| unusable(&place.folder, format!("starting the writing thread failed: {error}")))?;
+        Ok(Self { folder: place.folder.clone(), jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Does the work in a transaction; `Ok` means that it is durable, an error that nothing of it
+    /// was written.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (answer, result) = sync_channel(1);
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let job = Task { work: Some(work), result: None, state: Arc::clone(&state), answer };
+        let gone = || unusable(&self.folder, "the writing thread has ended; run the command again");
+        self.jobs.as_ref().and_then(|jobs| jobs.send(Box::new(job)).ok()).ok_or_else(gone)?;
+        match result.recv_timeout(PATIENCE) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => match state.compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => Err(unusable(
+                    &self.folder,
+                    "another `trees` has been writing for a minute; is it stopped? continue or end it, then run the command again",
+                )),
+                Err(_) => result.recv().unwrap_or_else(|_| Err(gone())),
+            },
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // It panicked: nothing is left to be done.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A piece of work whose answer has some type.
+trait Job: Send {
+    /// Whether somebody still waits for it.
+    fn begin(&self) -> bool;
+    /// Does it; false where it refused and what it wrote must go.
+    fn run(&mut self, db: &Connection) -> bool;
+    /// What SQLite said to it, if it said no.
+    fn trouble(&self) -> Option<String>;
+    /// Answers; `failure` where the transaction as a whole came to nothing.
+    fn settle(self: Box<Self>, failure: Option<JournalError>, folder: &std::path::Path);
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, Fault>>,
+    state: Arc<AtomicU8>,
+    answer: SyncSender<Result<T, JournalError>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fault> + Send> Job for Task<T, F> {
+    fn begin(&self) -> bool {
+        self.state.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn run(&mut self, db: &Connection) -> bool {
+        self.result = self.work.take().map(|work| work(db));
+        matches!(self.result, Some(Ok(_)))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match &self.result {
+            Some(Err(Fault::Sql(error))) => Some(sql_message(error)),
+            Some(Ok(_) | Err(Fault::Refused(_) | Fault::Damaged(_))) | None => None,
+        }
+    }
+
+    fn settle(self: Box<Self>, failure: Option<JournalError>, folder: &std::path::Path) {
+        let result = match (self.result, failure) {
+            (Some(Err(fault)), _) => Err(fault.explain(folder)),
+            (_, Some(failure)) => Err(failure),
+            (Some(Ok(value)), None) => Ok(value),
+            (None, None) => Err(unusable(folder, "the work was not begun")),
+        };
+        // Nobody waits any more: nothing to tell.
+        let _ = self.answer.send(result);
+    }
+}
+
+struct Desk {
+    folder: PathBuf,
+    db: Connection,
+    queue: Flock,
+    inbox: Receiver<Box<dyn Job>>,
+}
+
+impl Desk {
+    fn work(self) {
+        while let Ok(first) = self.inbox.recv() {
+            let turn = self.queue.wait();
+            let mut batch = vec![first];
+            batch.extend(self.inbox.try_iter().take(MOST - 1));
+            batch.retain(|job| job.begin());
+            let failure = match &turn {
+                Ok(_) => self.commit(&mut batch).err(),
+                Err(error) => Some(error.to_string()),
+            };
+            drop(turn);
+            for job in batch {
+                job.settle(failure.as_ref().map(|message| unusable(&self.folder, message.clone())), &self.folder);
+            }
+        }
+    }
+
+    /// All of the batch in one transaction; one piece that refuses takes only its own back.
+    fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), String> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.run("BEGIN IMMEDIATE")?;
+        let done = self.fill(batch).and_then(|()| self.run("COMMIT"));
+        if done.is_err() && !self.db.is_autocommit() {
+            // The first error is the one to tell.
+            let _ = self.run("ROLLBACK");
+        }
+        done
+    }
+
+    fn fill(&self, batch: &mut [Box<dyn Job>]) -> Result<(), String> {
+        for job in batch.iter_mut() {
+            self.run("SAVEPOINT piece")?;
+            let fine = job.run(&self.db);
+            if self.db.is_autocommit() {
+                // A full disk or a failed write: SQLite has taken everything back by itself.
+                return Err(job.trouble().unwrap_or_else(|| "the database took the transaction back".into()));
+            }
+            if !fine {
+                self.run("ROLLBACK TO piece")?;
+            }
+            self.run("RELEASE piece")?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, sql: &str) -> Result<(), String> {
+        let done = self.db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        done.map(|_| ()).map_err(|error| sql_message(&error))
+    }
+}

@@ -1,0 +1,211 @@
+//! What the tests of the kinds stand on: a folder of their own, a context, a recorder in the
+//! runner's place.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use trees_core::event::Json;
+use trees_core::path::{RunId, StepPath};
+use trees_runner::kind::{Cx, Kind, KindError, Observation, Port, ReadCx, Reader};
+
+/// A folder and what was recorded in it.
+pub struct Bench {
+    folder: TempDir,
+    recorder: Arc<Recorder>,
+    cancel: CancellationToken,
+    env: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+struct Recorder {
+    log: Mutex<Vec<String>>,
+    intents: Mutex<Vec<Json>>,
+    /// Fails each intent, as a journal that cannot be written.
+    full: Mutex<bool>,
+}
+
+impl Port for Recorder {
+    fn log(&self, line: &str) {
+        self.log.lock().unwrap().push(line.into());
+    }
+
+    fn progress(&self, _fraction: Option<f64>, _text: &str) {}
+
+    fn intend(&self, record: Json) -> Pin<Box<dyn Future<Output = Result<(), KindError>> + Send>> {
+        let full = *self.full.lock().unwrap();
+        if !full {
+            self.intents.lock().unwrap().push(record);
+        }
+        Box::pin(async move { if full { Err(KindError::new("the journal is full")) } else { Ok(()) } })
+    }
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let home = folder.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let env = vec![
+            ("PATH".into(), std::env::var("PATH").unwrap()),
+            ("HOME".into(), home.display().to_string()),
+            ("GIT_CONFIG_GLOBAL".into(), home.join("gitconfig").display().to_string()),
+            ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
+            ("TREES_RUN_ID".into(), "0123456789ab".into()),
+        ];
+        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env }
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        let dir = self.dir();
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn read(&self) -> ReadCx {
+        let dir = self.path("");
+        ReadCx {
+            run: RunId("0123456789ab".into()),
+            step: StepPath::root("step"),
+            project: "proof".into(),
+            environment: String::new(),
+            state: self.folder.path().join("state"),
+            dir,
+            env: Arc::new(self.env.clone()),
+            cancel: self.cancel.clone(),
+            http: Reader::new(client()),
+        }
+    }
+
+    pub fn cx(&self) -> Cx {
+        Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: client(), port: self.recorder.clone() }
+    }
+
+    pub fn intents(&self) -> Vec<Json> {
+        self.recorder.intents.lock().unwrap().clone()
+    }
+
+    /// From now on no intent can be recorded.
+    pub fn fill(&self) {
+        *self.recorder.full.lock().unwrap() = true;
+    }
+
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// As the runner does it: look, and act unless it is so already.
+    pub async fn run<K: Kind>(&self, with: Json) -> Result<(K::Out, bool), KindError> {
+        let with: K::With = serde_json::from_value(with).map_err(|e| KindError::new(format!("with: {e}")))?;
+        let wrong = K::validate(&with);
+        if !wrong.is_empty() {
+            return Err(KindError::new(wrong.join("; ")));
+        }
+        if let Observation::Satisfied(out) = K::observe(&with, &self.read()).await? {
+            return Ok((out, false));
+        }
+        Ok((K::apply(&with, &self.cx()).await?, true))
+    }
+
+    pub async fn observe<K: Kind>(&self, with: Json) -> Observation<K::Out> {
+        K::observe(&serde_json::from_value(with).unwrap(), &self.read()).await.unwrap()
+    }
+
+    /// Fields that differ.
+    pub async fn drift<K: Kind>(&self, with: Json) -> Vec<String> {
+        match self.observe::<K>(with).await {
+            Observation::Differs(changes) => changes.into_iter().map(|c| c.field).collect(),
+            Observation::Satisfied(_) => vec![],
+            Observation::Absent => vec!["absent".into()],
+            Observation::Unknown(why) => vec![format!("unknown: {why}")],
+        }
+    }
+
+    /// Takes back all that was recorded, the newest first, each twice.
+    pub async fn undo<K: Kind>(&self) -> Result<(), KindError> {
+        for record in self.intents().iter().rev() {
+            K::undo(record, &self.cx()).await?;
+            K::undo(record, &self.cx()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// A real HTTP server on a port of its own; it ends when dropped.
+pub struct Server {
+    address: std::net::SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Answers each request (its head and body as text) with a whole HTTP answer.
+    pub async fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (seen, answer) = (requests.clone(), Arc::new(answer));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answer.clone(), seen.clone()));
+            }
+        });
+        Self { address, requests, task }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut stream: tokio::net::TcpStream, answer: Arc<impl Fn(&str) -> String>, seen: Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut text = String::new();
+    let mut chunk = [0; 4096];
+    while !whole(&text) {
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => text.push_str(&String::from_utf8_lossy(&chunk[..read])),
+        }
+    }
+    seen.lock().unwrap().push(text.clone());
+    let answer = answer(&text).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+fn whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse::<usize>().unwrap()));
+    body.len() >= length.unwrap_or(0)
+}

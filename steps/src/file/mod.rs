@@ -1,0 +1,10 @@
+//! Kinds that write files.
+
+pub mod template;
+pub mod write;
+
+mod metadata;
+mod place;
+mod render;
+
+pub(crate) use place::{failed, replace};

@@ -1,0 +1,184 @@
+//! One file, replaced whole and taken back: what `file/write` and `file/template` share.
+//!
+//! [`Written::plan`] says what would be done and how it is taken back, [`Written::put`] does it by
+//! writing aside and renaming, [`Written::undo`] takes it back and is content when it was done before.
+
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use trees_core::hash;
+use trees_runner::kind::KindError;
+
+/// Content up to this many bytes stands in the record; more is kept in the state folder.
+const INLINE: usize = 64 << 10;
+
+/// How a file that was written is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The file (absolute).
+    pub path: PathBuf,
+    /// What was there; `None`: it was created.
+    pub before: Option<Before>,
+    /// The digest of what is written.
+    pub sha256: String,
+    /// The folders that are made for it, the outermost first.
+    pub folders: Vec<PathBuf>,
+}
+
+/// What was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Its digest.
+    pub sha256: String,
+    /// Its mode.
+    pub mode: u32,
+    /// Its text; `None`: kept in the state folder under `undo/<sha256>`.
+    pub text: Option<String>,
+}
+
+/// A file as it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// A file's content and mode; `None` where there is none.
+///
+/// # Errors
+/// When it cannot be read, or is no file.
+pub fn find(path: &Path) -> Result<Option<Found>, KindError> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound) => return Ok(None),
+        Err(e) => return Err(failed("cannot look at", path, &e)),
+    };
+    if !meta.is_file() {
+        return Err(KindError::new(format!("`{}` is {}, not a file", path.display(), if meta.is_dir() { "a folder" } else { "a device" })));
+    }
+    let content = fs::read(path).map_err(|e| failed("cannot read", path, &e))?;
+    Ok(Some(Found { content, mode: meta.permissions().mode() & 0o7777 }))
+}
+
+impl Written {
+    /// What writing `content` to `path` would replace.
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    pub fn plan(path: &Path, content: &[u8]) -> Result<Self, KindError> {
+        let path = resolved(path);
+        let before = find(&path)?.map(|found| Before {
+            sha256: hash::bytes(&found.content),
+            mode: found.mode,
+            text: String::from_utf8(found.content).ok().filter(|text| text.len() <= INLINE),
+        });
+        Ok(Self { before, sha256: hash::bytes(content), folders: missing_folders(&path), path })
+    }
+
+    /// Keeps what is too large for the record. Comes before the record is made.
+    ///
+    /// # Errors
+    /// When the state folder cannot be written.
+    pub fn keep(&self, state: &Path) -> Result<(), KindError> {
+        let Some(before) = &self.before else { return Ok(()) };
+        if before.text.is_some() {
+            return Ok(());
+        }
+        let kept = kept(state, &before.sha256);
+        if kept.exists() {
+            return Ok(());
+        }
+        let content = fs::read(&self.path).map_err(|e| failed("cannot read", &self.path, &e))?;
+        replace(&kept, &content, 0o600)
+    }
+
+    /// Writes `content` there.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old content stays then.
+    pub fn put(&self, content: &[u8], mode: Option<u32>) -> Result<(), KindError> {
+        replace(&self.path, content, mode.or(self.before.as_ref().map(|b| b.mode)).unwrap_or(0o644))
+    }
+
+    /// Puts back what was there.
+    ///
+    /// # Errors
+    /// When somebody changed the file since, or it cannot be written.
+    pub fn undo(&self, state: &Path) -> Result<(), KindError> {
+        let now = find(&self.path)?;
+        let digest = now.as_ref().map(|found| hash::bytes(&found.content));
+        match &self.before {
+            None if digest.is_none() => {}
+            Some(before) if digest.as_ref() == Some(&before.sha256) => {
+                return fs::set_permissions(&self.path, fs::Permissions::from_mode(before.mode))
+                    .map_err(|e| failed("cannot write", &self.path, &e));
+            }
+            _ if digest.as_ref().is_some_and(|d| *d != self.sha256) => return Err(self.changed_since()),
+            Some(before) => replace(&self.path, &before.content(state)?, before.mode)?,
+            None => fs::remove_file(&self.path).map_err(|e| failed("cannot remove", &self.path, &e))?,
+        }
+        for folder in self.folders.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
+    }
+
+    fn changed_since(&self) -> KindError {
+        KindError::new(format!("`{}` was changed by somebody after this step wrote it; it is left alone", self.path.display()))
+            .help("put it right by hand, then go on with the rollback")
+    }
+}
+
+impl Before {
+    fn content(&self, state: &Path) -> Result<Vec<u8>, KindError> {
+        match &self.text {
+            Some(text) => Ok(text.clone().into_bytes()),
+            None => {
+                let path = kept(state, &self.sha256);
+                fs::read(&path).map_err(|e| failed("cannot read what was there before from", &path, &e))
+            }
+        }
+    }
+}
+
+fn kept(state: &Path, sha256: &str) -> PathBuf {
+    state.join("undo").join(sha256)
+}
+
+/// A link is followed, so that the link stays one.
+fn resolved(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<PathBuf> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect();
+    missing.reverse();
+    missing
+}
+
+/// Writes aside, syncs and renames, so that a reader sees the old or the new content.
+///
+/// # Errors
+/// When the folder cannot be made or written.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), KindError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder).map_err(|e| failed("cannot make the folder", folder, &e))?;
+    let write = || -> std::io::Result<()> {
+        let mut aside = tempfile::Builder::new().prefix(".trees-").tempfile_in(folder)?;
+        aside.write_all(content)?;
+        aside.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        aside.as_file().sync_all()?;
+        aside.persist(path).map_err(|e| e.error)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|e| failed("cannot write", path, &e))
+}
+
+/// An input or output error with its path.
+pub fn failed(what: &str, path: &Path, error: &std::io::Error) -> KindError {
+    KindError::new(format!("{what} `{}`: {error}", path.display()))
+}

@@ -1,0 +1,127 @@
+//! Kinds that work with git repositories, through the system's git: the user's credentials, hooks,
+//! signing and configuration hold.
+
+pub mod clone;
+pub mod commit;
+pub mod worktree;
+
+use crate::command::{self, Done};
+use crate::window::head;
+use std::path::Path;
+use trees_runner::kind::{Cx, KindError, ReadCx};
+
+/// git in a folder.
+#[derive(Clone, Copy)]
+struct Git<'a> {
+    cx: &'a ReadCx,
+    log: Option<&'a Cx>,
+    dir: &'a Path,
+}
+
+impl<'a> Git<'a> {
+    fn quiet(cx: &'a ReadCx, dir: &'a Path) -> Self {
+        Self { cx, log: None, dir }
+    }
+
+    fn logged(cx: &'a Cx, dir: &'a Path) -> Self {
+        Self { cx: &cx.read, log: Some(cx), dir }
+    }
+
+    /// Runs git, whatever its exit code.
+    async fn ask(self, args: &[&str]) -> Result<Done, KindError> {
+        command::run(self.cx, self.log, self.dir, "git", args).await
+    }
+
+    /// Runs git, which must succeed; gives standard output without the last newline.
+    async fn run(self, args: &[&str]) -> Result<String, KindError> {
+        let done = self.ask(args).await?;
+        if done.ok() { Ok(done.out.trim_end().to_owned()) } else { Err(self.failed(args, &done)) }
+    }
+
+    /// Runs git; `None` where it fails.
+    async fn find(self, args: &[&str]) -> Result<Option<String>, KindError> {
+        let done = self.ask(args).await?;
+        Ok(done.ok().then(|| done.out.trim_end().to_owned()))
+    }
+
+    fn failed(self, args: &[&str], done: &Done) -> KindError {
+        let said = if done.err.trim().is_empty() { &done.out } else { &done.err };
+        let code = done.code.map_or_else(|| "was killed".into(), |code| format!("exited with {code}"));
+        let asked: Vec<String> = args.iter().map(|arg| without_password(arg)).collect();
+        let message = format!("`git {}` in `{}` {code}: {}", asked.join(" "), self.dir.display(), head(said, 800));
+        KindError { transient: passing(said), ..KindError::new(message) }
+    }
+}
+
+/// Failures of the network, which may pass.
+fn passing(said: &str) -> bool {
+    [
+        "Could not resolve host",
+        "Failed to connect",
+        "Connection refused",
+        "Connection timed out",
+        "Connection reset",
+        "early EOF",
+        "The requested URL returned error: 5",
+    ]
+    .iter()
+    .any(|part| said.contains(part))
+}
+
+/// A URL without the password in it.
+fn without_password(text: &str) -> String {
+    match reqwest::Url::parse(text) {
+        Ok(mut url) if url.password().is_some() => {
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        Ok(_) | Err(_) => text.to_owned(),
+    }
+}
+
+/// Whether the folder itself is a repository or a work tree (not a folder inside one).
+fn is_repository(dir: &Path) -> bool {
+    dir.join(".git").exists()
+}
+
+fn empty_or_missing(dir: &Path) -> bool {
+    std::fs::read_dir(dir).map_or(!dir.exists(), |mut entries| entries.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+    use crate::bench::Bench;
+    use std::process::Command;
+
+    impl Bench {
+        /// Runs git in a folder of the bench; it must succeed.
+        pub fn git(&self, dir: &str, args: &[&str]) -> String {
+            let mut command = Command::new("git");
+            command.args(args).current_dir(self.path(dir)).env_clear().envs(self.read().env.iter().map(|(n, v)| (n, v)));
+            let who = [("GIT_AUTHOR_NAME", "a"), ("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_NAME", "a"), ("GIT_COMMITTER_EMAIL", "a@b")];
+            let done = command.envs(who).output().unwrap();
+            assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8(done.stdout).unwrap().trim().to_owned()
+        }
+
+        /// A repository with one commit on `main`; gives the commit.
+        pub fn repository(&self, dir: &str) -> String {
+            self.write(&format!("{dir}/a.txt"), "one\n");
+            self.git(dir, &["init", "-q", "-b", "main"]);
+            self.commit(dir, "one")
+        }
+
+        pub fn commit(&self, dir: &str, message: &str) -> String {
+            self.git(dir, &["add", "-A"]);
+            self.git(dir, &["commit", "-q", "--allow-empty", "-m", message]);
+            self.git(dir, &["rev-parse", "HEAD"])
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(without_password("https://me:secret@h/r.git"), "https://me@h/r.git");
+        assert_eq!(without_password("git@h:r.git"), "git@h:r.git");
+    }
+}

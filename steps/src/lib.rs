@@ -1,0 +1,100 @@
+//! The catalogue of step kinds: a folder a family, a file a kind.
+//!
+//! A kind's file holds its typed inputs and outputs, its texts, its behaviour and its tests; adding
+//! one is that file and a line in [`catalogue`]. Nothing here knows the journal, the screen or the
+//! command line. Read [`Catalogue`] first, then a short kind such as [`tcp::check`].
+
+pub mod deploy;
+pub mod file;
+pub mod git;
+pub mod http;
+pub mod tcp;
+
+mod command;
+mod number;
+mod period;
+mod window;
+
+#[cfg(test)]
+mod bench;
+
+pub use number::Port;
+pub use period::Period;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use trees_core::tree::{KindInfo, Kinds};
+use trees_runner::kind::{AnyKind, erase};
+
+/// All step kinds by name.
+pub struct Catalogue(BTreeMap<String, Arc<dyn AnyKind>>);
+
+/// The step kinds of this build.
+pub fn catalogue() -> Catalogue {
+    Catalogue::new([
+        erase(deploy::process::Process),
+        erase(file::write::Write),
+        erase(file::template::Template),
+        erase(git::clone::Clone),
+        erase(git::commit::Commit),
+        erase(git::worktree::Worktree),
+        erase(http::check::Check),
+        erase(http::request::Request),
+        erase(tcp::check::Check),
+    ])
+}
+
+impl Catalogue {
+    /// A catalogue of these kinds.
+    pub fn new(kinds: impl IntoIterator<Item = Arc<dyn AnyKind>>) -> Self {
+        Self(kinds.into_iter().map(|kind| (kind.info().name.clone(), kind)).collect())
+    }
+
+    /// A kind by its name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn AnyKind>> {
+        self.0.get(name)
+    }
+
+    /// All kinds, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
+        self.0.values()
+    }
+}
+
+impl Kinds for Catalogue {
+    fn kind(&self, name: &str) -> Option<&KindInfo> {
+        self.get(name).map(|kind| kind.info())
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::catalogue;
+    use trees_core::tree::Kinds as _;
+
+    #[test]
+    fn every_kind_is_documented_and_its_inputs_are_closed() {
+        let catalogue = catalogue();
+        for kind in catalogue.iter() {
+            let info = kind.info();
+            assert!(info.name.split_once('/').is_some(), "{}", info.name);
+            assert!(!info.summary.is_empty() && !info.summary.ends_with('.'), "{}: summary", info.name);
+            assert!(info.doc.len() > 80 && info.example.contains(&format!("uses: {}", info.name)), "{}: texts", info.name);
+            assert_eq!(info.input["additionalProperties"], false, "{}: unknown inputs must be denied", info.name);
+            for (field, schema) in info.input["properties"].as_object().unwrap() {
+                assert!(schema["description"].is_string(), "{}: `{field}` has no text", info.name);
+            }
+            assert!(!info.outputs.is_empty(), "{}: no outputs", info.name);
+            for (name, _, text) in &info.outputs {
+                assert!(!text.is_empty(), "{}: output `{name}` has no text", info.name);
+            }
+        }
+        let names = catalogue.names();
+        assert!(names.is_sorted() && names.len() > 7);
+        assert!(catalogue.kind("file/write").is_some() && catalogue.kind("file/wrote").is_none());
+    }
+}

@@ -1,0 +1,64 @@
+//! A duration in `with`, written as everywhere in tree files: `500ms`, `30s`, `10m`.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
+use std::time::Duration;
+use trees_core::units;
+
+/// A duration as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+impl Period {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// So many milliseconds.
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&units::show(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        units::duration(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Period {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Period".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Period;
+
+    #[test]
+    fn reads_and_writes_what_people_write() {
+        let period: Period = serde_json::from_str("\"90s\"").unwrap();
+        assert_eq!(period, Period::seconds(90));
+        assert_eq!(serde_json::to_string(&period).unwrap(), "\"90s\"");
+        let wrong = serde_json::from_str::<Period>("\"soon\"").unwrap_err().to_string();
+        assert!(wrong.contains("`soon` is no duration"), "{wrong}");
+    }
+}

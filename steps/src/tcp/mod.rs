@@ -1,0 +1,3 @@
+//! Kinds that ask a TCP port.
+
+pub mod check;
