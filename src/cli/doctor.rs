@@ -1,0 +1,70 @@
+//! `trees doctor`: is everything there that runs need, and is the state well?
+
+use super::global::Global;
+use crate::failure::{Exit, Failure};
+use crate::report::{Line, Paint, clean, out_json, out_line};
+use serde_json::{Value, json};
+use std::process::{Command, Stdio};
+use trees_state::{Finding, Health, State};
+
+/// Look whether the state is well and everything is there that runs need.
+///
+/// Nothing is changed. Exit 1 if something will make runs fail.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Does it.
+pub fn run(global: &Global) -> Result<Exit, Failure> {
+    let json = global.json()?;
+    let folder = super::runs::place(global)?;
+    let mut found = vec![good("trees", format!("{} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH))];
+    found.push(good("state", folder.display().to_string()));
+    found.extend(State::doctor(&folder));
+    found.push(tool("sh", &["-c", "echo the shell answers"], "steps with `run` need it"));
+    found.push(tool("git", &["--version"], "the git kinds need it"));
+    if json {
+        let rows: Vec<Value> = found.iter().map(|f| json!(f)).collect();
+        out_json(&json!({ "schema": "trees/doctor", "version": 1, "findings": rows }));
+    } else {
+        found.iter().for_each(print);
+    }
+    let bad = found.iter().any(|f| f.health == Health::Bad);
+    Ok(if bad { Exit::FAILED } else { Exit::OK })
+}
+
+fn good(check: &'static str, text: String) -> Finding {
+    Finding { check, health: Health::Good, text, cure: None }
+}
+
+/// Whether a program can be started.
+fn tool(name: &'static str, arguments: &[&str], needed: &str) -> Finding {
+    match Command::new(name).args(arguments).stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            good(name, clean(text.lines().next().unwrap_or_default()))
+        }
+        Ok(output) => missing(name, format!("`{name}` ends with {}", output.status), needed),
+        Err(error) => missing(name, format!("`{name}` cannot be started: {error}"), needed),
+    }
+}
+
+fn missing(check: &'static str, text: String, needed: &str) -> Finding {
+    Finding { check, health: Health::Note, text, cure: Some(format!("install {check}; {needed}")) }
+}
+
+fn print(finding: &Finding) {
+    let (paint, sign) = match finding.health {
+        Health::Good => (Paint::Good, "✓"),
+        Health::Note => (Paint::Care, "!"),
+        Health::Bad => (Paint::Bad, "✗"),
+    };
+    out_line(
+        &Line::default()
+            .with(paint, format!("{sign} "))
+            .with(Paint::Plain, format!("{:<12} {}", finding.check, clean(&finding.text)))
+            .painted_out(),
+    );
+    if let Some(cure) = &finding.cure {
+        out_line(&Line::default().with(Paint::Faint, format!("{:15}{}", "", clean(cure))).painted_out());
+    }
+}

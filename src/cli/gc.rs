@@ -1,0 +1,65 @@
+//! `trees gc`: removes old runs and what nobody names any more.
+
+use super::global::Global;
+use super::runs;
+use crate::failure::{Exit, Failure};
+use crate::report::said::plural;
+use crate::report::{out_json, out_line};
+use jiff::SignedDuration;
+use serde_json::json;
+use std::time::Duration;
+use trees_core::units;
+use trees_state::{Gc, Removed};
+
+/// Remove old runs with their logs, and artifacts that nobody names.
+///
+/// Runs that have not ended always stay. After each run the same happens by itself with 50 runs a
+/// tree and 5 GiB of artifacts.
+#[derive(clap::Args)]
+pub struct Args {
+    /// So many runs of each tree stay, the newest [default: 50]
+    #[arg(long, value_name = "COUNT", conflicts_with = "older")]
+    keep: Option<usize>,
+    /// Runs that ended longer ago go, and no others
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    older: Option<Duration>,
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Does it.
+pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
+    let json = global.json()?;
+    let older = args.older.map(|d| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX));
+    let keep = if older.is_some() { None } else { args.keep.or(Gc::default().keep) };
+    let removed = match runs::existing(global)? {
+        Some(state) => state.gc(&Gc { keep, older, dry_run: args.dry_run, ..Gc::default() })?,
+        None => Removed::default(),
+    };
+    if json {
+        let mut document = json!(removed);
+        document["schema"] = "trees/gc".into();
+        document["version"] = 1.into();
+        document["dry_run"] = args.dry_run.into();
+        out_json(&document);
+        return Ok(Exit::OK);
+    }
+    let word = if args.dry_run { "would remove" } else { "removed" };
+    out_line(&format!(
+        "{word} {}, {}, {}",
+        plural(removed.runs.len(), "run"),
+        plural(removed.artifacts.len(), "artifact"),
+        size(removed.bytes)
+    ));
+    Ok(Exit::OK)
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.iter().find(|(_, shift)| bytes >> shift > 0) {
+        Some((unit, shift)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} bytes"),
+    }
+}

@@ -1,0 +1,79 @@
+//! Commands and options of the contract that are not there yet. They stand in no help; who types
+//! one is told so.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
+
+const COMMANDS: &[&str] =
+    &["rerun", "replay", "rollback", "plan", "drift", "watch", "test", "shell", "diff", "timeline", "audit", "export", "import"];
+const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure", "--plan"];
+const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
+const INIT: &[&str] = &["--template"];
+
+/// The one sentence for a word that comes later, if that is what clap did not know.
+pub fn explain(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let words: Vec<&str> = words.iter().skip(1).filter_map(|w| w.to_str()).collect();
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let name = text(error, ContextKind::InvalidSubcommand)?;
+            let known = COMMANDS.contains(&name) || (name == "rotate" && words.contains(&"secret"));
+            let name = if name == "rotate" { "secret rotate" } else { name };
+            known.then(|| format!("`trees {name}` comes in a later release"))
+        }
+        ErrorKind::UnknownArgument => {
+            let option = text(error, ContextKind::InvalidArg)?.split('=').next()?;
+            [("run", RUN), ("resume", RESUME), ("init", INIT)]
+                .into_iter()
+                .find(|(command, options)| words.contains(command) && options.contains(&option))
+                .map(|(command, _)| format!("`trees {command} {option}` comes in a later release"))
+        }
+        _ => None,
+    }
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.split_whitespace().next().unwrap_or(text)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn check(line: &str, expected: Option<&str>) {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let explained = super::super::Cli::try_parse_from(&words).err().and_then(|e| explain(&e, &words));
+        assert_eq!(explained.as_deref(), expected, "{line}");
+    }
+
+    #[test]
+    fn what_comes_later_is_said() {
+        for command in COMMANDS {
+            check(&format!("trees {command} x"), Some(&format!("`trees {command}` comes in a later release")));
+        }
+        check("trees secret rotate X", Some("`trees secret rotate` comes in a later release"));
+        check("trees run a.yaml --only b", Some("`trees run --only` comes in a later release"));
+        check("trees run a.yaml --from=b", Some("`trees run --from` comes in a later release"));
+        check("trees resume --force b", Some("`trees resume --force` comes in a later release"));
+        check("trees check --force b", None);
+        check("trees frobnicate", None);
+    }
+
+    #[test]
+    fn no_help_names_what_comes_later() {
+        let mut all = super::super::definition();
+        all.build();
+        for command in all.get_subcommands().filter(|c| !c.is_hide_set()) {
+            assert!(!COMMANDS.contains(&command.get_name()), "{}", command.get_name());
+        }
+        for (name, options) in [("run", RUN), ("resume", RESUME), ("init", INIT)] {
+            let help = all.find_subcommand(name).unwrap().clone().render_long_help().to_string();
+            for option in options {
+                assert!(!help.contains(&format!("{option} ")) && !help.contains(&format!("{option}\n")), "{name} {option}");
+            }
+        }
+    }
+}

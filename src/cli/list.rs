@@ -1,0 +1,90 @@
+//! `trees list`: the runs, newest first.
+
+use super::global::Global;
+use super::runs;
+use crate::failure::{Exit, Failure};
+use crate::report::{Line, Paint, out, out_json, said, say, style};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::time::Duration;
+use trees_core::event::RunStatus;
+use trees_core::journal::{RunFilter, RunSummary};
+
+/// List runs, newest first.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only runs of this tree
+    #[arg(long, value_name = "TREE")]
+    tree: Option<String>,
+    /// Only runs with this status
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    status: Vec<RunStatus>,
+    /// At most so many; 0 for all
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    limit: usize,
+}
+
+fn status(text: &str) -> Result<RunStatus, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        "write pending, running, waiting, paused, interrupted, rolling_back, succeeded, succeeded_with_warnings, failed, cancelled, rolled_back \
+         or rollback_stuck"
+            .into()
+    })
+}
+
+/// Does it.
+pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
+    let json = global.json()?;
+    let filter = RunFilter { tree: args.tree.clone(), statuses: args.status.clone(), limit: args.limit };
+    let all = match runs::existing(global)? {
+        Some(state) => runs::list(&state, &filter)?,
+        None => Vec::new(),
+    };
+    if json {
+        let rows: Vec<Value> = all.iter().map(row).collect();
+        out_json(&json!({ "schema": "trees/list", "version": 1, "runs": rows }));
+    } else if all.is_empty() {
+        say("no runs here yet; start one with: trees run FILE");
+    } else {
+        out(&table(&all).iter().map(|line| line.painted_out() + "\n").collect::<String>());
+    }
+    Ok(Exit::OK)
+}
+
+/// A run as JSON.
+pub fn row(run: &RunSummary) -> Value {
+    json!({
+        "run": run.run, "tree": run.tree, "number": run.number, "file": run.file, "environment": run.environment,
+        "status": run.status, "started": stamp(run.started), "finished": run.finished.map(stamp),
+        "done": run.done, "failed": run.failed, "total": run.total, "pid": run.pid,
+    })
+}
+
+/// RFC 3339, UTC, microseconds, as in events.
+pub fn stamp(ts: Timestamp) -> String {
+    format!("{ts:.6}")
+}
+
+/// One line a run, columns as wide as they need.
+pub fn table(all: &[RunSummary]) -> Vec<Line> {
+    let name = |run: &RunSummary| format!("{} #{}", run.tree, run.number);
+    let width = |text: &dyn Fn(&RunSummary) -> String| all.iter().map(|r| text(r).len()).max().unwrap_or(0);
+    let names = width(&name);
+    let statuses = width(&|r| r.status.as_str().to_owned());
+    let environments = width(&|r| r.environment.clone());
+    let line = |run: &RunSummary| {
+        let (paint, _) = said::status_word(run.status);
+        let mut line = Line::default()
+            .with(Paint::Strong, run.run.to_string())
+            .with(Paint::Plain, format!("  {}", style::pad(&name(run), names)))
+            .with(paint, format!("  {}", style::pad(run.status.as_str(), statuses)));
+        if environments > 0 {
+            line = line.with(Paint::Plain, format!("  {}", style::pad(&run.environment, environments)));
+        }
+        let took = run.finished.map(|end| said::took(Duration::try_from(end.duration_since(run.started)).unwrap_or_default()));
+        let started = run.started.strftime("%Y-%m-%d %H:%M:%SZ");
+        line.with(Paint::Plain, format!("  {started}  {:>7}  {}/{}", took.unwrap_or_default(), run.done, run.total))
+    };
+    let fit = |line: Line| style::columns().map_or(line.clone(), |columns| line.fit(columns));
+    all.iter().map(line).map(fit).collect()
+}

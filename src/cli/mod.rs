@@ -1,0 +1,158 @@
+//! The command line: one file a command, each with its arguments and what it does.
+//!
+//! Help, completions and docs/reference/cli.md are made from the doc comments here and there.
+//! Read [`Command`] first.
+
+mod answer;
+mod cancel;
+mod check;
+mod completions;
+mod cookbook;
+mod docs;
+mod doctor;
+mod drive;
+mod env;
+mod events;
+mod finish;
+mod gc;
+mod given;
+mod global;
+mod graph;
+mod init;
+mod later;
+mod list;
+mod logs;
+mod resolve;
+mod resume;
+mod run;
+mod runs;
+mod schema;
+mod secret;
+mod show;
+mod source;
+mod steps;
+mod story;
+mod supervise;
+mod why;
+
+use crate::failure::{Exit, Failure};
+use crate::report;
+use clap::{CommandFactory, Parser, Subcommand};
+use global::Global;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Run your delivery work as a checked, journaled, resumable graph.
+///
+/// A tree file in YAML compiles into a graph whose steps run concurrently. Every transition is
+/// recorded before the next thing happens, so `trees resume` goes on after any failure or crash.
+#[derive(Parser)]
+#[command(name = "trees", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 succeeded, 1 failed or cancelled, 2 wrong command line, tree or params, 3 waiting for a person, \
+    4 rolled back, 5 rollback stuck, 6 held by another process, 7 the state cannot be used, 10 changes found, 70 a bug, \
+    129/130/143 ended by a signal.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Resume(resume::Args),
+    Check(check::Args),
+    Graph(graph::Args),
+    List(list::Args),
+    Show(show::Args),
+    Logs(logs::Args),
+    Events(events::Args),
+    Why(why::Args),
+    Cancel(cancel::Args),
+    Approve(answer::ApproveArgs),
+    Reject(answer::RejectArgs),
+    Resolve(resolve::Args),
+    Secret(secret::Args),
+    Env(env::Args),
+    Steps(steps::Args),
+    Schema(schema::Args),
+    Init(init::Args),
+    Cookbook(cookbook::Args),
+    Doctor(doctor::Args),
+    Gc(gc::Args),
+    Completions(completions::Args),
+    #[command(name = "__supervise", hide = true)]
+    Supervise(supervise::Args),
+    #[command(name = "__docs", hide = true)]
+    Docs(docs::Args),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match Cli::try_parse_from(&words) {
+        Ok(cli) => {
+            report::color(cli.global.color);
+            global::log_to_stderr(cli.global.verbose);
+            match cli.command {
+                Command::Supervise(args) => supervise::run(&args),
+                command => report::finish(dispatch(command, &cli.global)).into(),
+            }
+        }
+        Err(error) => match later::explain(&error, &words) {
+            Some(text) => report::finish(Err(Failure::wrong(text))).into(),
+            None => usage(&error).into(),
+        },
+    }
+}
+
+/// Prints clap's own answer: help and version to standard output, else the mistake.
+fn usage(error: &clap::Error) -> Exit {
+    // A closed pipe is no error.
+    drop(error.print());
+    if error.use_stderr() { Exit::WRONG } else { Exit::OK }
+}
+
+/// The definition, for completions and the reference.
+fn definition() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => run::run(args, global),
+        Command::Resume(args) => resume::run(args, global),
+        Command::Check(args) => check::run(&args, global),
+        Command::Graph(args) => graph::run(&args, global),
+        Command::List(args) => list::run(&args, global),
+        Command::Show(args) => show::run(&args, global),
+        Command::Logs(args) => logs::run(&args, global),
+        Command::Events(args) => events::run(&args, global),
+        Command::Why(args) => why::run(&args, global),
+        Command::Cancel(args) => cancel::run(&args, global),
+        Command::Approve(args) => answer::approve(args, global),
+        Command::Reject(args) => answer::reject(args, global),
+        Command::Resolve(args) => resolve::run(args, global),
+        Command::Secret(args) => secret::run(args, global),
+        Command::Env(args) => env::run(args, global),
+        Command::Steps(args) => steps::run(&args, global),
+        Command::Schema(_) => schema::run(),
+        Command::Init(args) => init::run(&args, global),
+        Command::Cookbook(args) => cookbook::run(args, global),
+        Command::Doctor(_) => doctor::run(global),
+        Command::Gc(args) => gc::run(&args, global),
+        Command::Completions(args) => completions::run(&args),
+        Command::Supervise(_) => Ok(Exit::OK),
+        Command::Docs(args) => docs::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_is_sound() {
+        super::definition().debug_assert();
+    }
+}

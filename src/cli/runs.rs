@@ -1,0 +1,140 @@
+//! The state folder and the runs in it, as commands name them. The only file here that knows how
+//! the state is opened.
+
+use super::global::{Durability, Global};
+use crate::failure::{Failure, Kind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use trees_core::event::{Event, EventKind, RunStarted};
+use trees_core::journal::{Journal as _, RequestBody, RunFilter, RunSummary};
+use trees_core::language::{self, Sources};
+use trees_core::path::{RunId, StepPath};
+use trees_core::store::Store as _;
+use trees_core::tree::Tree;
+use trees_state::{State, StateError};
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Unusable { .. } => Self::new(Kind::State, error),
+            StateError::Unknown(_) => Self::wrong(error).hint("`trees list` shows the runs there are"),
+            StateError::Ambiguous { .. } | StateError::Invalid(_) => Self::wrong(error),
+            StateError::Journal(error) => error.into(),
+        }
+    }
+}
+
+impl From<Durability> for trees_state::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Full => Self::Full,
+            Durability::Normal => Self::Normal,
+        }
+    }
+}
+
+/// Where the state folder is or would be.
+pub fn place(global: &Global) -> Result<PathBuf, Failure> {
+    let environment = std::env::var_os("TREES_STATE").map(PathBuf::from);
+    Ok(State::locate(global.state.as_deref(), environment.as_deref(), &super::source::here()?))
+}
+
+/// The state folder, made where it is missing.
+pub fn open(global: &Global) -> Result<State, Failure> {
+    Ok(State::open(place(global)?, global.durability.into())?)
+}
+
+/// The state folder, if there is one.
+pub fn existing(global: &Global) -> Result<Option<State>, Failure> {
+    Ok(State::open_existing(place(global)?, global.durability.into())?)
+}
+
+/// The state folder; a command about a run needs one.
+pub fn required(global: &Global) -> Result<State, Failure> {
+    existing(global)?.ok_or_else(|| {
+        let place = place(global).map(|p| p.display().to_string()).unwrap_or_default();
+        Failure::wrong(format!("there are no runs here yet (no state in {place})"))
+            .hint("start one with `trees run FILE`, or name the folder with --state")
+    })
+}
+
+/// Where the state folder is.
+pub fn folder(state: &State) -> &Path {
+    state.folder()
+}
+
+/// The run that a person names: an id or a prefix, `@last`, `@last-failed`, `TREE@last`, `TREE#3`.
+pub fn find(state: &State, text: &str) -> Result<RunSummary, Failure> {
+    Ok(state.run(&state.find(text)?)?)
+}
+
+/// Runs, newest first.
+pub fn list(state: &State, filter: &RunFilter) -> Result<Vec<RunSummary>, Failure> {
+    Ok(state.runs(filter)?)
+}
+
+/// Leaves a word for the run's driver; answers the run as it is afterwards.
+pub fn ask(state: &State, run: &RunId, body: &RequestBody) -> Result<RunSummary, Failure> {
+    state.ask(run, &actor(), body)?;
+    find(state, &run.0)
+}
+
+/// Who acts: the person's name on this machine.
+pub fn actor() -> String {
+    let name = ["TREES_ACTOR", "USER", "LOGNAME"].into_iter().find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()));
+    name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// The recorded texts of a run.
+pub fn sources(state: &State, run: &RunId) -> Result<Sources, Failure> {
+    let definition = state.definition(run)?;
+    serde_json::from_value(definition).map_err(|e| Failure::new(Kind::State, format!("the recorded tree of run {run} cannot be read: {e}")))
+}
+
+/// The recorded tree of a run.
+pub fn tree(state: &State, run: &RunId) -> Result<Arc<Tree>, Failure> {
+    let sources = sources(state, run)?;
+    let top = sources.files.first().cloned().ok_or_else(|| Failure::new(Kind::State, format!("run {run} has no recorded tree")))?;
+    let checked = language::check(top, &sources, &trees_steps::catalogue());
+    checked.tree.ok_or_else(|| {
+        let first = checked.diagnostics.iter().find(|d| d.is_error()).map(|d| d.message.clone()).unwrap_or_default();
+        Failure::wrong(format!("the recorded tree of run {run} does not check with this version of trees: {first}"))
+    })
+}
+
+/// The first event of a run.
+pub fn facts(events: &[Event]) -> Option<&RunStarted> {
+    events.iter().find_map(|e| match &e.kind {
+        EventKind::RunStarted(facts) => Some(&**facts),
+        _ => None,
+    })
+}
+
+/// A step's path as a person writes it: `smoke:general` is `smoke[general]`.
+pub fn step_path(text: &str) -> StepPath {
+    if text.starts_with("environment:") {
+        return StepPath(text.into());
+    }
+    let segment = |part: &str| match part.split_once(':') {
+        Some((id, key)) if !id.contains('[') => StepPath::root(id).instance(key).0,
+        _ => part.to_owned(),
+    };
+    StepPath(text.split('/').map(segment).collect::<Vec<_>>().join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::step_path;
+
+    #[test]
+    fn instances_have_two_spellings() {
+        let check = |text: &str, path: &str| assert_eq!(step_path(text).as_str(), path);
+        check("build", "build");
+        check("smoke:general", "smoke[general]");
+        check("smoke[general]", "smoke[general]");
+        check("suites:unit,pg16", "suites[unit,pg16]");
+        check("report/publish:eu/upload", "report/publish[eu]/upload");
+        check("smoke:a b", "smoke[a%20b]");
+        check("environment:production", "environment:production");
+    }
+}

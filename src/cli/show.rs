@@ -1,0 +1,191 @@
+//! `trees show`: one run with its steps, outputs, failures and what it deployed.
+
+use super::global::Global;
+use super::list::{row, stamp};
+use super::story::{Story, Told};
+use super::{events, runs};
+use crate::failure::{Exit, Failure};
+use crate::report::screen::{Look, Screen, Setup};
+use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use trees_core::event::{Json, StepStatus};
+use trees_core::journal::{Journal as _, RunSummary};
+use trees_core::run::Run;
+use trees_state::State;
+use trees_steps::deploy::{self, Deployment};
+
+/// Lines of a failed step's log that are shown.
+const TAIL: usize = 5;
+/// Failed steps that are shown with their log.
+const TAILS: usize = 5;
+
+/// Show a run: its steps, outputs, failures, deployments.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
+    #[arg(default_value = "@last")]
+    run: String,
+    /// Follow it on the screen until it ends or rests
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Does it.
+pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
+    let json = global.json()?;
+    let state = runs::required(global)?;
+    let run = runs::find(&state, &args.run)?;
+    if args.follow {
+        follow(&state, &run, json, global)?;
+    }
+    if json && args.follow {
+        return Ok(Exit::OK);
+    }
+    let run = runs::find(&state, &run.run.0)?;
+    let recorded = state.load(&run.run, 0)?;
+    let tree = runs::tree(&state, &run.run).ok();
+    let mut story = Story::of(&recorded, tree.as_deref());
+    if let Some(tree) = &tree {
+        let mut replayed = Run::new(run.run.clone(), Arc::clone(tree), &trees_steps::catalogue());
+        // A record that this version cannot replay is shown as it stands.
+        if replayed.replay(&recorded).is_ok() {
+            story.settle(&replayed);
+        }
+    }
+    let facts = runs::facts(&recorded);
+    let project = facts.map(|f| f.project.clone()).unwrap_or_default();
+    let deployed: Vec<Deployment> = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
+    if json {
+        let mut document = row(&run);
+        document["schema"] = "trees/show".into();
+        document["version"] = 1.into();
+        document["params"] = facts.map(|f| Json::Object(f.params.clone())).unwrap_or_default();
+        document["outputs"] = Json::Object(story.outputs.clone());
+        document["reason"] = story.reason.clone().into();
+        document["deployments"] = json!(deployed);
+        document["steps"] = story.steps.iter().map(step).collect();
+        out_json(&document);
+        return Ok(Exit::OK);
+    }
+    head(&run, &story);
+    steps(&story, global.quiet);
+    failures(&story, &state);
+    foot(&run, &story, &deployed);
+    Ok(Exit::OK)
+}
+
+/// The same screen that the run's own terminal shows, from the journal.
+fn follow(state: &State, run: &RunSummary, json: bool, global: &Global) -> Result<(), Failure> {
+    let tree = runs::tree(state, &run.run)?;
+    let look = if json { Look::Json } else { Look::human() };
+    let folder = runs::folder(state).to_owned();
+    let screen =
+        Screen::open(Setup { look, quiet: global.quiet, tree, estimate: None, approved: Vec::new(), state: folder, before: Vec::new() });
+    let mut listener = screen.listener();
+    let followed = events::follow(state, &run.run, true, |event| {
+        listener.event(event);
+        true
+    });
+    drop(listener);
+    screen.close();
+    followed
+}
+
+fn step(told: &Told) -> Value {
+    let reason = match (&told.reason, &told.error) {
+        (_, Some(error)) => json!({ "code": error.reason, "text": error.message, "log": error.log }),
+        (Some(reason), None) => json!(reason),
+        (None, None) => Value::Null,
+    };
+    json!({
+        "path": told.path, "kind": told.kind, "status": told.status, "reason": reason, "attempts": told.attempts,
+        "started": told.started.map(stamp), "finished": told.finished.map(stamp), "outputs": told.outputs,
+    })
+}
+
+fn print(line: &Line) {
+    out_line(&line.painted_out());
+}
+
+fn head(run: &RunSummary, story: &Story) {
+    let (paint, word) = said::status_word(run.status);
+    let name = format!("{} #{}", run.tree, run.number);
+    let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
+    print(&Line::default().with(Paint::Strong, format!("{name} ")).with(paint, word).with(Paint::Plain, environment));
+    let took = run.finished.map(|end| said::took(Duration::try_from(end.duration_since(run.started)).unwrap_or_default()));
+    let took = took.map(|t| format!(", took {t}")).unwrap_or_default();
+    print(&Line::default().with(Paint::Faint, format!("  run {}, started {}{took}", run.run, run.started.strftime("%Y-%m-%d %H:%M:%SZ"))));
+    print(&Line::default().with(Paint::Faint, format!("  {}", run.file)));
+    if let Some(reason) = &story.reason {
+        print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
+    }
+    let counts: Vec<String> = story.counts().iter().map(|(status, n)| format!("{n} {}", status.as_str().replace('_', " "))).collect();
+    print(&Line::default().with(Paint::Plain, format!("  {}", counts.join(", "))));
+}
+
+fn steps(story: &Story, quiet: bool) {
+    let shown: Vec<&Told> = story.steps.iter().filter(|s| !quiet || s.status.is_some_and(StepStatus::is_failure)).collect();
+    let width = shown.iter().map(|s| s.path.len()).max().unwrap_or(0).min(40);
+    for told in shown {
+        let status = told.status.unwrap_or(StepStatus::Pending);
+        let paint = match status {
+            s if s.is_success() => Paint::Good,
+            s if s.is_failure() => Paint::Bad,
+            StepStatus::Waiting | StepStatus::RetryWait | StepStatus::Interrupted => Paint::Care,
+            _ => Paint::Faint,
+        };
+        let took = told.started.zip(told.finished).map(|(a, b)| said::took(Duration::try_from(b.duration_since(a)).unwrap_or_default()));
+        let mut line = Line::default().with(Paint::Plain, format!("  {:width$}  ", told.path));
+        line = line.with(paint, format!("{:<11}", status.as_str())).with(Paint::Faint, format!(" {:>6}", took.unwrap_or_default()));
+        if told.attempts > 1 {
+            line = line.with(Paint::Care, format!("  {} attempts", told.attempts));
+        }
+        let why = told.error.as_ref().map(said::message).or_else(|| told.reason.as_ref().map(|r| clean(&r.text)));
+        print(&line.with(Paint::Plain, why.map(|w| format!("  {w}")).unwrap_or_default()));
+    }
+}
+
+fn failures(story: &Story, state: &State) {
+    let failed = story.steps.iter().filter(|s| s.status.is_some_and(StepStatus::is_failure));
+    let logs = failed.filter_map(|s| Some((s, s.error.as_ref()?))).filter_map(|(s, error)| Some((s, error, error.log.as_ref()?)));
+    for (told, error, log) in logs.take(TAILS) {
+        let path = runs::folder(state).join(log);
+        print(&Line::default().with(Paint::Bad, format!("{}: ", told.path)).with(Paint::Faint, path.display().to_string()));
+        for line in said::more(error).into_iter().chain(tail(&path, TAIL).unwrap_or_default()) {
+            print(&Line::default().with(Paint::Faint, "  │ ").with(Paint::Plain, line));
+        }
+    }
+}
+
+fn foot(run: &RunSummary, story: &Story, deployed: &[Deployment]) {
+    for (name, value) in &story.outputs {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        print(&Line::default().with(Paint::Strong, format!("{name} = ")).with(Paint::Plain, text));
+    }
+    for (name, message) in &story.asked {
+        print(
+            &Line::default()
+                .with(Paint::Care, "asked: ")
+                .with(Paint::Plain, format!("{} (trees approve {} {name})", clean(message), run.run)),
+        );
+    }
+    deployed.iter().map(deployment).for_each(|line| print(&line));
+}
+
+/// What is deployed, on one line.
+pub fn deployment(deployed: &Deployment) -> Line {
+    let place = if deployed.environment.is_empty() { String::new() } else { format!(" in {}", deployed.environment) };
+    let port = deployed.port.map(|p| format!(" on port {p}")).unwrap_or_default();
+    let line = Line::default().with(Paint::Strong, format!("deployed {}{place}", deployed.name));
+    let line = line.with(Paint::Plain, format!(", release {}{port}", clean(&deployed.release)));
+    let line = match (deployed.alive, deployed.pid) {
+        (true, Some(pid)) => line.with(Paint::Good, format!(", process {pid} lives")),
+        (true, None) => line.with(Paint::Care, ", being started again"),
+        (false, _) => line.with(Paint::Bad, ", not running"),
+    };
+    let restarts = if deployed.restarts > 0 { format!(", {} restarts", deployed.restarts) } else { String::new() };
+    let log = deployed.log.as_ref().map(|l| format!(", log {}", l.display())).unwrap_or_default();
+    line.with(Paint::Faint, format!("{restarts}{log}"))
+}
