@@ -1,0 +1,26 @@
+//! End to end: the built binary in folders of its own, without the network, the person's home or
+//! their environment. Read [`bench`] first.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod bench;
+mod catalogue;
+mod chance;
+mod check;
+mod cookbooks;
+mod docs;
+mod graph;
+mod kills;
+mod language;
+mod laws;
+mod live;
+mod nothing;
+mod reference;
+mod runs;
+mod sittings;
+mod slackpath;
+mod start;
+mod storage;
+#[cfg(target_os = "linux")]
+mod terminal;
+mod workflows;

@@ -1,0 +1,206 @@
+//! The state folder's bad days: a full disk, a place that cannot be written, a database from the
+//! future or damaged; and steps that print a lot.
+
+use crate::bench::{Bench, fifo};
+use crate::laws;
+use crate::live::Live;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TREE: &str = "
+tree: t
+steps:
+  a: { run: \"echo a >> ledger\" }
+  wait: { needs: a, run: \"echo up > said; echo on > gone_on\" }
+  b: { matrix: { n: [1, 2, 3] }, needs: wait, run: \"echo b >> ledger\" }
+";
+
+fn bench() -> Bench {
+    let bench = Bench::with("tree.yaml", TREE);
+    fifo(&bench.path("said"));
+    fifo(&bench.path("gone_on"));
+    bench
+}
+
+/// The step that waits is there, and goes on after this.
+fn meet(bench: &Bench, between: impl FnOnce()) {
+    assert_eq!(bench.read("said"), "up\n");
+    between();
+    assert_eq!(bench.read("gone_on"), "on\n");
+}
+
+/// A file system of its own size, gone with the test. Only root can make one.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(bench: &Bench, size: &str) -> Option<Self> {
+        let place = bench.path("small");
+        fs::create_dir(&place).unwrap();
+        let options = format!("size={size},mode=0700");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&place).output().ok()?;
+        mounted.status.success().then_some(Self(place))
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room() {
+    let bench = bench();
+    let Some(disk) = Small::mount(&bench, "8m") else {
+        println!("a small file system cannot be mounted here (only root can): not tried");
+        return;
+    };
+    let mut live = Live::start(&bench, &["run", "tree.yaml", "--state", "small/state", "--format", "json"]);
+    live.until("step_succeeded", "a");
+    meet(&bench, || disk.fill());
+    let outcome = live.end().expect(7);
+    let run = live.run();
+    for part in ["small/state", "full", &format!("trees resume {run}")] {
+        assert!(outcome.stderr.contains(part), "no `{part}`: {}", outcome.stderr);
+    }
+    disk.free();
+    let mut resumed = Live::start(&bench, &["resume", "--state", "small/state", "--format", "json"]);
+    if resumed.until("step_started", "")["step"] == "wait" {
+        meet(&bench, || ());
+    }
+    let events = resumed.finish();
+    assert!(!events.iter().any(|e| e["step"] == "a"), "it was recorded before");
+    let printed = bench.run(&["events", &run, "--state", "small/state"]).expect(0).stdout;
+    laws::of_events(&printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>(), "succeeded");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_made_is_named() {
+    let bench = bench();
+    bench.write("file", "");
+    let outcome = bench.run(&["run", "tree.yaml", "--state", "file/state"]).expect(7);
+    assert!(outcome.stderr.contains("file/state"), "{}", outcome.stderr);
+    assert!(!bench.path("ledger").exists());
+}
+
+const SIMPLE: &str = "tree: t\nsteps:\n  a: { run: \":\" }\n";
+
+/// A state folder with one run, its database at rest.
+fn rested() -> (Bench, PathBuf) {
+    let bench = Bench::with("tree.yaml", SIMPLE);
+    bench.run(&["run", "tree.yaml"]).expect(0);
+    let mut databases: Vec<PathBuf> = fs::read_dir(bench.path(".trees")).unwrap().map(|e| e.unwrap().path()).collect();
+    databases.retain(|path| path.extension().is_some_and(|e| e == "db" || e == "sqlite"));
+    assert_eq!(databases.len(), 1, "{databases:?}");
+    (bench, databases.remove(0))
+}
+
+/// Every command that reads or writes the state says so with exit 7, and touches nothing.
+#[track_caller]
+fn refused(bench: &Bench, database: &Path, words: &[&str]) {
+    let before = fs::read(database).unwrap();
+    for arguments in [&["run", "tree.yaml"][..], &["resume", "@last"], &["list"], &["show"]] {
+        let outcome = bench.run(arguments).expect(7);
+        for word in words.iter().chain(&[".trees"]) {
+            assert!(outcome.stderr.contains(word), "{arguments:?}: no `{word}`: {}", outcome.stderr);
+        }
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    }
+    assert!(fs::read(database).unwrap() == before, "the database was changed");
+}
+
+#[test]
+fn a_schema_from_the_future_is_refused_untouched() {
+    let (bench, database) = rested();
+    let mut bytes = fs::read(&database).unwrap();
+    // The user version stands at byte 60 of the first page, big-endian.
+    bytes[60..64].copy_from_slice(&9999_u32.to_be_bytes());
+    fs::write(&database, bytes).unwrap();
+    refused(&bench, &database, &["newer"]);
+}
+
+#[test]
+fn what_is_no_database_is_refused_untouched() {
+    let (bench, database) = rested();
+    fs::write(&database, "this was a database once\n".repeat(1000)).unwrap();
+    refused(&bench, &database, &[]);
+}
+
+#[test]
+fn a_damaged_database_is_never_taken_for_a_good_one() {
+    let (bench, database) = rested();
+    let mut bytes = fs::read(&database).unwrap();
+    for byte in bytes.iter_mut().skip(100) {
+        *byte = 0xA5;
+    }
+    fs::write(&database, bytes).unwrap();
+    for arguments in [&["run", "tree.yaml"][..], &["resume", "@last"], &["list"]] {
+        let outcome = bench.run(arguments).expect(7);
+        assert!(outcome.stderr.contains("damaged"), "{}", outcome.stderr);
+    }
+}
+
+/// Bytes printed by one step here.
+const FLOOD: u64 = 200 << 20;
+/// Bytes of memory that it may cost.
+const COST: u64 = 50 << 20;
+
+/// The greatest memory that a process has had, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn a_step_that_prints_a_lot_costs_little_memory() {
+    let tree = format!(
+        "tree: t\nsteps:\n  calm: {{ run: \"echo up > said\" }}\n  flood: {{ needs: calm, run: \"yes 'a line of output, and another' | head -c {FLOOD}\" }}\n  \
+         line: {{ needs: flood, run: \"head -c 20000000 /dev/zero | tr '\\\\0' x\" }}\n  after: {{ needs: line, run: \"echo up > said\" }}\n"
+    );
+    let bench = Bench::with("tree.yaml", tree);
+    fifo(&bench.path("said"));
+    let mut live = Live::start(&bench, &["run", "tree.yaml", "--format", "json"]);
+    live.until("step_started", "calm");
+    let before = peak(live.pid());
+    fs::read_to_string(bench.path("said")).unwrap();
+    live.until("step_started", "after");
+    let cost = peak(live.pid()) - before;
+    fs::read_to_string(bench.path("said")).unwrap();
+    live.finish();
+    assert!(cost < COST, "{} MB", cost >> 20);
+    let kept: u64 = fs::metadata(log(&bench, "flood")).unwrap().len();
+    assert!(kept < FLOOD / 2, "{kept} bytes kept of {FLOOD}");
+}
+
+/// The log file of a step.
+fn log(bench: &Bench, step: &str) -> PathBuf {
+    let mut folders = vec![bench.path(".trees")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.ends_with("output.log") && path.display().to_string().contains(&format!("/{step}")) {
+                found.push(path);
+            }
+        }
+    }
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}

@@ -1,0 +1,116 @@
+//! The screen on a real terminal: bars, a question answered with a key, Ctrl-C, the terminal left
+//! as it was found.
+
+use crate::bench::Bench;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// A terminal with a command in its foreground.
+struct Terminal {
+    keys: File,
+    slave: File,
+    child: Child,
+    seen: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Terminal {
+    fn start(bench: &Bench, arguments: &[&str], columns: u16, rows: u16) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let slave = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let plain = bench.command(arguments);
+        // In a session of its own, with this terminal as the controlling one.
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait"]).arg(plain.get_program()).args(plain.get_args()).current_dir(bench.dir()).env_clear();
+        command.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("TERM", "xterm-256color").env("NO_COLOR", "1");
+        let end = || slave.try_clone().unwrap();
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let keys = File::from(master);
+        let seen = Arc::new(Mutex::new(String::new()));
+        let reader = read(keys.try_clone().unwrap(), Arc::clone(&seen));
+        Self { keys, slave, child, seen, reader }
+    }
+
+    fn until(&self, text: &str) {
+        for _ in 0..3000 {
+            if self.seen.lock().unwrap().contains(text) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{text} never came:\n{}", self.seen.lock().unwrap());
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn echoes(&self) -> bool {
+        tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    /// The exit code and all that was shown.
+    fn end(mut self) -> (i32, String) {
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        assert!(self.echoes(), "the terminal does not echo any more");
+        drop(self.slave);
+        drop(self.keys);
+        self.reader.join().unwrap();
+        let seen = self.seen.lock().unwrap().clone();
+        (code, seen)
+    }
+}
+
+/// Gathers what is shown, until the last writer is gone.
+fn read(mut master: File, seen: Arc<Mutex<String>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = master.read(&mut chunk) {
+            seen.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
+        }
+    })
+}
+
+#[test]
+fn a_question_is_answered_while_other_steps_run() {
+    let text = "tree: t\nsteps:\n  ask: { approve: { message: Ship it? } }\n  other: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n  ship: { needs: ask, run: touch go }\n";
+    let bench = Bench::with("t.yaml", text);
+    let mut terminal = Terminal::start(&bench, &["run", "t.yaml"], 60, 20);
+    terminal.until("? ");
+    terminal.until("• other");
+    assert!(!terminal.echoes());
+    terminal.press("what\ny\n");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("ask approved by tester") && seen.contains("t #1"), "{seen}");
+}
+
+#[test]
+fn three_times_ctrl_c_leaves_the_terminal_as_it_was() {
+    let text = "tree: t\nsteps:\n  deaf: { run: \"trap '' INT TERM; touch begun; while [ ! -e go ]; do sleep 0.05; done\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    let mut terminal = Terminal::start(&bench, &["run", "t.yaml"], 40, 10);
+    terminal.until("• deaf");
+    while !bench.path("begun").exists() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Signals that come too close are one; the third is the one that kills.
+    while terminal.child.try_wait().unwrap().is_none() {
+        terminal.press("\u{3}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 130, "{seen}");
+    assert!(seen.contains("trees resume ") && seen.contains("ended by SIGINT (Ctrl-C)"), "{seen}");
+    assert!(seen.contains("stopping: nothing new starts") && seen.contains("steps got SIGTERM"), "{seen}");
+}
