@@ -18,4 +18,3 @@ pub mod output;
 pub mod outputs;
 pub mod process;
 pub mod scratch;
-pub mod session;

@@ -2,20 +2,19 @@
 //!
 //! Read [`Launch`] first. It knows nothing of trees, retries or meanings of exit codes.
 
+mod spawn;
 mod supervise;
 
 use crate::identity::{Identity, Marks};
 use crate::mask::Masker;
 use crate::output::{Kept, Log, OnLine, Pump};
-use crate::session;
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
@@ -227,14 +226,15 @@ impl Launch {
     /// # Errors
     /// When it cannot be started; nothing runs then.
     pub fn start(self) -> Result<Running, SpawnError> {
-        session::adopt_orphans();
-        let mut command = self.command()?;
-        let pipe = self.pipe(&mut command)?;
-        let mut command = tokio::process::Command::from(command);
-        let child = command.spawn().map_err(|e| self.spawn_error(e))?;
-        // The writing ends live in the command: while one is open the pipe has no end.
-        drop(command);
-        let pid = child.id().unwrap_or_default();
+        spawn::adopt_orphans();
+        let argv = self.argv()?;
+        let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
+        let program = spawn::Spawn { argv: &argv, env: &self.env, dir: &self.dir, output: output.as_fd() };
+        let pid = program.start().map_err(|e| self.spawn_error(e))?;
+        // While a writing end is open the pipe has no end.
+        drop(output);
+        let child = spawn::Child::new(pid).map_err(|e| self.spawn_error(e))?;
+        let pid = pid.as_raw_nonzero().get().unsigned_abs();
         let identity = Identity::of_child(pid, self.marks.clone());
         let stopper = Stopper::new();
         let saved = identity.save(&self.register);
@@ -248,16 +248,6 @@ impl Launch {
             Ok(()) => Ok(Running { identity, stopper, task }),
             Err(source) => Err(SpawnError::Attempt { path: self.register, source }),
         }
-    }
-
-    fn command(&self) -> Result<Command, SpawnError> {
-        let argv = self.argv()?;
-        let empty = || SpawnError::Program { program: String::new(), source: io::Error::other("the argument vector is empty") };
-        let (program, arguments) = argv.split_first().ok_or_else(empty)?;
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().envs(self.env.iter().map(|(k, v)| (k, v))).current_dir(&self.dir).stdin(Stdio::null());
-        session::detach(&mut command);
-        Ok(command)
     }
 
     fn argv(&self) -> Result<Vec<OsString>, SpawnError> {
@@ -283,17 +273,6 @@ impl Launch {
         Ok(argv)
     }
 
-    /// One pipe for both streams, so that their order is that of the writes.
-    fn pipe(&self, command: &mut Command) -> Result<Receiver, SpawnError> {
-        let made = || {
-            let (reader, writer) = io::pipe()?;
-            command.stdout(writer.try_clone()?).stderr(writer);
-            Receiver::from_owned_fd(OwnedFd::from(reader))
-        };
-        let mut made = made;
-        made().map_err(|e| self.spawn_error(e))
-    }
-
     fn spawn_error(&self, source: io::Error) -> SpawnError {
         let limit = |what, source| SpawnError::Limit { what, source };
         match Errno::from_io_error(&source) {
@@ -316,6 +295,12 @@ impl Launch {
             Program::Script(Shell::Custom(argv), _) => argv.first().cloned().unwrap_or_default(),
         }
     }
+}
+
+/// One pipe for both streams, so that their order is that of the writes.
+fn pipe() -> io::Result<(Receiver, io::PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((Receiver::from_owned_fd(OwnedFd::from(reader))?, writer))
 }
 
 /// Whether a script can go by `-c`: one that names itself needs its file.

@@ -7,9 +7,10 @@ use super::root::Root;
 use crate::http::check::healthy;
 use crate::tcp::check::connect;
 use crate::window::{Probe, Window};
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::Path;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use trees_runner::kind::{Cx, KindError, ReadCx};
 
@@ -105,7 +106,7 @@ fn with_log(wrong: &KindError, instance: &Instance) -> String {
 /// Returns as soon as the port is free, or the old instance is gone; it may still drain then.
 async fn released(old: &Instance, new: &Release) -> Result<(), KindError> {
     let shared = new.port.filter(|port| old.spec.port == Some(*port));
-    let free = || shared.is_some_and(|port| TcpListener::bind((new.host.as_str(), port)).is_ok());
+    let free = || shared.is_some_and(|port| is_free(&new.host, port));
     let ended = old.ended();
     tokio::pin!(ended);
     loop {
@@ -114,6 +115,13 @@ async fn released(old: &Instance, new: &Release) -> Result<(), KindError> {
             () = tokio::time::sleep(Duration::from_millis(2)) => if free() { return Ok(()) },
         }
     }
+}
+
+/// Whether a server could listen there. It only binds: who connects meanwhile is refused, not lost.
+fn is_free(host: &str, port: u16) -> bool {
+    let Some(address) = (host, port).to_socket_addrs().ok().and_then(|mut all| all.next()) else { return false };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    socket.is_ok_and(|socket| socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).is_ok())
 }
 
 fn spec(root: &Root, release: &Release, role: Role, port: Option<u16>) -> Spec {

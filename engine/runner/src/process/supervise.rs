@@ -1,15 +1,13 @@
 //! From the start of a process to the moment when nothing of it is left.
 
+use super::spawn::Child;
 use super::{Ended, Exit, Stop, Stopper};
 use crate::identity::{Marks, raw};
 use crate::leftovers::{self, Known};
 use crate::output::Pump;
-use rustix::process::{Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
+use rustix::process::{Signal, WaitOptions, WaitStatus, kill_process_group, test_kill_process_group, waitpgid};
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
 use std::time::Duration;
-use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -62,7 +60,7 @@ impl Supervisor {
         Ok(Exit { ended: ended(status), stopped, output: self.pump.finish(), held, leftovers })
     }
 
-    async fn until_exit(&mut self) -> io::Result<ExitStatus> {
+    async fn until_exit(&mut self) -> io::Result<WaitStatus> {
         loop {
             let open = self.pump.is_open();
             tokio::select! {
@@ -169,8 +167,8 @@ impl Signals {
     }
 }
 
-fn ended(status: ExitStatus) -> Ended {
-    match (status.code(), status.signal()) {
+fn ended(status: WaitStatus) -> Ended {
+    match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Ended::Code(code),
         (None, signal) => Ended::Signal(signal.unwrap_or_default()),
     }
