@@ -9,7 +9,7 @@ use crate::identity::{Identity, Marks, raw, stat};
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -219,7 +219,35 @@ fn reap(pid: u32) {
 
 /// The marks in the environment of a process; `None` where it has none or is not ours to read.
 fn marks_of(pid: u32) -> Option<Marks> {
-    parse_marks(&fs::read(format!("/proc/{pid}/environ")).ok()?)
+    const MOST: Duration = Duration::from_millis(100);
+    let begun = Instant::now();
+    let mut settled = 0;
+    loop {
+        let environ = environ(pid).ok()?;
+        if !environ.is_empty() || settled == 3 || begun.elapsed() > MOST {
+            return parse_marks(&environ);
+        }
+        // It may have finished between the two looks: only what stays empty is empty.
+        settled = if is_loading(pid) { 0 } else { settled + 1 };
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// The environment of a process, by one read where it is of a usual size: a second one after the
+/// process has loaded another program would find nothing more of the first.
+fn environ(pid: u32) -> io::Result<Vec<u8>> {
+    const USUAL: usize = 256 << 10;
+    let mut text = Vec::with_capacity(USUAL);
+    fs::File::open(format!("/proc/{pid}/environ"))?.read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Whether a process is inside `execve`: the old program's memory is gone, and the kernel has not
+/// yet noted where the new one's arguments and environment lie, so that both read as empty.
+fn is_loading(pid: u32) -> bool {
+    let no_arguments = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    // Threads of the kernel never have any; they are in no group.
+    no_arguments && stat(pid).is_some_and(|s| !s.is_dead() && s.group != 0)
 }
 
 fn parse_marks(environ: &[u8]) -> Option<Marks> {
@@ -250,5 +278,25 @@ impl Pauses {
     async fn next(&mut self) {
         tokio::time::sleep(Duration::from_millis(1 << self.0.min(5))).await;
         self.0 += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_that_loads_a_program_keeps_its_marks() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("again");
+        fs::write(&script, "exec sh \"$0\"").unwrap();
+        let mut child =
+            Command::new("sh").arg(&script).envs([("TREES_RUN_ID", "r"), ("TREES_STEP", "a"), ("TREES_ATTEMPT", "1")]).spawn().unwrap();
+        let marks = Marks { run: RunId("r".into()), step: StepPath("a".into()), attempt: 1 };
+        let seen = (0..5_000).filter(|_| marks_of(child.id()).as_ref() == Some(&marks)).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(seen, 5_000);
     }
 }
