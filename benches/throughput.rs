@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 const TREES: &str = env!("CARGO_BIN_EXE_trees");
 const ROUNDS: usize = 5;
+const LOOK: Duration = Duration::from_millis(100);
 
 type Table = BTreeMap<(&'static str, usize), Duration>;
 
@@ -104,17 +106,22 @@ fn trees(dir: &Path) -> (Duration, u64) {
     command.args(["run", "tree.yaml", "--format", "json", "--durability", "full", "--state"]).arg(&state).current_dir(dir);
     let begun = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("trees");
-    let mut peak = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("trees") {
-            break status;
+    let pid = child.id();
+    let (end, ended) = channel::<()>();
+    // Seldom: looking costs time on the two cores that are measured.
+    let looks = move || {
+        let mut peak = 0;
+        while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            peak = peak.max(memory_of(pid));
         }
-        peak = peak.max(memory_of(child.id()));
-        std::thread::sleep(Duration::from_millis(2));
+        peak
     };
+    let peak = std::thread::spawn(looks);
+    let status = child.wait().expect("trees");
     let time = begun.elapsed();
+    drop(end);
     assert!(status.success(), "trees ended with {status}");
-    (time, peak)
+    (time, peak.join().expect("a number"))
 }
 
 /// The peak resident memory of a living process in KiB; 0 where the system does not tell.

@@ -85,7 +85,7 @@ fn follow(state: &State, run: &RunSummary, json: bool, global: &Global) -> Resul
         Screen::open(Setup { look, quiet: global.quiet, tree, estimate: None, approved: Vec::new(), state: folder, before: Vec::new() });
     let mut listener = screen.listener();
     let followed = events::follow(state, &run.run, true, |event| {
-        listener.event(event);
+        listener.events(std::slice::from_ref(event));
         true
     });
     drop(listener);

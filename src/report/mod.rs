@@ -18,6 +18,7 @@ pub mod style;
 pub mod tail;
 mod terminal;
 pub mod view;
+mod writer;
 
 pub use clean::clean;
 pub use style::{ColorChoice, Line, Paint, color};

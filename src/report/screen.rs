@@ -2,14 +2,14 @@
 
 use super::ask::{Answer, Answers};
 use super::echo;
-use super::json::Json;
-use super::plain::Plain;
 use super::said::Said;
 use super::shape::Shape;
 use super::style::{Line, Paint};
 use super::tail::tail;
 use super::terminal::Terminal;
 use super::view::{Tally, View};
+use super::writer::Writer;
+use super::{json, plain};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,10 +69,8 @@ pub struct Setup {
 pub enum Screen {
     /// Bars.
     Terminal(Terminal),
-    /// Lines.
-    Plain(Plain),
-    /// Events.
-    Json(Json),
+    /// Lines or events.
+    Written(Writer),
 }
 
 impl Screen {
@@ -84,8 +82,8 @@ impl Screen {
         let teller = Teller { state: setup.state, quiet: setup.quiet, tails: 0 };
         match setup.look {
             Look::Terminal => Self::Terminal(Terminal::open(view, teller)),
-            Look::Plain => Self::Plain(Plain::open(view, teller)),
-            Look::Json => Self::Json(Json::open(view)),
+            Look::Plain => Self::Written(plain::open(view, teller)),
+            Look::Json => Self::Written(json::open(view)),
         }
     }
 
@@ -100,8 +98,7 @@ impl Screen {
     pub fn listener(&self) -> Box<dyn Listener> {
         match self {
             Self::Terminal(terminal) => Box::new(terminal.listener()),
-            Self::Plain(plain) => Box::new(plain.listener()),
-            Self::Json(json) => Box::new(json.listener()),
+            Self::Written(writer) => Box::new(writer.listener()),
         }
     }
 
@@ -109,8 +106,7 @@ impl Screen {
     pub fn notes(&self) -> Box<dyn Fn(Line) + Send> {
         match self {
             Self::Terminal(terminal) => Box::new(terminal.notes()),
-            Self::Plain(plain) => Box::new(plain.notes()),
-            Self::Json(json) => Box::new(json.notes()),
+            Self::Written(writer) => Box::new(writer.notes()),
         }
     }
 
@@ -118,8 +114,7 @@ impl Screen {
     pub fn close(self) -> Tally {
         match self {
             Self::Terminal(terminal) => terminal.close(),
-            Self::Plain(plain) => plain.close(),
-            Self::Json(json) => json.close(),
+            Self::Written(writer) => writer.close(),
         }
     }
 }

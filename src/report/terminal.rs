@@ -182,8 +182,9 @@ impl Drawer {
 }
 
 impl Listener for Ear {
-    fn event(&mut self, event: &Event) {
-        lock(&self.0.view).event(event);
+    fn events(&mut self, events: &[Event]) {
+        let mut view = lock(&self.0.view);
+        events.iter().for_each(|event| view.event(event));
     }
 
     fn output(&mut self, step: &StepPath, line: &str) {

@@ -66,7 +66,7 @@ impl Place {
         };
         db.execute_batch(&format!(
             "PRAGMA synchronous = {synchronous}; PRAGMA fullfsync = {}; PRAGMA checkpoint_fullfsync = {0};
-             PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
+             PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
             if self.durability == Durability::Full { "ON" } else { "OFF" }
         ))?;
         Ok(db)

@@ -1,6 +1,7 @@
 //! Which run a person means.
 
 use crate::error::StateError;
+use crate::schema::SEQ;
 use crate::state::State;
 use rusqlite::{OptionalExtension as _, params};
 use trees_core::event::RunStatus;
@@ -32,7 +33,7 @@ impl State {
     fn find_numbered(&self, text: &str, tree: &str, number: &str) -> Result<RunId, StateError> {
         let found: Option<String> = match number.parse::<i64>() {
             Ok(number) => self.read(|db| {
-                let mut statement = db.prepare_cached("SELECT id FROM runs WHERE tree = ? AND number = ? AND seq > 0")?;
+                let mut statement = db.prepare_cached(&format!("SELECT id FROM runs WHERE tree = ? AND number = ? AND {SEQ} > 0"))?;
                 Ok(statement.query_row(params![tree, number], |row| row.get(0)).optional()?)
             })?,
             Err(_) => None,
@@ -59,8 +60,8 @@ impl State {
             return self.unknown(text, None);
         }
         let mut found = self.read(|db| {
-            let mut statement =
-                db.prepare_cached("SELECT id FROM runs WHERE id >= ?1 AND id < ?1 || '~' AND seq > 0 ORDER BY n DESC LIMIT 20")?;
+            let mut statement = db
+                .prepare_cached(&format!("SELECT id FROM runs WHERE id >= ?1 AND id < ?1 || '~' AND {SEQ} > 0 ORDER BY n DESC LIMIT 20"))?;
             let rows = statement.query_map([&wanted], |row| row.get(0).map(RunId))?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
         })?;

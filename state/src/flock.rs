@@ -54,6 +54,11 @@ impl Flock {
         }
     }
 
+    /// Takes the lock if it is free now.
+    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
+        flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok().then(|| Turn(&self.file))
+    }
+
     /// Takes the lock if it is free, until this value is dropped. A listing may look at the lock
     /// for a moment, so a busy one is tried again a few times.
     pub(crate) fn take(&self) -> Result<bool, JournalError> {

@@ -5,6 +5,7 @@ use crate::artifacts::remove;
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
 use crate::folder::is_run_id;
+use crate::schema::SEQ;
 use crate::state::State;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
@@ -218,7 +219,7 @@ struct Old {
 
 fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
     let mut statement = db.prepare_cached(
-        "SELECT id, status, seq, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC) FROM runs ORDER BY n",
+        &format!("SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC) FROM runs ORDER BY n"),
     )?;
     let rows = statement.query_map([], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, i64>(4)?))
@@ -243,10 +244,10 @@ fn delete_runs(db: &Connection, ids: &[(String, bool)]) -> Result<Vec<String>, F
     let mut gone = Vec::new();
     for (id, begun) in ids {
         let deleted = db
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "DELETE FROM runs WHERE id = ? AND CASE WHEN ? THEN status IN
-                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') ELSE seq = 0 END",
-            )?
+                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') ELSE {SEQ} = 0 END"
+            ))?
             .execute(params![id, begun])?;
         if deleted > 0 {
             gone.push(id.clone());

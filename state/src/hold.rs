@@ -51,7 +51,7 @@ impl State {
                     "INSERT INTO trees (name, last) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last",
                 )?
                 .query_row([&tree], |row| row.get(0))?;
-            db.prepare_cached("INSERT INTO runs (id, tree, number, definition, created, epoch, seq) VALUES (?, ?, ?, ?, ?, 1, 0)")?
+            db.prepare_cached("INSERT INTO runs (id, tree, number, definition, created, epoch) VALUES (?, ?, ?, ?, ?, 1)")?
                 .execute(params![id, tree, number, digest, Timestamp::now().as_microsecond()])?;
             Ok(number)
         })?;

@@ -4,10 +4,12 @@ use crate::body::{self, Columns};
 use crate::database::locked;
 use crate::error::{Fault, unusable};
 use crate::projection::Row;
+use crate::schema::SEQ;
 use crate::state::{Asked, State};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use trees_core::event::{Event, Json};
 use trees_core::journal::{Hold, Journal, JournalError, NewRun, Request, RequestBody};
 use trees_core::path::RunId;
@@ -144,6 +146,8 @@ fn requests(db: &Connection, run: &RunId) -> Result<Vec<Request>, Fault> {
     Ok(requests)
 }
 
+static FENCE: OnceLock<String> = OnceLock::new();
+
 /// One append, ready to be written.
 struct Piece {
     run: RunId,
@@ -160,10 +164,6 @@ impl Piece {
             row.insert(db, n)?;
             row.project(db, n, &self.run.0, &tree)?;
         }
-        if !self.rows.is_empty() {
-            let seq = self.expected_seq + self.rows.len() as u64;
-            db.prepare_cached("UPDATE runs SET seq = ? WHERE n = ?")?.execute(params![seq as i64, n])?;
-        }
         for id in &self.taken {
             db.prepare_cached("UPDATE requests SET taken = 1 WHERE id = ? AND run = ?")?.execute(params![*id as i64, n])?;
         }
@@ -172,7 +172,7 @@ impl Piece {
 
     /// Refuses a writer that was overtaken.
     fn fence(&self, db: &Connection) -> Result<(i64, String), Fault> {
-        let mut statement = db.prepare_cached("SELECT n, tree, epoch, seq FROM runs WHERE id = ?")?;
+        let mut statement = db.prepare_cached(FENCE.get_or_init(|| format!("SELECT n, tree, epoch, {SEQ} FROM runs WHERE id = ?")))?;
         let found = statement
             .query_row([&self.run.0], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs(), row.get::<_, i64>(3)?.unsigned_abs()))

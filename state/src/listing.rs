@@ -2,6 +2,7 @@
 
 use crate::error::Fault;
 use crate::projection::count;
+use crate::schema::SEQ;
 use crate::state::State;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
@@ -58,7 +59,7 @@ impl State {
     pub fn run(&self, run: &RunId) -> Result<RunSummary, JournalError> {
         let n = self.number_of(run)?;
         let found = self.read(|db| {
-            let mut statement = db.prepare_cached(&format!("{SELECT} WHERE n = ?"))?;
+            let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS}, {SEQ} FROM runs WHERE n = ?"))?;
             let mut rows = statement.query([n])?;
             rows.next()?.map(summary).transpose()
         })?;
@@ -107,11 +108,11 @@ impl State {
     }
 }
 
-const SELECT: &str = "SELECT n, id, tree, number, file, environment, status, coalesce(started, created), finished, coalesce(done, 0),
-    coalesce(failed, 0), coalesce(total, 0), seq FROM runs";
+const COLUMNS: &str = "n, id, tree, number, file, environment, status, coalesce(started, created), finished, coalesce(done, 0),
+    coalesce(failed, 0), coalesce(total, 0)";
 
 fn rows(db: &Connection, filter: &RunFilter) -> Result<Vec<(i64, RunSummary)>, Fault> {
-    let mut sql = format!("{SELECT} WHERE seq > 0");
+    let mut sql = format!("SELECT {COLUMNS}, {SEQ} FROM runs WHERE {SEQ} > 0");
     let mut values: Vec<&dyn ToSql> = Vec::new();
     if let Some(tree) = &filter.tree {
         sql.push_str(" AND tree = ?");

@@ -231,7 +231,7 @@ fn run_change(kind: &EventKind) -> Option<RunChange> {
 
 fn step_change(kind: &EventKind) -> Option<StepChange> {
     let to = |status, ends| Some(StepChange { status, begins: false, ends, digest: None });
-    let digest = |digests: &Option<Digests>| digests.as_ref().map(|d| result_digest(&d.definition, &d.input));
+    let digest = |digests: &Option<Digests>| digests.as_ref().filter(|d| d.reusable).map(|d| result_digest(&d.definition, &d.input));
     match kind {
         EventKind::RunStarted(_)
         | EventKind::RunResumed { .. }

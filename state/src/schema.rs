@@ -10,6 +10,9 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 const MIGRATIONS: &[M<'_>] = &[M::up(FIRST)];
 
+/// The number of a run's newest event, 0 before the first, where `runs` is asked.
+pub(crate) const SEQ: &str = "coalesce((SELECT max(seq) FROM events WHERE run = runs.n), 0)";
+
 /// All of them, in order.
 pub(crate) fn migrations() -> Migrations<'static> {
     Migrations::from_slice(MIGRATIONS)
@@ -30,7 +33,6 @@ CREATE TABLE runs (
     definition TEXT NOT NULL REFERENCES definitions(digest),
     created INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
     -- derived from here on
     file TEXT NOT NULL DEFAULT '',
     environment TEXT NOT NULL DEFAULT '',

@@ -1,14 +1,15 @@
-//! The one thread of this process that writes: it takes all work that waits, does it in one
-//! transaction and answers only when that is durable, so that many share one fsync.
+//! The one desk of this process where is written: all work that waits is done in one transaction and
+//! answered only when that is durable, so that many share one fsync. Who comes when nobody else is
+//! there does his work at the desk himself; else the writing thread does it for him.
 
 use crate::database::Place;
 use crate::error::{Fault, sql_message, unusable};
-use crate::flock::Flock;
+use crate::flock::{Flock, Turn};
 use rusqlite::Connection;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use trees_core::journal::JournalError;
@@ -26,6 +27,7 @@ const ABANDONED: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct Writer {
     folder: PathBuf,
+    desk: Arc<Mutex<Desk>>,
     jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -36,10 +38,11 @@ impl Writer {
         let db = place.writer().map_err(|fault| fault.explain(&place.folder))?;
         let queue = place.write_lock()?;
         let (jobs, inbox) = channel();
-        let desk = Desk { folder: place.folder.clone(), db, queue, inbox };
-        let thread = std::thread::Builder::new().name("trees-journal".into()).spawn(move || desk.work());
+        let desk = Arc::new(Mutex::new(Desk { folder: place.folder.clone(), db, queue }));
+        let shared = Arc::clone(&desk);
+        let thread = std::thread::Builder::new().name("trees-journal".into()).spawn(move || work(&shared, &inbox));
         let thread = thread.map_err(|error| unusable(&place.folder, format!("starting the writing thread failed: {error}")))?;
-        Ok(Self { folder: place.folder.clone(), jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { folder: place.folder.clone(), desk, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Does the work in a transaction; `Ok` means that it is durable, an error that nothing of it
@@ -50,9 +53,11 @@ impl Writer {
     ) -> Result<T, JournalError> {
         let (answer, result) = sync_channel(1);
         let state = Arc::new(AtomicU8::new(WAITING));
-        let job = Task { work: Some(work), result: None, state: Arc::clone(&state), answer };
+        let job: Box<dyn Job> = Box::new(Task { work: Some(work), result: None, state: Arc::clone(&state), answer });
         let gone = || unusable(&self.folder, "the writing thread has ended; run the command again");
-        self.jobs.as_ref().and_then(|jobs| jobs.send(Box::new(job)).ok()).ok_or_else(gone)?;
+        if let Err(job) = self.at_once(job) {
+            self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(gone)?;
+        }
         match result.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => match state.compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire) {
@@ -64,6 +69,16 @@ impl Writer {
             },
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
+    }
+
+    /// Does the work on this thread if nobody is at the desk, here or in another process: two
+    /// changes of threads cost more than the work itself. Else gives it back.
+    fn at_once(&self, job: Box<dyn Job>) -> Result<(), Box<dyn Job>> {
+        // A poisoned desk is the writing thread's to tell.
+        let Ok(desk) = self.desk.try_lock() else { return Err(job) };
+        let Some(turn) = desk.queue.try_turn() else { return Err(job) };
+        desk.serve(vec![job], Ok(turn));
+        Ok(())
     }
 }
 
@@ -125,28 +140,35 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fault> + Send> Job for Task<T,
     }
 }
 
+#[derive(Debug)]
 struct Desk {
     folder: PathBuf,
     db: Connection,
     queue: Flock,
-    inbox: Receiver<Box<dyn Job>>,
+}
+
+/// The writing thread.
+fn work(desk: &Mutex<Desk>, inbox: &Receiver<Box<dyn Job>>) {
+    while let Ok(first) = inbox.recv() {
+        let Ok(desk) = desk.lock() else { return };
+        let turn = desk.queue.wait();
+        let mut batch = vec![first];
+        batch.extend(inbox.try_iter().take(MOST - 1));
+        batch.retain(|job| job.begin());
+        desk.serve(batch, turn);
+    }
 }
 
 impl Desk {
-    fn work(self) {
-        while let Ok(first) = self.inbox.recv() {
-            let turn = self.queue.wait();
-            let mut batch = vec![first];
-            batch.extend(self.inbox.try_iter().take(MOST - 1));
-            batch.retain(|job| job.begin());
-            let failure = match &turn {
-                Ok(_) => self.commit(&mut batch).err(),
-                Err(error) => Some(error.to_string()),
-            };
-            drop(turn);
-            for job in batch {
-                job.settle(failure.as_ref().map(|message| unusable(&self.folder, message.clone())), &self.folder);
-            }
+    /// Commits a batch, ends the turn and answers.
+    fn serve(&self, mut batch: Vec<Box<dyn Job>>, turn: Result<Turn<'_>, JournalError>) {
+        let failure = match &turn {
+            Ok(_) => self.commit(&mut batch).err(),
+            Err(error) => Some(error.to_string()),
+        };
+        drop(turn);
+        for job in batch {
+            job.settle(failure.as_ref().map(|message| unusable(&self.folder, message.clone())), &self.folder);
         }
     }
 
@@ -165,6 +187,10 @@ impl Desk {
     }
 
     fn fill(&self, batch: &mut [Box<dyn Job>]) -> Result<(), String> {
+        // One that is alone is taken back with the whole.
+        if let [job] = batch {
+            return if job.run(&self.db) { Ok(()) } else { Err(job.trouble().unwrap_or_else(|| "the work was refused".into())) };
+        }
         for job in batch.iter_mut() {
             self.run("SAVEPOINT piece")?;
             let fine = job.run(&self.db);

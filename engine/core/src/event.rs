@@ -268,6 +268,9 @@ pub struct Digests {
     /// Digest of each ingredient by its name (`file:src/main.rs`, `env:RUST_LOG`, `value:TREES_V1`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ingredients: BTreeMap<String, String>,
+    /// The result may stand for a later attempt with equal digests (`cache: true`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reusable: bool,
 }
 
 /// One item of a fan-out.

@@ -1,6 +1,22 @@
-//! The one HTTP client of a sitting.
+//! The one HTTP client of a sitting, made when a kind first works: reading the system's certificates
+//! takes as long as a small run.
 
+use std::sync::OnceLock;
 use std::time::Duration;
+
+/// The client, or not made yet.
+#[derive(Debug, Default)]
+pub struct Client(OnceLock<Result<reqwest::Client, String>>);
+
+impl Client {
+    /// The client; made by the first call.
+    ///
+    /// # Errors
+    /// When a proxy's address or the certificates cannot be read.
+    pub fn get(&self) -> Result<reqwest::Client, String> {
+        self.0.get_or_init(client).clone()
+    }
+}
 
 /// Builds it: proxies of the environment but never for this machine itself, certificates of the
 /// system or of `SSL_CERT_FILE`, at most ten redirects. Callers set a timeout for each request.

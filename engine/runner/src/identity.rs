@@ -2,14 +2,69 @@
 
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use trees_core::path::{RunId, StepPath};
 
-/// The file in the run's folder that names the processes of its attempts, a line each.
-pub const FILE: &str = "processes";
+/// The list of the processes of a run's attempts, a line each: the file `processes` in its folder.
+#[derive(Debug)]
+pub struct Register {
+    path: PathBuf,
+    file: OnceLock<File>,
+}
+
+impl Register {
+    /// The list of the run with this folder. Nothing is made yet.
+    pub fn new(run_folder: PathBuf) -> Self {
+        Self { path: run_folder.join("processes"), file: OnceLock::new() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a process, in one write.
+    pub(crate) fn add(&self, identity: &Identity) -> io::Result<()> {
+        let mut line = serde_json::to_vec(identity).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let mut file = match self.file.get() {
+            Some(file) => file,
+            None => {
+                let opened = File::options().append(true).create(true).open(&self.path)?;
+                self.file.get_or_init(|| opened)
+            }
+        };
+        file.write_all(&line)
+    }
+}
+
+/// When a process is being started: later it is told from another with the same pid by this,
+/// without a look into `/proc` for each.
+pub(crate) struct Clock(u64);
+
+impl Clock {
+    /// Before the start.
+    pub fn start() -> Self {
+        Self(ticks())
+    }
+}
+
+/// Now, in clock ticks since the boot, as `/proc/PID/stat` counts them (field 22 of proc(5)); 0
+/// where the system has no such file.
+fn ticks() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let a_second = rustix::param::clock_ticks_per_second();
+        let part = u64::try_from(now.tv_nsec).unwrap_or(0) * a_second / 1_000_000_000;
+        u64::try_from(now.tv_sec).unwrap_or(0) * a_second + part
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
+}
 
 /// Whose attempt a process is; it stands in its environment too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,8 +89,10 @@ impl Marks {
 pub struct Identity {
     /// Its pid; it leads the session and group of the same number.
     pub pid: u32,
-    /// When it started, in clock ticks since the boot; 0 where the system does not tell.
-    pub start_ticks: u64,
+    /// It was started after this, in clock ticks since the boot; 0 where the system does not tell.
+    pub started_after: u64,
+    /// And before this.
+    pub started_before: u64,
     /// The boot it belongs to; empty where the system does not tell.
     pub boot_id: String,
     /// Whose it is.
@@ -44,16 +101,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a child that is not reaped yet.
-    pub(crate) fn of_child(pid: u32, marks: Marks) -> Self {
-        Self { pid, start_ticks: stat(pid).map_or(0, |s| s.start_ticks), boot_id: boot_id().into(), marks }
-    }
-
-    /// Adds it to the run's list of processes, in one write.
-    pub(crate) fn save(&self, register: &Path) -> io::Result<()> {
-        let mut line = serde_json::to_vec(self).map_err(io::Error::other)?;
-        line.push(b'\n');
-        fs::OpenOptions::new().append(true).create(true).open(register)?.write_all(&line)
+    /// Of a child that has been started and is not reaped yet.
+    pub(crate) fn of_child(pid: u32, clock: &Clock, marks: Marks) -> Self {
+        Self { pid, started_after: clock.0, started_before: ticks(), boot_id: boot_id().into(), marks }
     }
 
     /// The processes of an attempt in a run's list; a line that a crash tore is passed over.
@@ -65,9 +115,10 @@ impl Identity {
 
     /// Whether that very process is alive (a zombie is not).
     pub fn is_alive(&self) -> bool {
-        self.start_ticks != 0
+        let started = self.started_after..=self.started_before;
+        self.started_after != 0
             && self.boot_id == boot_id()
-            && stat(self.pid).is_some_and(|s| s.start_ticks == self.start_ticks && !s.is_dead())
+            && stat(self.pid).is_some_and(|s| started.contains(&s.start_ticks) && !s.is_dead())
     }
 }
 
@@ -134,16 +185,22 @@ mod tests {
     #[test]
     fn an_identity_is_that_process_and_no_other() {
         let marks = Marks { run: RunId("r".into()), step: StepPath::root("s"), attempt: 1 };
-        let own = Identity::of_child(std::process::id(), marks);
+        let clock = Clock::start();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let own = Identity::of_child(child.id(), &clock, marks);
         assert_eq!(own.is_alive(), cfg!(target_os = "linux"));
-        assert!(!Identity { start_ticks: own.start_ticks + 1, ..own.clone() }.is_alive());
+        assert!(!Identity { started_after: own.started_before + 1, started_before: own.started_before + 2, ..own.clone() }.is_alive());
+        assert!(!Identity { started_after: 1, started_before: own.started_after - 1, ..own.clone() }.is_alive());
         assert!(!Identity { boot_id: "another boot".into(), ..own.clone() }.is_alive());
         let folder = tempfile::tempdir().unwrap();
-        let register = folder.path().join(FILE);
-        own.save(&register).unwrap();
-        Identity { marks: Marks { attempt: 2, ..own.marks.clone() }, ..own.clone() }.save(&register).unwrap();
-        let mut file = fs::OpenOptions::new().append(true).open(&register).unwrap();
+        let register = Register::new(folder.path().into());
+        register.add(&own).unwrap();
+        register.add(&Identity { marks: Marks { attempt: 2, ..own.marks.clone() }, ..own.clone() }).unwrap();
+        let mut file = File::options().append(true).open(register.path()).unwrap();
         file.write_all(b"{\"pid\":1").unwrap();
-        assert_eq!(Identity::of_attempt(&register, &own.marks), [own]);
+        assert_eq!(Identity::of_attempt(register.path(), &own.marks), std::slice::from_ref(&own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!own.is_alive());
     }
 }

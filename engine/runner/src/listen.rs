@@ -6,8 +6,8 @@ use trees_core::path::StepPath;
 
 /// A screen. Called on the driver's thread, so it returns quickly and never fails.
 pub trait Listener: Send {
-    /// A durable event, in order.
-    fn event(&mut self, event: &Event);
+    /// Durable events, in order; those of one commit together.
+    fn events(&mut self, events: &[Event]);
 
     /// The newest line that a running step printed: masked, lossy UTF-8, not cleaned of control
     /// characters. At most a few a second for each step.

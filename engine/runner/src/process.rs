@@ -5,7 +5,7 @@
 mod spawn;
 mod supervise;
 
-use crate::identity::{Identity, Marks};
+use crate::identity::{Clock, Identity, Marks, Register};
 use crate::mask::Masker;
 use crate::output::{Kept, Log, OnLine, Pump};
 use rustix::io::Errno;
@@ -33,8 +33,8 @@ pub struct Launch {
     /// The attempt folder (absolute): the log, and a script for a shell of the tree's own, are
     /// written here. Made with the first of them.
     pub folder: PathBuf,
-    /// The run's list of processes ([`crate::identity::FILE`]).
-    pub register: PathBuf,
+    /// The run's list of processes.
+    pub register: Arc<Register>,
     /// The working folder (absolute).
     pub dir: PathBuf,
     /// What runs.
@@ -230,14 +230,15 @@ impl Launch {
         let argv = self.argv()?;
         let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
         let program = spawn::Spawn { argv: &argv, env: &self.env, dir: &self.dir, output: output.as_fd() };
+        let clock = Clock::start();
         let pid = program.start().map_err(|e| self.spawn_error(e))?;
         // While a writing end is open the pipe has no end.
         drop(output);
         let child = spawn::Child::new(pid).map_err(|e| self.spawn_error(e))?;
         let pid = pid.as_raw_nonzero().get().unsigned_abs();
-        let identity = Identity::of_child(pid, self.marks.clone());
+        let identity = Identity::of_child(pid, &clock, self.marks.clone());
         let stopper = Stopper::new();
-        let saved = identity.save(&self.register);
+        let saved = self.register.add(&identity);
         if saved.is_err() {
             stopper.stop(Stop::Kill);
         }
@@ -246,7 +247,7 @@ impl Launch {
         let task = supervise::start(child, pid, pump, &stopper, self.leave_running, self.marks);
         match saved {
             Ok(()) => Ok(Running { identity, stopper, task }),
-            Err(source) => Err(SpawnError::Attempt { path: self.register, source }),
+            Err(source) => Err(SpawnError::Attempt { path: self.register.path().into(), source }),
         }
     }
 

@@ -10,6 +10,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 use trees_core::path::RunId;
 
 /// A fresh folder for `TMPDIR`, mode 0700, removed when dropped. It is in the temporary folder of
@@ -36,14 +38,26 @@ fn prefix(run: &RunId) -> String {
 #[derive(Clone)]
 pub struct Pool {
     run: RunId,
-    free: Arc<Mutex<Vec<TempDir>>>,
+    free: Free,
+    tidy: Tidy,
+}
+
+/// Folders that can be given again.
+type Free = Arc<Mutex<Vec<TempDir>>>;
+
+/// Where folders are looked through and removed: a step may leave a million files.
+#[derive(Clone)]
+struct Tidy {
+    workers: Handle,
+    tasks: TaskTracker,
 }
 
 /// The scratch folder of one attempt: an empty TMPDIR, the file behind `$TREES_OUTPUT`, the file
 /// behind `$TREES_INPUTS`.
 pub struct Scratch {
     folder: Option<TempDir>,
-    free: Arc<Mutex<Vec<TempDir>>>,
+    free: Free,
+    tidy: Tidy,
     used: Vec<PathBuf>,
 }
 
@@ -51,9 +65,15 @@ const TMP: &str = "tmp";
 const NOTHING: &str = "nothing.json";
 
 impl Pool {
-    /// For a run.
-    pub fn new(run: RunId) -> Self {
-        Self { run, free: Arc::default() }
+    /// For a run; what attempts leave is tidied up on `workers`.
+    pub fn new(run: RunId, workers: Handle) -> Self {
+        Self { run, free: Arc::default(), tidy: Tidy { workers, tasks: TaskTracker::new() } }
+    }
+
+    /// Waits until what attempts have left so far is tidied up.
+    pub async fn tidied(&self) {
+        self.tidy.tasks.close();
+        self.tidy.tasks.wait().await;
     }
 
     /// A fresh one.
@@ -71,7 +91,7 @@ impl Pool {
                 folder
             }
         };
-        Ok(Scratch { folder: Some(folder), free: Arc::clone(&self.free), used: Vec::new() })
+        Ok(Scratch { folder: Some(folder), free: Arc::clone(&self.free), tidy: self.tidy.clone(), used: Vec::new() })
     }
 }
 
@@ -97,29 +117,34 @@ impl Scratch {
     pub fn nothing(&self) -> PathBuf {
         self.path(NOTHING)
     }
-
-    /// Whether the next attempt would get it as this one did.
-    fn is_fresh(&self) -> bool {
-        let removed = |path: &PathBuf| match std::fs::remove_file(path) {
-            Ok(()) => true,
-            Err(e) => e.kind() == io::ErrorKind::NotFound,
-        };
-        let names = |path: &Path| std::fs::read_dir(path).map(|d| d.flatten().count());
-        let Some(folder) = &self.folder else { return false };
-        self.used.iter().all(removed)
-            && names(&self.tmp()).is_ok_and(|n| n == 0)
-            && names(folder.path()).is_ok_and(|n| n == 2)
-            && std::fs::read(self.nothing()).is_ok_and(|b| b == b"{}")
-            && self.tmp().symlink_metadata().is_ok_and(|m| m.is_dir() && m.permissions().mode() & 0o700 == 0o700)
-    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.is_fresh() {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.folder.take());
-        }
+        let Some(folder) = self.folder.take() else { return };
+        let (free, used) = (Arc::clone(&self.free), std::mem::take(&mut self.used));
+        let tidy = move || {
+            if is_fresh(folder.path(), &used) {
+                free.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+            }
+        };
+        self.tidy.tasks.spawn_blocking_on(tidy, &self.tidy.workers);
     }
+}
+
+/// Whether the next attempt would get the folder as this one did, once its own files are gone.
+fn is_fresh(folder: &Path, used: &[PathBuf]) -> bool {
+    let removed = |path: &PathBuf| match std::fs::remove_file(path) {
+        Ok(()) => true,
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+    };
+    let names = |path: &Path| std::fs::read_dir(path).map(|d| d.flatten().count());
+    let tmp = folder.join(TMP);
+    used.iter().all(removed)
+        && names(&tmp).is_ok_and(|n| n == 0)
+        && names(folder).is_ok_and(|n| n == 2)
+        && std::fs::read(folder.join(NOTHING)).is_ok_and(|b| b == b"{}")
+        && tmp.symlink_metadata().is_ok_and(|m| m.is_dir() && m.permissions().mode() & 0o700 == 0o700)
 }
 
 /// Secrets as files, removed when dropped.
@@ -198,23 +223,26 @@ mod tests {
         assert!(!path.parent().unwrap().exists());
     }
 
-    #[test]
-    fn a_scratch_folder_is_used_again_only_when_it_is_as_it_was() {
-        let pool = Pool::new(RunId("scratchpool1".into()));
+    #[tokio::test]
+    async fn a_scratch_folder_is_used_again_only_when_it_is_as_it_was() {
+        let pool = Pool::new(RunId("scratchpool1".into()), Handle::current());
         let mut first = pool.take().unwrap();
         let (tmp, output) = (first.tmp(), first.file("outputs"));
         std::fs::write(&output, "a=1").unwrap();
         drop(first);
+        pool.tidied().await;
         assert!(!output.exists());
         let second = pool.take().unwrap();
         assert_eq!((second.tmp(), std::fs::read(second.nothing()).unwrap()), (tmp.clone(), b"{}".to_vec()));
         std::fs::write(tmp.join("left"), "x").unwrap();
         drop(second);
+        pool.tidied().await;
         assert!(!tmp.exists());
         let third = pool.take().unwrap();
         std::fs::write(third.nothing(), "{\"a\":1}").unwrap();
         let gone = third.tmp();
         drop(third);
+        pool.tidied().await;
         assert_ne!(pool.take().unwrap().tmp(), gone);
     }
 

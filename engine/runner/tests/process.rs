@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trees_core::path::{RunId, StepPath};
 use trees_core::tree::Shell;
-use trees_runner::identity::{Identity, Marks};
+use trees_runner::identity::{Identity, Marks, Register};
 use trees_runner::leftovers;
 use trees_runner::mask::Masker;
 use trees_runner::output;
@@ -33,7 +33,7 @@ fn attempt(program: Program) -> Attempt {
     env.extend(marks.variables().map(|(k, v)| (k.into(), v.into())));
     let launch = Launch {
         folder: folder.path().into(),
-        register: folder.path().join("processes"),
+        register: Arc::new(Register::new(folder.path().into())),
         dir: folder.path().into(),
         program,
         env,
@@ -311,7 +311,7 @@ async fn what_cannot_start_says_why() {
     large.launch.env.push(("LARGE".into(), "x".repeat(200 << 10).into()));
     assert!(matches!(large.launch.start(), Err(SpawnError::TooLarge { bytes }) if bytes > 200 << 10));
     let mut folder = sh(":");
-    folder.launch.register = "/no/such/folder/processes".into();
+    folder.launch.register = Arc::new(Register::new("/no/such/folder".into()));
     assert_eq!(message(folder), "cannot write /no/such/folder/processes: No such file or directory (os error 2)");
     assert_eq!(message(attempt(Program::Argv(vec![]))), "cannot start ``: the argument vector is empty");
 }

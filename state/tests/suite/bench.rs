@@ -61,7 +61,12 @@ pub fn started(tree: &str) -> EventKind {
 }
 
 pub fn begins(input: &str) -> EventKind {
-    let digests = Digests { definition: "def".into(), input: input.into(), ingredients: [("file:a".to_owned(), "1".to_owned())].into() };
+    let digests = Digests {
+        definition: "def".into(),
+        input: input.into(),
+        ingredients: [("file:a".to_owned(), "1".to_owned())].into(),
+        reusable: true,
+    };
     EventKind::StepStarted { digests: Some(digests), idempotency_key: Some("key".into()) }
 }
 

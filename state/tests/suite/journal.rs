@@ -140,7 +140,7 @@ fn every_kind() -> Vec<EventKind> {
     let artifact = ArtifactRef { path: "p".into(), sha256: "0".repeat(64), size: 3 };
     let artifacts: BTreeMap<String, ArtifactRef> = [("bin".to_owned(), artifact)].into();
     let object = json!({"k": [1, null, "x"]}).as_object().unwrap().clone();
-    let digests = Some(Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new() });
+    let digests = Some(Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: true });
     vec![
         started("t"),
         EventKind::RunResumed { epoch: 2 },

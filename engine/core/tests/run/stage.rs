@@ -154,7 +154,7 @@ impl Stage {
 }
 
 fn prepared() -> Prepared {
-    Prepared { digests: Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new() }, cached: None }
+    Prepared { digests: Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: false }, cached: None }
 }
 
 fn facts(tree: &Tree) -> RunStarted {

@@ -325,7 +325,7 @@ impl<'a> World<'a> {
 }
 
 fn prepared(step: &StepPath) -> Input {
-    let digests = Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new() };
+    let digests = Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: false };
     Input::Prepared { step: step.clone(), result: Ok(Box::new(Prepared { digests, cached: None })) }
 }
 

@@ -6,7 +6,8 @@ use super::prepare::Dotenv;
 use super::secrets::Given;
 use super::{KindSet, Options};
 use crate::environment::Environment;
-use crate::identity::Marks;
+use crate::http::Client;
+use crate::identity::{Marks, Register};
 use crate::kind::{AnyKind, Cx, KindError, Observation, ReadCx, Reader};
 use crate::mask::Masker;
 use crate::output::Log;
@@ -37,13 +38,13 @@ pub(super) struct Attempt {
     pub dotenv: Dotenv,
     pub secrets: Vec<Given>,
     pub folder: PathBuf,
-    pub register: PathBuf,
+    pub register: Arc<Register>,
+    pub inherited: Arc<Environment>,
     pub scratch: Pool,
     pub masker: Masker,
     pub store: Arc<dyn Store>,
     pub kinds: Arc<dyn KindSet>,
-    pub client: reqwest::Client,
-    pub reader: Reader,
+    pub client: Arc<Client>,
     pub options: Options,
     pub control: Control,
     pub handle: Handle,
@@ -115,6 +116,16 @@ struct Done {
 }
 
 impl Attempt {
+    /// Whether it is only processes: a kind may compute, and artifacts are hashed.
+    pub fn is_light(&self) -> bool {
+        let script = |job: &Job| matches!(job, Job::Run { .. });
+        let part = match &self.part {
+            Part::Verify { job, .. } => script(job),
+            Part::Action | Part::Check => true,
+        };
+        part && self.task.job.as_ref().is_none_or(script) && self.task.check.as_ref().is_none_or(script) && self.task.artifacts.is_empty()
+    }
+
     pub async fn make(self) {
         let (step, attempt) = (self.marks.step.clone(), self.marks.attempt);
         let mut word = LastWord::new(self.handle.clone(), Input::Ended { step: step.clone(), attempt, outcome: unsaid() });
@@ -212,7 +223,7 @@ impl Attempt {
         }
         let Some(Job::Uses { kind, with }) = &self.task.job else { return Ok(self.ended(Outcome::NotDone)) };
         let kind = self.kind(kind)?;
-        let observed = self.bounded(self.task.timeout, "observation", kind.observe(with, &self.read_cx())).await?;
+        let observed = self.bounded(self.task.timeout, "observation", kind.observe(with, &self.read_cx()?)).await?;
         let outcome = match observed {
             Ok(Observation::Satisfied(outputs)) => {
                 let outputs = outputs.as_object().cloned().unwrap_or_default();
@@ -249,12 +260,12 @@ impl Attempt {
     async fn asks(&self, kind: &str, with: &Json, timeout: Option<Duration>) -> Made<Result<Object, KindError>> {
         let kind = self.kind(kind)?;
         if kind.info().reads_only {
-            let (cx, port) = self.cx();
+            let (cx, port) = self.cx()?;
             let answer = self.bounded(timeout, "check", kind.apply(with, &cx)).await;
             port.close();
             return Ok(answer?.map(|out| out.as_object().cloned().unwrap_or_default()));
         }
-        let observed = self.bounded(timeout, "check", kind.observe(with, &self.read_cx())).await?;
+        let observed = self.bounded(timeout, "check", kind.observe(with, &self.read_cx()?)).await?;
         Ok(match observed {
             Ok(Observation::Satisfied(out)) => Ok(out.as_object().cloned().unwrap_or_default()),
             Ok(Observation::Absent) => Err(KindError::new("it is not there")),
@@ -288,7 +299,7 @@ impl Attempt {
 
     async fn apply(&self, name: &str, with: &Json, timeout: Option<Duration>) -> Made<Done> {
         let kind = self.kind(name)?;
-        let (cx, port) = self.cx();
+        let (cx, port) = self.cx()?;
         let work = async {
             if kind.info().observes
                 && let Observation::Satisfied(out) = kind.observe(with, &cx).await?
@@ -331,7 +342,7 @@ impl Attempt {
             leave_running: self.task.spec().leave_running,
             marks: self.marks.clone(),
             on_line: Some(self.on_line()),
-            register: self.register.clone(),
+            register: Arc::clone(&self.register),
             folder,
         };
         let running = launch.start().map_err(|e| self.cannot_start(&e))?;
@@ -441,7 +452,7 @@ impl Attempt {
 
     /// What is inherited, then dotenv, then `env`.
     fn layers(&self) -> Environment {
-        let mut env = Environment::inherited(std::env::vars_os(), &self.task.env_pass);
+        let mut env = Environment::clone(&self.inherited);
         env.add(self.dotenv.iter().cloned()).add(self.task.env.iter().cloned());
         env
     }
@@ -462,7 +473,8 @@ impl Attempt {
         self.kinds.get(name).ok_or_else(|| self.fail(ErrorReason::Spawn, None, format!("no step kind `{name}`")))
     }
 
-    fn read_cx(&self) -> ReadCx {
+    fn read_cx(&self) -> Made<ReadCx> {
+        let client = self.client()?;
         let cancel = CancellationToken::new();
         let token = cancel.clone();
         let mut stops = self.control.0.subscribe();
@@ -475,7 +487,7 @@ impl Attempt {
             }
             token.cancel();
         });
-        ReadCx {
+        Ok(ReadCx {
             run: self.marks.run.clone(),
             step: self.marks.step.clone(),
             project: self.task.project.clone(),
@@ -484,11 +496,15 @@ impl Attempt {
             state: self.store.folder().to_path_buf(),
             env: Arc::new(self.layers().to_text()),
             cancel,
-            http: self.reader.clone(),
-        }
+            http: Reader::new(client),
+        })
     }
 
-    fn cx(&self) -> (Cx, Arc<AttemptPort>) {
+    fn client(&self) -> Made<reqwest::Client> {
+        self.client.get().map_err(|e| self.fail(ErrorReason::Spawn, None, e))
+    }
+
+    fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
         let log = Log::new(&self.folder, self.options.log_limit);
         let port = Arc::new(AttemptPort {
             handle: self.handle.clone(),
@@ -498,13 +514,13 @@ impl Attempt {
             log: Mutex::new(Some(log)),
         });
         let cx = Cx {
-            read: self.read_cx(),
+            read: self.read_cx()?,
             attempt: self.marks.attempt,
             idempotency_key: self.task.idempotency_key.clone(),
-            client: self.client.clone(),
+            client: self.client()?,
             port: Arc::clone(&port) as Arc<dyn crate::kind::Port>,
         };
-        (cx, port)
+        Ok((cx, port))
     }
 
     /// Keeps the declared artifacts by content.

@@ -1,6 +1,6 @@
 //! What reaches a driver's thread.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use trees_core::event::Json;
 use trees_core::path::StepPath;
@@ -32,11 +32,11 @@ impl Pending {
 
 /// Talks to a driver from any thread; words to one that has ended are lost.
 #[derive(Clone)]
-pub struct Handle(Sender<Message>);
+pub struct Handle(UnboundedSender<Message>);
 
 impl Handle {
-    pub(super) fn new() -> (Self, Receiver<Message>) {
-        let (sender, receiver) = channel();
+    pub(super) fn new() -> (Self, UnboundedReceiver<Message>) {
+        let (sender, receiver) = unbounded_channel();
         (Self(sender), receiver)
     }
 

@@ -15,7 +15,10 @@ mod secrets;
 pub use message::Handle;
 pub use secrets::Vault;
 
-use crate::kind::{AnyKind, Reader};
+use crate::environment::Environment;
+use crate::http::Client;
+use crate::identity::Register;
+use crate::kind::AnyKind;
 use crate::listen::Listener;
 use crate::mask::Masker;
 use crate::scratch::Pool;
@@ -24,9 +27,9 @@ use message::{Message, Pending};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Handle as Runtime};
+use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
@@ -124,7 +127,7 @@ pub struct Driver {
     hold: Box<dyn Hold>,
     tree: Arc<Tree>,
     vault: Option<Vault>,
-    inbox: Receiver<Message>,
+    inbox: UnboundedReceiver<Message>,
     handle: Handle,
 }
 
@@ -133,17 +136,20 @@ struct Sitting {
     setup: Setup,
     hold: Box<dyn Hold>,
     run: Run,
-    runtime: Runtime,
+    /// Where kinds work and files are read: nothing there holds the loop up.
+    workers: Runtime,
     handle: Handle,
     listener: Box<dyn Listener>,
     vault: Vault,
     masker: Masker,
-    client: reqwest::Client,
-    reader: Reader,
+    client: Arc<Client>,
     locks: Locks,
     attempts: HashMap<StepPath, attempt::Control>,
     scratch: Pool,
     dotenv: HashMap<PathBuf, Arc<prepare::Dotenv>>,
+    /// What steps get of our own environment, by their `env_pass`.
+    inherited: HashMap<Vec<String>, Arc<Environment>>,
+    register: Arc<Register>,
     /// Requests whose inputs are in the batch at hand.
     taken: Vec<u64>,
     /// Intents whose kinds wait until they are durable.
@@ -176,6 +182,16 @@ impl Driver {
     /// # Errors
     /// Nothing that failed was performed; the run can be resumed.
     pub fn drive(self, begin: Begin, listener: Box<dyn Listener>) -> Result<Ended, DriveError> {
+        let workers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        // The loop and the processes of scripts share a thread: handing each start and each end to
+        // another costs more than the work itself.
+        let own = Builder::new_current_thread().enable_all().build()?;
+        let ended = own.block_on(self.sit(begin, listener, workers.handle().clone()));
+        workers.shutdown_timeout(LOOK);
+        ended
+    }
+
+    async fn sit(self, begin: Begin, listener: Box<dyn Listener>, workers: Runtime) -> Result<Ended, DriveError> {
         let mut run = Run::new(self.hold.run().clone(), Arc::clone(&self.tree), self.setup.kinds.as_kinds());
         let events = match begin {
             Begin::New(_) => Vec::new(),
@@ -187,41 +203,42 @@ impl Driver {
             Begin::New(started) => (started.environment.clone(), started.dir.clone()),
             Begin::Resume | Begin::Cancel { .. } => run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default(),
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let vault = match self.vault {
             Some(vault) => vault,
             None => Vault::open(&self.tree, &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
         };
-        let client = crate::http::client().map_err(|e| DriveError::Unprepared(format!("cannot make the HTTP client: {e}")))?;
         let scratch = self.hold.run().clone();
+        let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));
         let sitting = Sitting {
             masker: Masker::new(vault.values()),
-            reader: Reader::new(client.clone()),
-            client,
+            client: Arc::default(),
             setup: self.setup,
             hold: self.hold,
             run,
-            runtime,
             handle: self.handle,
             listener,
             vault,
             locks: Locks::default(),
             attempts: HashMap::new(),
-            scratch: Pool::new(scratch),
+            scratch: Pool::new(scratch, workers.clone()),
+            workers,
             dotenv: HashMap::new(),
+            inherited: HashMap::new(),
+            register,
             taken: Vec::new(),
             pending: Vec::new(),
             signals: 0,
             signal: None,
             looked: Instant::now(),
         };
-        sitting.drive(begin, &self.inbox)
+        let mut inbox = self.inbox;
+        sitting.drive(begin, &mut inbox).await
     }
 }
 
 impl Sitting {
-    fn drive(mut self, begin: Begin, inbox: &Receiver<Message>) -> Result<Ended, DriveError> {
-        let mut inputs = self.first(begin)?;
+    async fn drive(mut self, begin: Begin, inbox: &mut UnboundedReceiver<Message>) -> Result<Ended, DriveError> {
+        let mut inputs = self.first(begin).await?;
         let ended = loop {
             match self.step(std::mem::take(&mut inputs)) {
                 Ok(()) => {}
@@ -230,17 +247,17 @@ impl Sitting {
             if self.run.status() != RunStatus::Running {
                 break Ok(self.ended());
             }
-            inputs = match self.gather(inbox) {
+            inputs = match self.gather(inbox).await {
                 Ok(inputs) => inputs,
                 Err(error) => break Err(error),
             };
         };
-        self.abandon();
+        self.abandon().await;
         ended
     }
 
     /// The first inputs. What a former sitting left running is ended first.
-    fn first(&mut self, begin: Begin) -> Result<Vec<Input>, DriveError> {
+    async fn first(&mut self, begin: Begin) -> Result<Vec<Input>, DriveError> {
         let actor = self.setup.options.actor.clone();
         let recovered = Input::Recovered { epoch: self.hold.epoch(), approved: self.setup.options.approve.clone() };
         let mut inputs = match begin {
@@ -248,7 +265,7 @@ impl Sitting {
             Begin::Resume => vec![recovered],
             Begin::Cancel { now } => vec![recovered, Input::Cancel { actor, now }],
         };
-        self.end_leftovers()?;
+        self.end_leftovers().await?;
         // What ran out at rest did so before any answer that came later.
         let due = self.run.next_wakeup();
         let (in_time, late): (Vec<_>, Vec<_>) = self.unanswered()?.into_iter().partition(|r| due.is_none_or(|due| r.ts < due));
@@ -258,7 +275,7 @@ impl Sitting {
         Ok(inputs)
     }
 
-    /// One turn: decide, make durable, publish, perform.
+    /// One turn: decide, make durable, perform, publish.
     fn step(&mut self, inputs: Vec<Input>) -> Result<(), DriveError> {
         let (events, effects) = self.decide(inputs)?;
         if !events.is_empty() || !self.taken.is_empty() {
@@ -269,11 +286,11 @@ impl Sitting {
         for pending in self.pending.drain(..) {
             pending.done();
         }
-        for event in &events {
-            self.listener.event(event);
-        }
         for effect in effects {
             self.perform(effect);
+        }
+        if !events.is_empty() {
+            self.listener.events(&events);
         }
         Ok(())
     }
@@ -300,14 +317,14 @@ impl Sitting {
     }
 
     /// All that has arrived; waits for the first of it.
-    fn gather(&mut self, inbox: &Receiver<Message>) -> Result<Vec<Input>, DriveError> {
+    async fn gather(&mut self, inbox: &mut UnboundedReceiver<Message>) -> Result<Vec<Input>, DriveError> {
         let mut inputs = Vec::new();
         loop {
-            match inbox.recv_timeout(self.patience()) {
-                Ok(message) => self.hear(message, &mut inputs),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            // Its own handle keeps the channel open.
+            if let Ok(Some(message)) = tokio::time::timeout(self.patience(), inbox.recv()).await {
+                self.hear(message, &mut inputs);
             }
-            for message in inbox.try_iter().take(AT_ONCE) {
+            for message in std::iter::from_fn(|| inbox.try_recv().ok()).take(AT_ONCE) {
                 self.hear(message, &mut inputs);
             }
             if self.looked.elapsed() >= LOOK {

@@ -3,7 +3,8 @@
 
 use super::attempt::{Attempt, Control, Part};
 use super::{DriveError, LOOK, Sitting};
-use crate::identity::{self, Marks};
+use crate::environment::Environment;
+use crate::identity::Marks;
 use crate::leftovers;
 use crate::process::Stop;
 use crate::scratch;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use trees_core::event::{ErrorReason, StepError};
 use trees_core::journal::JournalError;
 use trees_core::path::StepPath;
-use trees_core::run::{Effect, Input, Mode, Outcome, Why};
+use trees_core::run::{Effect, Input, Mode, Outcome, Task, Why};
 
 /// From SIGTERM to SIGKILL, as the command line's contract says.
 pub(super) const KILL_AFTER: Duration = Duration::from_secs(5);
@@ -34,7 +35,8 @@ impl Sitting {
         let control = Control::default();
         self.attempts.insert(step.clone(), control.clone());
         match self.attempt(&step, attempt, mode, control) {
-            Ok(attempt) => drop(self.runtime.spawn(attempt.make())),
+            Ok(attempt) if attempt.is_light() => drop(tokio::spawn(attempt.make())),
+            Ok(attempt) => drop(self.workers.spawn(attempt.make())),
             Err(error) => {
                 let error = StepError { message: self.masker.mask(&error.message).into_owned(), ..error };
                 self.handle.input(Input::Ended { step, attempt, outcome: Outcome::Failed { error, permanent: true } });
@@ -45,6 +47,7 @@ impl Sitting {
     fn attempt(&mut self, step: &StepPath, attempt: u32, mode: Mode, control: Control) -> Result<Attempt, StepError> {
         let task = self.task(step)?;
         let dotenv = self.dotenv_of(&task).map_err(failed)?;
+        let inherited = self.inherited_by(&task);
         let (source, environment, names) = self.run.secret_names(step);
         let part = match mode {
             Mode::Action => Part::Action,
@@ -61,20 +64,30 @@ impl Sitting {
             marks: Marks { run: self.hold.run().clone(), step: step.clone(), attempt },
             secrets: self.vault.given(source, &environment, &task.secrets),
             part,
-            task,
             dotenv,
-            register: self.setup.store.run_folder(self.hold.run()).map_err(|e| failed(e.to_string()))?.join(identity::FILE),
+            task,
+            register: Arc::clone(&self.register),
+            inherited,
             scratch: self.scratch.clone(),
             folder,
             masker: self.masker.clone(),
             store: Arc::clone(&self.setup.store),
             kinds: Arc::clone(&self.setup.kinds),
-            client: self.client.clone(),
-            reader: self.reader.clone(),
+            client: Arc::clone(&self.client),
             options: self.setup.options.clone(),
             control,
             handle: self.handle.clone(),
         })
+    }
+
+    /// What the step gets of our own environment, looked at once a sitting.
+    fn inherited_by(&mut self, task: &Task) -> Arc<Environment> {
+        if let Some(known) = self.inherited.get(&task.env_pass) {
+            return Arc::clone(known);
+        }
+        let fresh = Arc::new(Environment::inherited(std::env::vars_os(), &task.env_pass));
+        self.inherited.insert(task.env_pass.clone(), Arc::clone(&fresh));
+        fresh
     }
 
     fn stop(&mut self, step: &StepPath, why: Why) {
@@ -103,16 +116,15 @@ impl Sitting {
     }
 
     /// Ends what attempts left running when the engine died.
-    pub(super) fn end_leftovers(&mut self) -> Result<(), DriveError> {
+    pub(super) async fn end_leftovers(&mut self) -> Result<(), DriveError> {
         let running = self.run.running();
         if running.is_empty() {
             return Ok(());
         }
         let found = leftovers::of_run(self.hold.run())?;
-        let register = self.setup.store.run_folder(self.hold.run())?.join(identity::FILE);
         for (step, attempt) in running {
             let marks = Marks { run: self.hold.run().clone(), step, attempt };
-            self.runtime.block_on(leftovers::end_attempt(&found, &marks, &register, self.setup.options.grace.min(KILL_AFTER)))?;
+            leftovers::end_attempt(&found, &marks, self.register.path(), self.setup.options.grace.min(KILL_AFTER)).await?;
         }
         scratch::sweep(self.hold.run());
         Ok(())
@@ -120,7 +132,7 @@ impl Sitting {
 
     /// The sitting is over. Where it broke off, what still runs is ended first; its outcome is
     /// found by the resume.
-    pub(super) fn abandon(mut self) {
+    pub(super) async fn abandon(mut self) {
         // Kinds that wait for their intents hear that nothing was recorded.
         self.pending.clear();
         for control in self.attempts.values() {
@@ -129,9 +141,9 @@ impl Sitting {
         let until = std::time::Instant::now() + self.setup.options.grace + KILL_AFTER * 2;
         while !self.attempts.is_empty() && std::time::Instant::now() < until {
             self.attempts.retain(|_, control| !control.is_over());
-            std::thread::sleep(LOOK / 20);
+            tokio::time::sleep(LOOK / 20).await;
         }
-        self.runtime.shutdown_timeout(LOOK);
+        self.scratch.tidied().await;
     }
 }
 

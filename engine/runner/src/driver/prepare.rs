@@ -38,7 +38,7 @@ impl Sitting {
         let unsaid = error("a bug in trees broke its preparation off".into());
         let mut word = LastWord::new(self.handle.clone(), Input::Prepared { step: step.clone(), result: Err(unsaid) });
         let masker = self.masker.clone();
-        self.runtime.spawn_blocking(move || {
+        self.workers.spawn_blocking(move || {
             let result = work.prepare().map(Box::new).map_err(|e| error(masker.mask(&e).into_owned()));
             drop(work);
             word.say(Input::Prepared { step, result });
@@ -115,7 +115,7 @@ impl Work {
         }
         let digest = |value: &Json| hash::bytes(value.to_string().as_bytes());
         let input = hash::json(&ingredients).map_err(|e| e.to_string())?;
-        Ok(Digests { definition: digest(&self.task.definition), input, ingredients })
+        Ok(Digests { definition: digest(&self.task.definition), input, ingredients, reusable: self.task.spec().cache })
     }
 
     /// The files and folders that the kind of this step reads.

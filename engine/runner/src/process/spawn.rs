@@ -66,7 +66,8 @@ impl Spawn<'_> {
 
     /// The program's file: what has no slash is looked for in the PATH that it will have.
     fn program(&self) -> io::Result<PathBuf> {
-        let name = self.argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let name = self.argv.first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the argument vector is empty"))?;
+        text(name)?;
         if name.as_bytes().contains(&b'/') {
             return Ok(PathBuf::from(name));
         }
