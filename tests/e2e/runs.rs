@@ -224,3 +224,14 @@ fn a_built_in_cookbook_runs_in_the_current_folder() {
     assert_eq!(first["dir"], bench.dir().canonicalize().unwrap().display().to_string());
     assert!(first["tree_dir"].as_str().unwrap().contains("/.trees/cookbooks/"), "{first}");
 }
+
+#[test]
+fn a_step_ignores_no_signal_that_the_starter_of_trees_ignored() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps: { a: { run: \"trap 'echo heard; exit 0' INT; kill -INT $$; exit 1\" } }\n");
+    let trees = bench.command(&["run", "t.yaml"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' INT QUIT HUP; exec \"$0\" run t.yaml"]).arg(trees.get_program()).current_dir(bench.dir()).env_clear();
+    shell.envs(trees.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = shell.output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stdout));
+}

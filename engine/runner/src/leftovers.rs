@@ -206,12 +206,16 @@ fn bury(pid: u32, start_ticks: u64, session: u32) {
         registry.dead.insert(pid, (start_ticks, now));
     } else if now.duration_since(since) > WHILE {
         registry.dead.remove(&pid);
+        drop(registry);
         reap(pid);
     }
 }
 
-/// Reaps a process if it is our child and has ended.
+/// Reaps a process if it is our child, has ended and has no supervisor.
 fn reap(pid: u32) {
+    if registry().children.contains(&pid) {
+        return;
+    }
     if let Some(pid) = raw(pid) {
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }

@@ -109,27 +109,27 @@ impl Drop for Actions {
     }
 }
 
-/// A session of its own, no signal blocked, and SIGPIPE as programs expect it (Rust ignores it).
+/// A session of its own, no signal blocked, none ignored: Rust ignores SIGPIPE, and a shell that
+/// starts `trees` in the background SIGINT, which a script could then not even trap.
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
     #[expect(unsafe_code, reason = "the system's own structure")]
     fn new() -> io::Result<Self> {
         let mut attributes = MaybeUninit::uninit();
-        let (mut none, mut pipe) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        let (mut none, mut all) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         let flags = libc::c_int::from(SETSID)
             | libc::c_int::from(flag(libc::POSIX_SPAWN_SETSIGMASK))
             | libc::c_int::from(flag(libc::POSIX_SPAWN_SETSIGDEF));
         let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
-        // SAFETY: `init` and `sigemptyset` initialise what the calls after them get.
+        // SAFETY: `init`, `sigemptyset` and `sigfillset` initialise what the calls after them get.
         unsafe {
             checked(libc::posix_spawnattr_init(attributes.as_mut_ptr()))?;
             let mut attributes = Self(attributes.assume_init());
             libc::sigemptyset(none.as_mut_ptr());
-            libc::sigemptyset(pipe.as_mut_ptr());
-            libc::sigaddset(pipe.as_mut_ptr(), libc::SIGPIPE);
+            libc::sigfillset(all.as_mut_ptr());
             checked(libc::posix_spawnattr_setsigmask(&raw mut attributes.0, none.as_ptr()))?;
-            checked(libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, pipe.as_ptr()))?;
+            checked(libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, all.as_ptr()))?;
             checked(libc::posix_spawnattr_setflags(&raw mut attributes.0, flags))?;
             Ok(attributes)
         }
