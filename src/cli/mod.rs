@@ -24,6 +24,7 @@ mod list;
 mod logs;
 mod resolve;
 mod resume;
+mod rollback;
 mod run;
 mod runs;
 mod schema;
@@ -63,6 +64,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Resume(resume::Args),
+    Rollback(rollback::Args),
     Check(check::Args),
     Graph(graph::Args),
     List(list::Args),
@@ -124,6 +126,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
+        Command::Rollback(args) => rollback::run(&args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Graph(args) => graph::run(&args, global),
         Command::List(args) => list::run(&args, global),

@@ -41,6 +41,12 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         say(&format!("run {} has succeeded; there is nothing to do", run.run));
         return Ok(Exit::OK);
     }
+    if run.status == RunStatus::RollbackStuck {
+        let failure = Failure::wrong(format!("the rollback of run {} is stuck; it is settled first", run.run));
+        return Err(
+            failure.hint(format!("mend what its undo failed at, then: trees rollback {} [--skip STEP] [--mark-undone STEP]", run.run))
+        );
+    }
     let state = Arc::new(state);
     let hold = state.hold(&run.run)?;
     let tree = runs::tree(&state, &run.run)?;

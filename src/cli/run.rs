@@ -33,6 +33,9 @@ pub struct Args {
     jobs: Option<u32>,
     #[command(flatten)]
     consent: Consent,
+    /// Rest when a step fails, to look at it: trees shell, then trees resume or trees cancel
+    #[arg(long)]
+    pause_on_failure: bool,
 }
 
 /// What a person says beforehand.
@@ -137,5 +140,6 @@ fn facts(
         version: env!("CARGO_PKG_VERSION").into(),
         max_parallel: args.jobs.or(tree.max_parallel).unwrap_or(cores),
         approved: args.consent.approve.clone(),
+        pause_on_failure: args.pause_on_failure,
     }
 }

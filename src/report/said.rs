@@ -66,7 +66,7 @@ pub fn status_after(kind: &EventKind) -> Option<StepStatus> {
         | EventKind::RunSuspended { .. }
         | EventKind::RunFinished { .. }
         | EventKind::CancelRequested { .. }
-        | EventKind::RollbackStarted { .. }
+        | EventKind::RollbackStarted(_)
         | EventKind::ActionSucceeded { .. }
         | EventKind::StepExpanded { .. }
         | EventKind::IntentRecorded { .. } => return None,
@@ -115,7 +115,7 @@ pub fn say(event: &Event, started: Option<Timestamp>, container: bool) -> Option
         EventKind::CancelRequested { now } => {
             care("run", &by(if *now { "is being cancelled at once" } else { "is being cancelled" }, event, None))
         }
-        EventKind::RollbackStarted { .. } => care("run", "is being taken back"),
+        EventKind::RollbackStarted(_) => care("run", "is being taken back"),
         EventKind::StepStarted { .. }
         | EventKind::RunStarted(_)
         | EventKind::RunResumed { .. }

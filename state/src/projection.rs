@@ -34,6 +34,7 @@ struct StepChange {
 enum RunChange {
     Started { file: String, environment: String },
     Resumed,
+    RollsBack,
     Rests(RunStatus),
     Ended(RunStatus),
 }
@@ -102,6 +103,9 @@ impl Row {
             }
             RunChange::Resumed => {
                 db.prepare_cached("UPDATE runs SET status = 'running', finished = NULL, total = NULL WHERE n = ?")?.execute([run])?;
+            }
+            RunChange::RollsBack => {
+                db.prepare_cached("UPDATE runs SET status = 'rolling_back', finished = NULL, total = NULL WHERE n = ?")?.execute([run])?;
             }
             RunChange::Rests(status) => {
                 db.prepare_cached("UPDATE runs SET status = ? WHERE n = ?")?.execute(params![status.as_str(), run])?;
@@ -202,7 +206,7 @@ fn run_change(kind: &EventKind) -> Option<RunChange> {
         EventKind::RunResumed { .. } => Some(RunChange::Resumed),
         EventKind::RunSuspended { status, .. } => Some(RunChange::Rests(*status)),
         EventKind::RunFinished { status, .. } => Some(RunChange::Ended(*status)),
-        EventKind::RollbackStarted { .. } => Some(RunChange::Rests(RunStatus::RollingBack)),
+        EventKind::RollbackStarted(_) => Some(RunChange::RollsBack),
         EventKind::CancelRequested { .. }
         | EventKind::StepStarted { .. }
         | EventKind::ActionSucceeded { .. }
@@ -238,7 +242,7 @@ fn step_change(kind: &EventKind) -> Option<StepChange> {
         | EventKind::RunSuspended { .. }
         | EventKind::RunFinished { .. }
         | EventKind::CancelRequested { .. }
-        | EventKind::RollbackStarted { .. }
+        | EventKind::RollbackStarted(_)
         | EventKind::IntentRecorded { .. }
         | EventKind::StepExpanded { .. } => None,
         EventKind::StepStarted { digests, .. } => {

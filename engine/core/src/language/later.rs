@@ -1,7 +1,7 @@
 //! What checks today and runs in a later release.
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::tree::{Action, OnBusy, OnCrash, OnFailure, Secret, SecretSource, Tree};
+use crate::tree::{Action, OnBusy, Secret, SecretSource, Tree};
 use std::collections::HashSet;
 
 /// What of a tree (its sub-trees included) this release checks but does not run yet.
@@ -13,7 +13,6 @@ pub fn later(tree: &Tree) -> Vec<Diagnostic> {
     while let Some(tree) = open.pop() {
         if seen.insert(tree.source) {
             secrets(tree, &mut found);
-            steps(tree, &mut found);
             open.extend(
                 tree.steps.iter().filter_map(|s| if let Action::Tree { tree, .. } = &s.action { Some(tree.as_ref()) } else { None }),
             );
@@ -27,15 +26,8 @@ fn not_yet(span: Span, what: &str, instead: &str) -> Diagnostic {
     Diagnostic::error("later", span, format!("{what} comes in a later release")).help(instead)
 }
 
-/// `on_failure` and `on_busy` hold for the top tree only.
+/// `on_busy` holds for the top tree only.
 fn top(tree: &Tree, found: &mut Vec<Diagnostic>) {
-    let failure = match tree.on_failure {
-        OnFailure::Cancel => Some("cancel"),
-        OnFailure::Rollback => Some("rollback"),
-        OnFailure::Pause => Some("pause"),
-        OnFailure::Continue | OnFailure::Stop => None,
-    };
-    found.extend(failure.map(|f| not_yet(tree.on_failure_at, &format!("`on_failure: {f}`"), "write `continue` or `stop` until then")));
     let busy = match tree.on_busy {
         OnBusy::Queue => Some("queue"),
         OnBusy::Skip => Some("skip"),
@@ -56,9 +48,4 @@ fn secrets(tree: &Tree, found: &mut Vec<Diagnostic>) {
     found.extend(all.filter(|(_, s)| vault(s)).map(|(name, s)| {
         not_yet(s.span, &format!("`from: vault` of the secret `{name}`"), "use `from: command` with the vault's own client until then")
     }));
-}
-
-fn steps(tree: &Tree, found: &mut Vec<Diagnostic>) {
-    let undo_first = tree.steps.iter().filter(|s| s.on_crash == OnCrash::UndoFirst);
-    found.extend(undo_first.map(|s| not_yet(s.span, &format!("`on_crash: undo_first` of `{}`", s.id), "write `ask` until then")));
 }

@@ -24,20 +24,20 @@ impl Run {
                 self.begin(event.ts, facts.clone());
                 self.clock.last = Some(event.ts);
             }
-            EventKind::RunResumed { .. } | EventKind::CancelRequested { .. } if self.scopes.is_empty() => {
+            EventKind::RunResumed { .. } | EventKind::CancelRequested { .. } | EventKind::RollbackStarted(_) if self.scopes.is_empty() => {
                 return Err(illegal(event, "the run", "not begun"));
             }
             EventKind::RunResumed { .. } => {
                 self.clock.last = Some(event.ts);
-                self.reopen();
+                if self.rollback.is_some() { self.reopen_rollback() } else { self.reopen() }
             }
             EventKind::RunSuspended { status, .. } => self.end_sitting(event.ts, *status),
-            EventKind::RunFinished { status, .. } => self.end_sitting(event.ts, *status),
-            EventKind::CancelRequested { now } => {
-                self.cancel_now = *now;
-                self.scopes[ROOT as usize].halt = Some(Halt::Cancelled);
+            EventKind::RunFinished { status, .. } => {
+                self.rollback = None;
+                self.end_sitting(event.ts, *status);
             }
-            EventKind::RollbackStarted { .. } => self.status = RunStatus::RollingBack,
+            EventKind::CancelRequested { now } => self.apply_cancel(*now),
+            EventKind::RollbackStarted(how) => self.begin_rollback(event.ts, how),
             _ => self.apply_step(event)?,
         }
         self.seq = event.seq;
@@ -50,6 +50,14 @@ impl Run {
         self.advance(ts);
         self.status = status;
         self.clock.last = None;
+    }
+
+    fn apply_cancel(&mut self, now: bool) {
+        self.cancel_now = now;
+        match &mut self.rollback {
+            Some(rollback) => rollback.cancelled = true,
+            None => self.scopes[ROOT as usize].halt = Some(Halt::Cancelled),
+        }
     }
 
     fn apply_step(&mut self, event: &Event) -> Applied {
@@ -73,9 +81,16 @@ impl Run {
             EventKind::StepStarted { digests, .. } => self.start_node(id, event.attempt, digests.clone()),
             EventKind::ActionSucceeded { outputs, artifacts } => {
                 let product = Product { outputs: Json::Object(outputs.clone()), artifacts: artifacts.clone() };
-                self.node_mut(id).more().action = Some(product);
+                let more = self.node_mut(id).more();
+                more.action = Some(product);
+                more.acted = true;
             }
-            EventKind::StepSucceeded { outputs, artifacts } => self.produce(id, StepStatus::Succeeded, outputs, artifacts),
+            EventKind::StepSucceeded { outputs, artifacts } => {
+                if self.node(id).attempt > 0 {
+                    self.node_mut(id).more().acted = true;
+                }
+                self.produce(id, StepStatus::Succeeded, outputs, artifacts);
+            }
             EventKind::StepCached { outputs, artifacts, digests, .. } => {
                 if digests.is_some() {
                     self.node_mut(id).more().digests.clone_from(digests);
@@ -90,8 +105,14 @@ impl Run {
                 self.node_mut(id).follows = matches!(reason.code.as_str(), "need_failed" | "none_succeeded");
                 self.end(id, StepStatus::Blocked, None);
             }
-            EventKind::StepFailed { error } => self.end(id, StepStatus::Failed, Some(error)),
-            EventKind::StepTimedOut { error } => self.end(id, StepStatus::TimedOut, Some(error)),
+            EventKind::StepFailed { error } => {
+                self.note_effect(id, error);
+                self.end(id, StepStatus::Failed, Some(error));
+            }
+            EventKind::StepTimedOut { error } => {
+                self.note_effect(id, error);
+                self.end(id, StepStatus::TimedOut, Some(error));
+            }
             EventKind::StepCancelled { .. } => self.end(id, StepStatus::Cancelled, None),
             EventKind::StepInterrupted { error } => {
                 let cut_off = self.node(id).status == StepStatus::Running;
@@ -99,7 +120,8 @@ impl Run {
                 let node = self.node_mut(id);
                 node.tries = node.tries.saturating_sub(u32::from(cut_off));
                 node.error = Some(Box::new(error.clone()));
-                if self.halted(id) == Some(Halt::Cancelled) {
+                node.more().unsettled = true;
+                if self.halted(id).is_some_and(Halt::ends_all) {
                     self.end(id, StepStatus::Interrupted, None);
                 }
             }
@@ -109,7 +131,14 @@ impl Run {
                 self.node_mut(id).more().undecided = *what == WaitFor::Decision;
                 self.set(id, if *what == WaitFor::Lock { self.node(id).status } else { StepStatus::Waiting });
             }
+            EventKind::AttemptFailed { error, retry_at } if self.node(id).status == StepStatus::Undoing => {
+                let node = self.node_mut(id);
+                node.error = Some(Box::new(error.clone()));
+                node.more().retry_at = Some(*retry_at);
+                self.retries.insert((*retry_at, id));
+            }
             EventKind::AttemptFailed { error, retry_at } => {
+                self.note_effect(id, error);
                 // Nor does the limit of a sub-tree's attempt outlive it.
                 self.drop_timer(id);
                 self.set(id, StepStatus::RetryWait);
@@ -137,18 +166,31 @@ impl Run {
                 self.end(id, StepStatus::Rejected, None);
             }
             EventKind::IntentRecorded { record } => self.node_mut(id).more().intents.push(record.clone()),
-            EventKind::UndoStarted => self.set(id, StepStatus::Undoing),
-            EventKind::UndoSucceeded => self.set(id, StepStatus::Undone),
+            EventKind::UndoStarted => self.start_undo(id),
+            EventKind::UndoSucceeded => {
+                self.drop_timer(id);
+                self.node_mut(id).taken_back();
+                if self.is_rolled_back(id) {
+                    self.set(id, StepStatus::Undone);
+                } else {
+                    // `on_crash: undo_first`: now it may run.
+                    self.renew(id);
+                    self.todo.push_back(id);
+                }
+            }
             EventKind::UndoFailed { error } => {
+                self.drop_timer(id);
                 self.set(id, StepStatus::UndoFailed);
-                self.node_mut(id).error = Some(Box::new(error.clone()));
+                let node = self.node_mut(id);
+                node.error = Some(Box::new(error.clone()));
+                node.more().undo_tries = 0;
             }
             EventKind::RunStarted(_)
             | EventKind::RunResumed { .. }
             | EventKind::RunSuspended { .. }
             | EventKind::RunFinished { .. }
             | EventKind::CancelRequested { .. }
-            | EventKind::RollbackStarted { .. } => return Err(illegal(event, "a step", "")),
+            | EventKind::RollbackStarted(_) => return Err(illegal(event, "a step", "")),
         }
         Ok(())
     }
@@ -215,7 +257,9 @@ impl Run {
         let links = Arc::clone(&self.scope(scope).links);
         let (mut main, mut last) = (0, 0);
         for (step, id) in nodes.iter().enumerate() {
-            self.node_mut(*id).counted = self.node(*id).status.is_final();
+            // What a rollback was taking back had ended before.
+            let undoing = self.node(*id).status == StepStatus::Undoing && self.is_rolled_back(*id);
+            self.node_mut(*id).counted = undoing || self.node(*id).status.is_final();
             if !self.node(*id).counted {
                 let counter = if self.spec(*id).finally { &mut last } else { &mut main };
                 *counter += 1;
@@ -231,15 +275,16 @@ impl Run {
         }
         let at = &mut self.scopes[scope as usize];
         (at.open_main, at.open_finally) = (main, last);
-        at.closing = main == 0;
+        // A rollback comes before `finally`.
+        at.closing = main == 0 && !(scope == ROOT && self.rollback.is_some());
         self.queue_scope(scope);
     }
 
     /// Queues what may be decided in a scope: at its beginning and after a resume.
     fn queue_scope(&mut self, scope: ScopeId) {
         let at = self.scope(scope);
-        let (closing, nodes) = (at.closing, at.nodes.clone());
-        if closing {
+        let (over, nodes) = (at.open_main == 0, at.nodes.clone());
+        if over {
             self.closing.push_back(Closing::Scope(scope));
         }
         for id in nodes {
@@ -255,6 +300,8 @@ impl Run {
         let node = self.node_mut(id);
         node.attempt = attempt.unwrap_or(node.attempt + 1);
         node.tries += 1;
+        let more = node.more();
+        (more.touched, more.unsettled) = (true, false);
         let retry_at = node.more.as_mut().and_then(|m| m.retry_at.take());
         if digests.is_some() {
             node.more().digests = digests;
@@ -288,6 +335,17 @@ impl Run {
         }
     }
 
+    /// What a failed attempt says of what is left in the world: outputs are looked at after a success.
+    fn note_effect(&mut self, id: NodeId, error: &StepError) {
+        let unknown = self.is_unknown(id, error);
+        let acted = error.reason == ErrorReason::Output;
+        if acted || unknown {
+            let more = self.node_mut(id).more();
+            more.acted |= acted;
+            more.unsettled |= unknown;
+        }
+    }
+
     /// A local step that runs again repeats action and verify; an external one only the verify.
     fn forget_action(&mut self, id: NodeId) {
         if self.repeats_only_verify(id) {
@@ -314,6 +372,9 @@ impl Run {
 
     fn apply_resolution(&mut self, id: NodeId, resolution: Resolution, outputs: &Json) {
         let was_final = self.node(id).status.is_final();
+        let more = self.node_mut(id).more();
+        more.unsettled = false;
+        more.acted |= resolution == Resolution::Done;
         match resolution {
             Resolution::Done if was_final => {}
             Resolution::Done => self.produce(id, StepStatus::Succeeded, outputs, &BTreeMap::new()),
@@ -328,7 +389,10 @@ impl Run {
                 let error = self.node(id).error.clone().map(|e| StepError { reason: ErrorReason::Exit, ..*e });
                 self.end(id, StepStatus::Failed, error.as_ref());
             }
-            Resolution::Undone => self.set(id, StepStatus::Undone),
+            Resolution::Undone => {
+                self.node_mut(id).taken_back();
+                self.set(id, StepStatus::Undone);
+            }
         }
     }
 
@@ -404,10 +468,25 @@ impl Run {
     }
 
     fn note_failure(&mut self, id: NodeId) {
-        if !self.is_allowed(id) && self.tree.on_failure == OnFailure::Stop && self.decides_run(id) {
-            let root = &mut self.scopes[ROOT as usize];
-            root.halt.get_or_insert(Halt::Stopped);
+        let halt = match self.on_failure() {
+            OnFailure::Continue => return,
+            OnFailure::Stop | OnFailure::Rollback => Some(Halt::Stopped),
+            OnFailure::Cancel => Some(Halt::Failing),
+            OnFailure::Pause => None,
+        };
+        if self.is_allowed(id) || !self.decides_run(id) || self.rollback.is_some() {
+            return;
         }
+        match halt {
+            Some(halt) => drop(self.scopes[ROOT as usize].halt.get_or_insert(halt)),
+            None => self.pausing |= self.scopes[ROOT as usize].halt.is_none(),
+        }
+    }
+
+    /// What a failure does to the rest of this run.
+    pub(super) fn on_failure(&self) -> OnFailure {
+        let paused = self.facts.as_ref().is_some_and(|f| f.pause_on_failure);
+        if paused { OnFailure::Pause } else { self.tree.on_failure }
     }
 
     /// Whether a failure here is bound to fail the run.

@@ -32,7 +32,7 @@ impl Run {
         if !self.is_decidable(id) {
             return Ok(());
         }
-        if let Some(halt) = self.halted(id).filter(|h| *h == Halt::Cancelled || !self.is_in_doubt(id)) {
+        if let Some(halt) = self.halted(id).filter(|h| h.ends_all() || !self.is_in_doubt(id)) {
             return self.end_halted(id, halt, now);
         }
         if self.node(id).status == StepStatus::Interrupted {
@@ -64,16 +64,22 @@ impl Run {
     pub(super) fn end_halted(&mut self, id: NodeId, halt: Halt, now: Timestamp) -> Result<(), IllegalEvent> {
         let last = self.node(id).error.clone().filter(|_| self.node(id).status == StepStatus::RetryWait);
         let kind = match (halt, last) {
-            (Halt::Cancelled, _) if self.is_in_doubt(id) => {
+            (Halt::Cancelled | Halt::RolledBack, _)
+                if self.is_in_doubt(id) || (halt == Halt::RolledBack && self.node(id).status == StepStatus::Interrupted) =>
+            {
                 let known = self.node(id).error.clone().map(|e| *e);
                 EventKind::StepInterrupted { error: known.unwrap_or_else(super::reopen::cut_off) }
             }
             (Halt::Cancelled, _) => {
                 EventKind::StepCancelled { reason: self.reason(id, "cancelled", "the run was cancelled before it started") }
             }
-            (Halt::Stopped, Some(error)) => EventKind::StepFailed { error: *error },
-            (Halt::Stopped, None) => {
-                EventKind::StepBlocked { reason: self.reason(id, "stopped", "another step failed and on_failure is stop") }
+            (Halt::RolledBack, _) => {
+                EventKind::StepCancelled { reason: self.reason(id, "cancelled", "the run is taken back before it started") }
+            }
+            (Halt::Stopped | Halt::Failing, Some(error)) => EventKind::StepFailed { error: *error },
+            (Halt::Stopped | Halt::Failing, None) => {
+                let text = format!("another step failed and on_failure is {}", self.on_failure().as_str());
+                EventKind::StepBlocked { reason: self.reason(id, "stopped", text) }
             }
             (Halt::Late, Some(error)) => EventKind::StepTimedOut { error: *error },
             (Halt::Late, None) => {

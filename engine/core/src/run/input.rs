@@ -16,6 +16,8 @@ pub enum Input {
         /// Approvals given beforehand (`*`: all).
         approved: Vec<String>,
     },
+    /// What the run did is to be taken back; the first input of a sitting.
+    RollBack(Box<RollBack>),
     /// Time has passed: [`super::Run::next_wakeup`].
     Woke,
     /// What an attempt would be made of, or why it cannot be.
@@ -106,6 +108,21 @@ pub enum Input {
     },
     /// `trees` itself was signalled: everything ends, the run rests.
     Interrupt,
+}
+
+/// How a person wants a run to be taken back.
+#[derive(Debug, Clone, Default)]
+pub struct RollBack {
+    /// The sitting's epoch.
+    pub epoch: u64,
+    /// This step and what it needs stay.
+    pub to: Option<StepPath>,
+    /// Not taken back.
+    pub skip: Vec<StepPath>,
+    /// Taken back by hand already.
+    pub mark_undone: Vec<StepPath>,
+    /// Who.
+    pub actor: String,
 }
 
 /// What was found before an attempt.
@@ -209,6 +226,8 @@ pub enum Mode {
     Verify,
     /// Only `check` or the observation: is it done?
     Check,
+    /// The way back.
+    Undo,
 }
 
 /// Why an attempt is ended.

@@ -52,10 +52,21 @@ pub(super) struct Surroundings {
 pub(super) enum Halt {
     /// `on_failure: stop`.
     Stopped,
+    /// `on_failure: cancel`: what runs is ended too.
+    Failing,
     /// `trees cancel`.
     Cancelled,
+    /// `trees rollback` of a run that had not ended.
+    RolledBack,
     /// A `timeout` or `deadline` passed.
     Late,
+}
+
+impl Halt {
+    /// Nothing goes on, not even what is in doubt.
+    pub fn ends_all(self) -> bool {
+        matches!(self, Self::Cancelled | Self::RolledBack)
+    }
 }
 
 /// Who needs whom, turned around; the same for all scopes of a tree.
@@ -160,6 +171,14 @@ pub(super) struct More {
     pub doubted: bool,
     /// Intents, in order.
     pub intents: Vec<Json>,
+    /// Its action succeeded in this run and is not taken back.
+    pub acted: bool,
+    /// It started in this run and is not taken back.
+    pub touched: bool,
+    /// The outcome of its last attempt is unknown.
+    pub unsettled: bool,
+    /// Tries of its undo.
+    pub undo_tries: u32,
 }
 
 /// Where a node is in this sitting; never recorded.
@@ -204,6 +223,16 @@ impl Node {
 
     pub fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
+    }
+
+    /// Nothing of it is left in the world.
+    pub fn taken_back(&mut self) {
+        let more = self.more.get_or_insert_default();
+        (more.acted, more.touched, more.unsettled) = (false, false, false);
+        more.undo_tries = 0;
+        more.generation += 1;
+        more.action = None;
+        more.intents.clear();
     }
 
     pub fn is_busy(&self) -> bool {

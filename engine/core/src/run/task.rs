@@ -166,7 +166,7 @@ impl Run {
         (self.scope(self.node(id).scope).tree.source, self.environment_of(id), names)
     }
 
-    fn job(&self, id: NodeId, action: &Action, extra: &Object) -> Result<Job, String> {
+    pub(super) fn job(&self, id: NodeId, action: &Action, extra: &Object) -> Result<Job, String> {
         match action {
             Action::Run(run) => {
                 let exprs: Vec<&Expr> = run.script.bindings.iter().map(|b| &b.expr).collect();
@@ -305,11 +305,11 @@ impl Run {
     }
 }
 
-fn cannot(message: String) -> StepError {
+pub(super) fn cannot(message: String) -> StepError {
     StepError { reason: ErrorReason::Spawn, code: None, message, log: None }
 }
 
-fn with_secrets(secrets: &Secrets) -> Object {
+pub(super) fn with_secrets(secrets: &Secrets) -> Object {
     let mut names = Object::new();
     let values = secrets.iter().map(|(k, v)| (k.clone(), Json::String(v.clone()))).collect();
     names.insert("secrets".into(), Json::Object(values));

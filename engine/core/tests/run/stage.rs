@@ -173,6 +173,7 @@ fn facts(tree: &Tree) -> RunStarted {
         version: "0".into(),
         max_parallel: tree.max_parallel.unwrap_or(8),
         approved: Vec::new(),
+        pause_on_failure: false,
     }
 }
 

@@ -33,7 +33,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Decision, Effect, IllegalEvent, Input, Run};
+use trees_core::run::{Decision, Effect, IllegalEvent, Input, RollBack, Run};
 use trees_core::store::Store;
 use trees_core::tree::{Kinds, Tree};
 
@@ -86,6 +86,8 @@ pub enum Begin {
     New(Box<RunStarted>),
     /// A run of the journal goes on.
     Resume,
+    /// What a run did is taken back.
+    RollBack(Box<RollBack>),
     /// A run at rest is taken up only to be ended.
     Cancel {
         /// External steps are not awaited.
@@ -195,13 +197,15 @@ impl Driver {
         let mut run = Run::new(self.hold.run().clone(), Arc::clone(&self.tree), self.setup.kinds.as_kinds());
         let events = match begin {
             Begin::New(_) => Vec::new(),
-            Begin::Resume | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
+            Begin::Resume | Begin::RollBack(_) | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
         };
         run.replay(&events)?;
         run.attend(self.setup.options.attended);
         let environment = match &begin {
             Begin::New(started) => (started.environment.clone(), started.dir.clone()),
-            Begin::Resume | Begin::Cancel { .. } => run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default(),
+            Begin::Resume | Begin::RollBack(_) | Begin::Cancel { .. } => {
+                run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default()
+            }
         };
         let vault = match self.vault {
             Some(vault) => vault,
@@ -244,7 +248,7 @@ impl Sitting {
                 Ok(()) => {}
                 Err(error) => break Err(error),
             }
-            if self.run.status() != RunStatus::Running {
+            if !matches!(self.run.status(), RunStatus::Running | RunStatus::RollingBack) {
                 break Ok(self.ended());
             }
             inputs = match self.gather(inbox).await {
@@ -263,6 +267,7 @@ impl Sitting {
         let mut inputs = match begin {
             Begin::New(started) => return Ok(vec![Input::Started(started)]),
             Begin::Resume => vec![recovered],
+            Begin::RollBack(asked) => vec![Input::RollBack(Box::new(RollBack { epoch: self.hold.epoch(), actor, ..*asked }))],
             Begin::Cancel { now } => vec![recovered, Input::Cancel { actor, now }],
         };
         self.end_leftovers().await?;

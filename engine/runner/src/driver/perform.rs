@@ -58,6 +58,10 @@ impl Sitting {
                 let (job, timeout) = self.run.verify_job(step, &outputs, &values)?.ok_or_else(|| failed("no verify is declared".into()))?;
                 Part::Verify { job, timeout }
             }
+            Mode::Undo => {
+                let (values, _) = self.vault.of(source, &environment, &names);
+                Part::Undo(self.run.undo_of(step, &values)?)
+            }
         };
         let folder = self.setup.store.attempt_folder(self.hold.run(), step, attempt).map_err(|e| failed(e.to_string()))?;
         Ok(Attempt {
