@@ -16,6 +16,7 @@ mod laws;
 mod live;
 mod nothing;
 mod reference;
+mod rollback;
 mod runs;
 mod sittings;
 mod slackpath;

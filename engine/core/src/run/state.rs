@@ -177,8 +177,10 @@ pub(super) struct More {
     pub touched: bool,
     /// The outcome of its last attempt is unknown.
     pub unsettled: bool,
-    /// Tries of its undo.
+    /// Tries of its undo in this rollback.
     pub undo_tries: u32,
+    /// Tries of its undo in all.
+    pub undos: u32,
 }
 
 /// Where a node is in this sitting; never recorded.

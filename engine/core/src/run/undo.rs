@@ -51,7 +51,9 @@ impl Run {
     pub(super) fn start_undo(&mut self, id: NodeId) {
         self.drop_timer(id);
         self.set(id, StepStatus::Undoing);
-        self.node_mut(id).more().undo_tries += 1;
+        let more = self.node_mut(id).more();
+        more.undo_tries += 1;
+        more.undos += 1;
     }
 
     pub(super) fn undo_ended(&mut self, id: NodeId, outcome: Outcome, now: Timestamp) -> Undone {
@@ -122,6 +124,11 @@ impl Run {
         }
     }
 
+    /// The number of the last try of a step's undo, from 1, counted over all rollbacks.
+    pub fn undo_number(&self, step: &StepPath) -> u32 {
+        self.find(step).and_then(|id| self.node(id).more.as_ref()).map_or(0, |m| m.undos)
+    }
+
     fn undo_names(&self, id: NodeId, secrets: &Secrets) -> Object {
         let mut names = task::with_secrets(secrets);
         let mut step = self.step_names(id);
@@ -132,7 +139,7 @@ impl Run {
         names.insert("step".into(), step);
         let failure = self.rollback.as_ref().and_then(|r| r.how.failure.as_ref());
         let failed = failure.map_or("", |f| f.step.as_str());
-        let error = failure.and_then(|f| f.error.as_ref()).map_or(Json::Null, |e| json!(e));
+        let error = failure.and_then(|f| f.error.as_ref()).map_or("", |e| e.message.as_str());
         names.insert("failure".into(), json!({ "step": failed, "error": error }));
         names
     }

@@ -364,7 +364,7 @@ impl<'a> Laws<'a> {
 
 /// What a journal says that is in the world, by step: set by its success, gone by its undo.
 fn note(acted: &mut BTreeSet<String>, event: &Event, step: Option<&Step>) {
-    let Some(path) = event.step.as_ref().map(|s| s.as_str()) else { return };
+    let Some(path) = event.step.as_ref().map(|s| s.as_str()).filter(|p| !in_finally(p)) else { return };
     let leaf = step.is_some_and(|s| s.undo.is_some() && matches!(s.action, Action::Run(_)));
     match &event.kind {
         EventKind::ActionSucceeded { .. } | EventKind::StepResolved { resolution: Resolution::Done, .. } if leaf => {

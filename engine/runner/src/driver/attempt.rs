@@ -365,7 +365,7 @@ impl Attempt {
     /// Runs a script to its end: how it ended, and the folder with the file behind its `$TREES_OUTPUT`.
     async fn script(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<(Ended, Scratch)> {
         let Job::Run { text, shell, bound } = job else { return Err(self.fail(ErrorReason::Spawn, None, "no script".into())) };
-        let folder = if what == "action" { self.folder.clone() } else { self.folder.join(what) };
+        let folder = if matches!(what, "action" | "undo") { self.folder.clone() } else { self.folder.join(what) };
         let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
         let secrets = self.secret_files()?;
         let output = scratch.file(OUTPUTS);

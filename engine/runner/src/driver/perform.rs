@@ -64,6 +64,8 @@ impl Sitting {
             }
         };
         let folder = self.setup.store.attempt_folder(self.hold.run(), step, attempt).map_err(|e| failed(e.to_string()))?;
+        // Each try of the way back has a log of its own.
+        let folder = if mode == Mode::Undo { folder.join(format!("undo-{}", self.run.undo_number(step))) } else { folder };
         Ok(Attempt {
             marks: Marks { run: self.hold.run().clone(), step: step.clone(), attempt },
             secrets: self.vault.given(source, &environment, &task.secrets),
