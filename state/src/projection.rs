@@ -213,6 +213,7 @@ fn run_change(kind: &EventKind) -> Option<RunChange> {
         | EventKind::StepSucceeded { .. }
         | EventKind::StepCached { .. }
         | EventKind::StepSkipped { .. }
+        | EventKind::StepReopened { .. }
         | EventKind::StepBlocked { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepTimedOut { .. }
@@ -253,6 +254,7 @@ fn step_change(kind: &EventKind) -> Option<StepChange> {
         EventKind::StepCached { digests, .. } => {
             Some(StepChange { status: StepStatus::Cached, begins: false, ends: Ends::Yes, digest: digest(digests) })
         }
+        EventKind::StepReopened { .. } => to(StepStatus::Pending, Ends::No),
         EventKind::StepSkipped { .. } => to(StepStatus::Skipped, Ends::Yes),
         EventKind::StepBlocked { .. } => to(StepStatus::Blocked, Ends::Yes),
         EventKind::StepFailed { .. } => to(StepStatus::Failed, Ends::Yes),

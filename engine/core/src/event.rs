@@ -117,6 +117,11 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digests: Option<Digests>,
     },
+    /// The step had ended well and runs again: a resume found it changed, or it was forced.
+    StepReopened {
+        /// `definition`, `inputs`, `artifacts`, `need_ran`, `items`, `shown`, `outputs` or `forced`.
+        reason: Reason,
+    },
     /// The step does not apply.
     StepSkipped {
         /// Why.

@@ -68,7 +68,10 @@ impl Run {
         let id = self.find(path).ok_or_else(|| illegal(event, path.as_str(), "unknown"))?;
         let node = self.node(id);
         if node.status.is_final()
-            && !matches!(event.kind, EventKind::StepResolved { .. } | EventKind::UndoStarted | EventKind::IntentRecorded { .. })
+            && !matches!(
+                event.kind,
+                EventKind::StepResolved { .. } | EventKind::StepReopened { .. } | EventKind::UndoStarted | EventKind::IntentRecorded { .. }
+            )
             && !undo(&event.kind)
         {
             return Err(illegal(event, path.as_str(), node.status.as_str()));
@@ -96,6 +99,13 @@ impl Run {
                     self.node_mut(id).more().digests.clone_from(digests);
                 }
                 self.produce(id, StepStatus::Cached, outputs, artifacts);
+            }
+            EventKind::StepReopened { .. } => {
+                self.renew(id);
+                let more = self.node_mut(id).more();
+                more.action = None;
+                more.generation += 1;
+                self.todo.push_back(id);
             }
             EventKind::StepSkipped { .. } => {
                 self.node_mut(id).follows = true;
@@ -259,7 +269,7 @@ impl Run {
         for (step, id) in nodes.iter().enumerate() {
             // What a rollback was taking back had ended before.
             let undoing = self.node(*id).status == StepStatus::Undoing && self.is_rolled_back(*id);
-            self.node_mut(*id).counted = undoing || self.node(*id).status.is_final();
+            self.node_mut(*id).counted = undoing || self.node(*id).is_settled();
             if !self.node(*id).counted {
                 let counter = if self.spec(*id).finally { &mut last } else { &mut main };
                 *counter += 1;
@@ -267,7 +277,7 @@ impl Run {
             self.node_mut(*id).open = links.needs[step];
         }
         for (step, id) in nodes.iter().enumerate() {
-            if self.node(*id).status.is_final() {
+            if self.node(*id).is_settled() {
                 for dependant in &links.dependants[step] {
                     self.node_mut(nodes[*dependant as usize]).open -= 1;
                 }
@@ -295,13 +305,14 @@ impl Run {
     }
 
     fn start_node(&mut self, id: NodeId, attempt: Option<u32>, digests: Option<Digests>) {
-        let driven = self.clock.driven;
+        let (driven, seq) = (self.clock.driven, self.seq + 1);
         self.set(id, StepStatus::Running);
         let node = self.node_mut(id);
         node.attempt = attempt.unwrap_or(node.attempt + 1);
         node.tries += 1;
         let more = node.more();
         (more.touched, more.unsettled) = (true, false);
+        more.begun_at = seq;
         let retry_at = node.more.as_mut().and_then(|m| m.retry_at.take());
         if digests.is_some() {
             node.more().digests = digests;
@@ -402,7 +413,7 @@ impl Run {
         for item in items {
             let child = self.instance(id, item);
             self.node_mut(child).open = self.open_partners(id, &item.key);
-            fan.open += u32::from(!self.node(child).status.is_final());
+            fan.open += u32::from(!self.node(child).is_settled());
             fan.by_key.insert(item.key.clone(), child);
             fan.children.push(child);
         }
@@ -422,14 +433,14 @@ impl Run {
         let node = self.node_mut(child);
         node.group = Some(group);
         node.item = Some(Box::new(item.clone()));
-        node.counted = node.status.is_final();
+        node.counted = node.is_settled();
         child
     }
 
     /// How many instances of other fan-outs (needs `by: key`) an instance waits for.
     fn open_partners(&self, group: NodeId, key: &str) -> u32 {
         let partners = self.partners(group).filter_map(|g| self.node(g).fan.as_ref().and_then(|f| f.by_key.get(key)));
-        index(partners.filter(|p| !self.node(**p).status.is_final()).count())
+        index(partners.filter(|p| !self.node(**p).is_settled()).count())
     }
 
     /// The fan-outs that a fan-out needs key by key.
@@ -457,7 +468,12 @@ impl Run {
             self.node_mut(id).error = Some(Box::new(error.clone()));
         }
         self.drop_timer(id);
-        self.node_mut(id).counted = true;
+        let seq = self.seq + 1;
+        if let Some(more) = &mut self.node_mut(id).more {
+            more.ended_at = seq;
+        }
+        let node = self.node_mut(id);
+        (node.counted, node.suspect) = (true, false);
         if self.node(id).status.is_failure() {
             self.note_failure(id);
         }
@@ -506,7 +522,7 @@ impl Run {
         }
     }
 
-    fn count_instance(&mut self, group: NodeId, id: NodeId) {
+    pub(super) fn count_instance(&mut self, group: NodeId, id: NodeId) {
         if let Some(fan) = &mut self.node_mut(group).fan {
             fan.open = fan.open.saturating_sub(1);
         }
@@ -524,7 +540,7 @@ impl Run {
         }
     }
 
-    fn count_step(&mut self, id: NodeId) {
+    pub(super) fn count_step(&mut self, id: NodeId) {
         let scope_id = self.node(id).scope;
         let step = self.node(id).step as usize;
         let finally = self.spec(id).finally;

@@ -20,6 +20,10 @@ impl Run {
 
     fn close_fan(&mut self, id: NodeId, now: Timestamp) -> Finished {
         let open = self.node(id).fan.as_ref().map_or(1, |f| f.open);
+        if open == 0 && self.is_reopening(id) {
+            self.confirm_fan(id);
+            return Ok(());
+        }
         if open > 0 || self.node(id).status != StepStatus::Running {
             return Ok(());
         }
@@ -83,6 +87,9 @@ impl Run {
             return Ok(());
         }
         let scope = self.scope(id);
+        if let Some(parent) = scope.parent.filter(|p| self.node(*p).suspect) {
+            return self.confirm_tree(parent, id, now);
+        }
         if scope.open_finally > 0 {
             let finally: Vec<NodeId> = scope.nodes.iter().copied().filter(|n| self.spec(*n).finally).collect();
             self.scopes[id as usize].closing = true;
@@ -168,7 +175,7 @@ impl Run {
     }
 
     /// The outputs of a tree: null where one cannot be computed, with the first such message.
-    fn tree_outputs(&self, id: ScopeId) -> (Object, Option<String>) {
+    pub(super) fn tree_outputs(&self, id: ScopeId) -> (Object, Option<String>) {
         let tree = Arc::clone(&self.scope(id).tree);
         let mut outputs = Object::new();
         let mut wrong = None;
@@ -275,6 +282,10 @@ impl Run {
         let node = self.node(id);
         match (node.status, node.stage) {
             _ if node.counted => Ok(()),
+            _ if node.suspect => {
+                self.keep(id);
+                Ok(())
+            }
             // What happened is a person's to say, whatever else ends; only a cancel does not wait for it.
             (StepStatus::Waiting, _) if self.is_in_doubt(id) && !halt.ends_all() => Ok(()),
             (StepStatus::Interrupted, _) if self.is_in_doubt(id) && !halt.ends_all() => self.settle_interrupted(id, now),

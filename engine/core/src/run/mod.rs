@@ -15,6 +15,7 @@ mod apply;
 mod decide;
 mod finish;
 mod input;
+mod keep;
 mod names;
 mod order;
 mod person;
@@ -27,7 +28,7 @@ mod task;
 mod undo;
 mod view;
 
-pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, RollBack, Why};
+pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
 pub use task::{Job, Secrets, Task};
 pub use undo::Undo;
@@ -75,6 +76,10 @@ pub struct Run {
     pausing: bool,
     /// What was asked to be taken back.
     rollback: Option<Box<Rollback>>,
+    /// External steps may run again because of a change.
+    accepts_changes: bool,
+    /// Those that may not, and why they would.
+    refused: Vec<(StepPath, String)>,
     /// The rollback at work, in this sitting.
     order: Option<Box<Order>>,
     clock: Clock,
@@ -190,6 +195,8 @@ impl Run {
             interrupting: false,
             pausing: false,
             rollback: None,
+            accepts_changes: false,
+            refused: Vec::new(),
             order: None,
             clock: Clock::default(),
             todo: VecDeque::new(),
@@ -254,7 +261,7 @@ impl Run {
                 self.approved.clone_from(&facts.approved);
                 self.emit(now, None, EventKind::RunStarted(facts))
             }
-            Input::Recovered { epoch, approved } => self.recover(epoch, approved, now),
+            Input::Recovered(how) => self.recover(*how, now),
             Input::RollBack(asked) => self.roll_back(*asked, now),
             Input::Woke => Ok(()),
             Input::Prepared { step, result } => self.prepared(&step, result, now),
@@ -306,7 +313,7 @@ impl Run {
 
     /// Nothing new starts before the run rests.
     fn is_quiet(&self) -> bool {
-        self.interrupting || self.pausing || self.rollback.as_ref().is_some_and(|r| r.cancelled)
+        self.interrupting || self.pausing || !self.refused.is_empty() || self.rollback.as_ref().is_some_and(|r| r.cancelled)
     }
 
     /// Puts the run to rest where nothing can happen without a person.
@@ -319,6 +326,9 @@ impl Run {
         }
         if self.rollback.as_ref().is_some_and(|r| r.cancelled) {
             return self.suspend(RunStatus::Interrupted, "the rollback was cancelled", now);
+        }
+        if let Some(reason) = self.refusal() {
+            return self.suspend(RunStatus::Waiting, &reason, now);
         }
         if self.pausing {
             let failed = self.first_failure().map_or_else(|| "a step".into(), |f| f.step.0);

@@ -26,7 +26,7 @@ impl Run {
     }
 
     /// The question and the digest of what it shows.
-    fn question(&self, id: NodeId) -> Result<(String, String), String> {
+    pub(super) fn question(&self, id: NodeId) -> Result<(String, String), String> {
         let Action::Approve { message, .. } = &self.spec(id).action else { return Ok(Default::default()) };
         let names = self.names(id, &message.exprs(), &Object::new())?;
         let value = message.evaluate(&names).map_err(|e| format!("approve.message: {e}"))?;

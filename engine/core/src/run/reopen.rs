@@ -1,20 +1,30 @@
 //! Resume: what is kept, what starts anew, and what became of attempts that the engine left.
 
+use super::input::Recovered;
 use super::state::{Halt, NodeId, ROOT, ScopeId, Stage};
 use super::{IllegalEvent, Run, RunStatus};
-use crate::event::{ErrorReason, EventKind, StepError, StepStatus};
+use crate::event::{ErrorReason, EventKind, Object, Resolution, StepError, StepStatus};
 use crate::tree::OnCrash;
 use jiff::Timestamp;
 
 impl Run {
     /// The run is held again: its tables are those of the journal.
-    pub(super) fn recover(&mut self, epoch: u64, approved: Vec<String>, now: Timestamp) -> Result<(), IllegalEvent> {
+    pub(super) fn recover(&mut self, how: Recovered, now: Timestamp) -> Result<(), IllegalEvent> {
+        let Recovered { epoch, approved, accept_changes, force, skip, actor } = how;
+        self.accepts_changes = accept_changes;
         self.approved = self.facts.as_ref().map(|f| f.approved.clone()).unwrap_or_default();
         self.approved.extend(approved);
         if self.status == RunStatus::Pending {
             return Ok(());
         }
         self.record(now, None, None, None, EventKind::RunResumed { epoch })?;
+        for step in skip {
+            let kind = EventKind::StepResolved { resolution: Resolution::Done, note: Some("skipped".into()), outputs: Object::new() };
+            self.record(now, Some(step), None, Some(actor.clone()), kind)?;
+        }
+        if self.rollback.is_none() {
+            self.suspect_all(&force, now)?;
+        }
         for id in 0..super::apply::index(self.nodes.len()) {
             self.recover_node(id, now)?;
         }
@@ -131,6 +141,8 @@ impl Run {
         while let Some(scope) = live.pop() {
             self.activate(scope);
             live.extend(self.live_children(scope));
+            let suspects = self.members(scope).into_iter().filter(|id| self.node(*id).suspect);
+            live.extend(suspects.filter_map(|id| self.node(id).child).collect::<Vec<_>>());
         }
     }
 
@@ -148,6 +160,7 @@ impl Run {
         self.interrupting = false;
         self.pausing = false;
         self.order = None;
+        self.refused.clear();
         (self.count.busy, self.count.outstanding) = (0, 0);
         for gate in self.gates.values_mut() {
             gate.queue.clear();
@@ -160,6 +173,7 @@ impl Run {
         }
         for node in &mut self.nodes {
             node.stage = Stage::Idle;
+            node.suspect = false;
             if let Some(fan) = &mut node.fan {
                 fan.active = 0;
                 fan.queue.clear();
@@ -303,17 +317,17 @@ impl Run {
         for id in self.scope(scope).nodes.clone() {
             let Some(fan) = &self.node(id).fan else { continue };
             let children = fan.children.clone();
-            let open = children.iter().filter(|c| !self.node(**c).status.is_final()).count();
+            let open = children.iter().filter(|c| !self.node(**c).is_settled()).count();
             if let Some(fan) = &mut self.node_mut(id).fan {
                 fan.open = super::apply::index(open);
             }
-            if self.node(id).status != StepStatus::Running {
+            if self.node(id).status != StepStatus::Running && !self.node(id).suspect {
                 continue;
             }
             for child in children {
-                let waiting = self.explicit_needs(child).into_iter().filter(|p| !self.node(*p).status.is_final()).count();
+                let waiting = self.explicit_needs(child).into_iter().filter(|p| !self.node(*p).is_settled()).count();
                 self.node_mut(child).open = super::apply::index(waiting);
-                self.node_mut(child).counted = self.node(child).status.is_final();
+                self.node_mut(child).counted = self.node(child).is_settled();
                 self.todo.push_back(child);
             }
             self.closing.push_back(super::Closing::Fan(id));

@@ -18,6 +18,9 @@ type Settled = Result<(), IllegalEvent>;
 impl Run {
     pub(super) fn prepared(&mut self, step: &StepPath, result: Result<Box<Prepared>, StepError>, now: Timestamp) -> Settled {
         let Some(id) = self.find(step).filter(|id| self.node(*id).stage == Stage::Preparing) else { return Ok(()) };
+        if self.node(id).suspect {
+            return self.compared(id, result, now);
+        }
         if self.interrupting || self.halted(id).is_some() {
             self.release(id);
             return match self.halted(id) {

@@ -112,6 +112,8 @@ pub(super) struct Node {
     pub stage: Stage,
     /// It was skipped or blocked because of what others did: the same again while they stay so.
     pub follows: bool,
+    /// It ended well before this sitting, and whether it stays so is not settled yet.
+    pub suspect: bool,
     /// Those that count it know that it ended (an attempt that a cancel interrupted ends so).
     pub counted: bool,
     /// The number of the last attempt.
@@ -177,6 +179,10 @@ pub(super) struct More {
     pub touched: bool,
     /// The outcome of its last attempt is unknown.
     pub unsettled: bool,
+    /// The event with which its last attempt began.
+    pub begun_at: u64,
+    /// The event with which it last ended.
+    pub ended_at: u64,
     /// Tries of its undo in this rollback.
     pub undo_tries: u32,
     /// Tries of its undo in all.
@@ -210,6 +216,7 @@ impl Node {
             status: StepStatus::Pending,
             stage: Stage::Idle,
             follows: false,
+            suspect: false,
             counted: false,
             attempt: 0,
             tries: 0,
@@ -225,6 +232,11 @@ impl Node {
 
     pub fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
+    }
+
+    /// It has ended, and that stays.
+    pub fn is_settled(&self) -> bool {
+        self.status.is_final() && !self.suspect
     }
 
     /// Nothing of it is left in the world.
@@ -244,6 +256,7 @@ impl Node {
     /// Forgets how it ended.
     pub fn forget(&mut self) {
         self.tries = 0;
+        self.follows = false;
         self.error = None;
         if let Some(more) = &mut self.more {
             more.begun = None;

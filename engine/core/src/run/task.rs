@@ -7,7 +7,7 @@ use crate::event::{ErrorReason, Json, Object, StepError, StepStatus};
 use crate::expr::{Expr, Template};
 use crate::hash;
 use crate::path::StepPath;
-use crate::tree::{Action, Shell, SideAction, Step};
+use crate::tree::{Action, NeedKind, Shell, SideAction, Step};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -267,8 +267,11 @@ impl Run {
         for name in &self.spec(id).secrets {
             parts.insert(format!("secret:{name}"), marks.get(name).cloned().unwrap_or_default());
         }
-        for need in self.spec(id).needs.iter().filter(|_| self.spec(id).cache) {
-            let node = self.node(self.scope(self.node(id).scope).nodes[need.step as usize]);
+        let compared = |step: u32| self.spec(id).cache || super::keep::declares(&self.scope(self.node(id).scope).tree.steps[step as usize]);
+        for need in self.spec(id).needs.iter().filter(|n| compared(n.step)) {
+            let whole = self.scope(self.node(id).scope).nodes[need.step as usize];
+            let partner = (need.kind == NeedKind::ByKey).then(|| self.partner(id, whole)).flatten();
+            let node = self.node(partner.unwrap_or(whole));
             let result = node.result.as_deref().map(|r| json!([r.outputs, r.artifacts]));
             parts.insert(format!("need:{}", node.path), digest(&result.unwrap_or(Json::Null)));
         }

@@ -63,10 +63,14 @@ impl Run {
                 self.emit(now, Some(id), EventKind::UndoSucceeded)?;
                 self.leave_undo(id);
             }
+            Outcome::Failed { error, permanent } if !self.interrupting => self.undo_failed(id, error, permanent, now)?,
+            Outcome::Stopped | Outcome::Failed { .. } if !self.is_rolled_back(id) => {
+                let message = "its undo was broken off; its outcome is unknown".to_owned();
+                let error = StepError { reason: ErrorReason::Interrupted, code: None, message, log: None };
+                self.emit(now, Some(id), EventKind::StepInterrupted { error })?;
+            }
             // It stays as it is: the next sitting tries it again.
-            Outcome::Stopped => self.leave_undo(id),
-            Outcome::Failed { .. } if self.interrupting => self.leave_undo(id),
-            Outcome::Failed { error, permanent } => self.undo_failed(id, error, permanent, now)?,
+            Outcome::Stopped | Outcome::Failed { .. } => self.leave_undo(id),
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ impl<'a> Laws<'a> {
             match &event.kind {
                 EventKind::StepSucceeded { .. } | EventKind::StepCached { .. } => drop(done.insert(step, event.seq)),
                 EventKind::StepResolved { resolution: Resolution::Done, .. } => drop(done.insert(step, event.seq)),
-                EventKind::UndoSucceeded | EventKind::UndoFailed { .. } => drop(done.remove(step)),
+                EventKind::UndoSucceeded | EventKind::UndoFailed { .. } | EventKind::StepReopened { .. } => drop(done.remove(step)),
                 EventKind::StepResolved { resolution: Resolution::Undone, .. } => drop(done.remove(step)),
                 EventKind::StepStarted { .. } if !finally && done.contains_key(step) => {
                     self.broken("a recorded success is not run again", event)

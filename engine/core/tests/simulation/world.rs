@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, RunStarted, RunStatus, StepError, StepStatus};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Decision, Effect, Input, Mode, Outcome, Prepared, RollBack, Run};
+use trees_core::run::{Decision, Effect, Input, Mode, Outcome, Prepared, Recovered, RollBack, Run};
 
 /// How the world behaves.
 #[derive(Clone)]
@@ -155,7 +155,9 @@ impl<'a> World<'a> {
             return Input::RollBack(Box::new(RollBack { epoch, to: None, skip, mark_undone, actor: "me".into() }));
         }
         if !self.journal.is_empty() {
-            return Input::Recovered { epoch: u64::from(self.sittings) + 1, approved: Vec::new() };
+            let accept_changes = self.plan_is_calm() || self.dice.percent(50);
+            let epoch = u64::from(self.sittings) + 1;
+            return Input::Recovered(Box::new(Recovered { epoch, accept_changes, ..Recovered::default() }));
         }
         let tree = &self.forest.tree;
         Input::Started(Box::new(RunStarted {
@@ -371,7 +373,7 @@ fn failed_undos(run: &Run) -> Vec<StepPath> {
 
 fn prepared(step: &StepPath) -> Input {
     let digests = Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: false };
-    Input::Prepared { step: step.clone(), result: Ok(Box::new(Prepared { digests, cached: None })) }
+    Input::Prepared { step: step.clone(), result: Ok(Box::new(Prepared { digests, cached: None, lost: None })) }
 }
 
 fn error(reason: ErrorReason, code: Option<i32>) -> StepError {
