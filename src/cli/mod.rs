@@ -4,6 +4,7 @@
 //! Read [`Command`] first.
 
 mod answer;
+mod busy;
 mod cancel;
 mod check;
 mod completions;

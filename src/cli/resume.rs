@@ -1,5 +1,6 @@
 //! `trees resume`: goes on with a run.
 
+use super::busy::{self, Turn};
 use super::drive::{self, Sitting};
 use super::global::Global;
 use super::list::table;
@@ -61,8 +62,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         );
     }
     let state = Arc::new(state);
-    let hold = state.hold(&run.run)?;
     let tree = runs::tree(&state, &run.run)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
+    let hold = state.hold(&run.run)?;
     args.consent.fits(&tree)?;
     let before = drive::recorded(&state, &*hold)?;
     let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &tree, &before)).collect::<Result<Vec<_>, _>>();

@@ -1,5 +1,6 @@
 //! `trees run`: checks a tree file, records a run of it, drives it.
 
+use super::busy::{self, Turn};
 use super::check;
 use super::drive::{self, Sitting};
 use super::given::Params;
@@ -108,6 +109,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let digest = hash::json(&definition).map_err(Failure::bug)?;
     // What is missing is said before the run has a number.
     let vault = Vault::open(&tree, &environment, &source.dir, &*state)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
     let started = facts(&source, &tree, &*hold, environment, params, digest, &args);
     let sitting =

@@ -6,6 +6,7 @@
 mod bench;
 mod catalogue;
 mod chance;
+mod changes;
 mod check;
 mod cookbooks;
 mod docs;

@@ -1,13 +1,12 @@
 //! What checks today and runs in a later release.
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::tree::{Action, OnBusy, Secret, SecretSource, Tree};
+use crate::tree::{Action, Secret, SecretSource, Tree};
 use std::collections::HashSet;
 
 /// What of a tree (its sub-trees included) this release checks but does not run yet.
 pub fn later(tree: &Tree) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    top(tree, &mut found);
     let mut seen = HashSet::new();
     let mut open = vec![tree];
     while let Some(tree) = open.pop() {
@@ -24,22 +23,6 @@ pub fn later(tree: &Tree) -> Vec<Diagnostic> {
 
 fn not_yet(span: Span, what: &str, instead: &str) -> Diagnostic {
     Diagnostic::error("later", span, format!("{what} comes in a later release")).help(instead)
-}
-
-/// `on_busy` holds for the top tree only.
-fn top(tree: &Tree, found: &mut Vec<Diagnostic>) {
-    let busy = match tree.on_busy {
-        OnBusy::Queue => Some("queue"),
-        OnBusy::Skip => Some("skip"),
-        OnBusy::CancelOld => Some("cancel_old"),
-        OnBusy::Fail => Some("fail"),
-        OnBusy::Allow => None,
-    };
-    found.extend(
-        busy.map(|b| {
-            not_yet(tree.on_busy_at, &format!("`on_busy: {b}`"), "write `allow`, or use `lock` on the steps that must not overlap")
-        }),
-    );
 }
 
 fn secrets(tree: &Tree, found: &mut Vec<Diagnostic>) {

@@ -100,8 +100,12 @@ impl Run {
                 }
                 self.produce(id, StepStatus::Cached, outputs, artifacts);
             }
-            EventKind::StepReopened { .. } => {
-                self.renew(id);
+            EventKind::StepReopened { reason } => {
+                if reason.code != "forced" && self.was_in_doubt(id) {
+                    self.doubt(id)
+                } else {
+                    self.renew(id)
+                }
                 let more = self.node_mut(id).more();
                 more.action = None;
                 more.generation += 1;

@@ -30,7 +30,9 @@ impl Run {
         while let Some(scope) = scopes.pop() {
             for id in self.members(scope) {
                 self.suspect(id);
-                scopes.extend(self.node(id).child);
+                if self.is_open(id) {
+                    scopes.extend(self.node(id).child);
+                }
             }
         }
         self.todo.clear();
@@ -40,8 +42,14 @@ impl Run {
     }
 
     fn suspect(&mut self, id: NodeId) {
-        let looks = self.node(id).status.is_final() && !self.is_final_step(id) && self.is_kept(id);
+        let reachable = self.node(id).group.is_none_or(|g| self.is_open(g));
+        let looks = reachable && self.node(id).status.is_final() && !self.is_final_step(id) && self.is_kept(id);
         self.node_mut(id).suspect = looks;
+    }
+
+    /// A container whose parts have their turn in this sitting.
+    fn is_open(&self, id: NodeId) -> bool {
+        self.node(id).suspect || self.node(id).status == StepStatus::Running
     }
 
     fn is_final_step(&self, id: NodeId) -> bool {
@@ -288,6 +296,8 @@ impl Run {
         let mut at = id;
         while let Some(container) = self.container(at) {
             if self.node(container).suspect {
+                // It is looked at again when what contains it is at work.
+                self.stage(container, Stage::Idle);
                 outermost = Some(container);
             }
             at = container;

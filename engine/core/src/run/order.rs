@@ -25,7 +25,7 @@ impl Moment {
     }
 
     fn of(index: u32) -> Self {
-        if index % 2 == 0 { Self::Begin(index / 2) } else { Self::End(index / 2) }
+        if index.is_multiple_of(2) { Self::Begin(index / 2) } else { Self::End(index / 2) }
     }
 }
 

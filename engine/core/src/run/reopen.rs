@@ -261,7 +261,7 @@ impl Run {
     }
 
     /// Its outcome is unknown again.
-    fn doubt(&mut self, id: NodeId) {
+    pub(super) fn doubt(&mut self, id: NodeId) {
         let error = self.node_mut(id).error.take();
         self.renew(id);
         self.set(id, StepStatus::Interrupted);
@@ -272,7 +272,7 @@ impl Run {
     }
 
     /// It failed as `on_crash: fail` says, and nobody knows whether its change was made.
-    fn was_in_doubt(&self, id: NodeId) -> bool {
+    pub(super) fn was_in_doubt(&self, id: NodeId) -> bool {
         let node = self.node(id);
         let attempted = node.attempt > 0 && node.fan.is_none();
         matches!(self.spec(id).on_crash, OnCrash::Fail | OnCrash::UndoFirst)

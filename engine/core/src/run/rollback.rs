@@ -200,10 +200,11 @@ impl Run {
     /// An undo is at its end, for better or for worse.
     pub(super) fn leave_undo(&mut self, id: NodeId) {
         let undone = self.node(id).status == StepStatus::Undone;
-        if let Some(order) = &mut self.order {
-            if order.open.remove(&id) && undone {
-                order.pass(Moment::Begin(id));
-            }
+        if let Some(order) = &mut self.order
+            && order.open.remove(&id)
+            && undone
+        {
+            order.pass(Moment::Begin(id));
         }
     }
 

@@ -268,7 +268,9 @@ impl Run {
             parts.insert(format!("secret:{name}"), marks.get(name).cloned().unwrap_or_default());
         }
         let compared = |step: u32| self.spec(id).cache || super::keep::declares(&self.scope(self.node(id).scope).tree.steps[step as usize]);
-        for need in self.spec(id).needs.iter().filter(|n| compared(n.step)) {
+        // What the items alone were made of is no ingredient of an instance: its item is.
+        let of_items = |kind: NeedKind| self.node(id).group.is_some() && matches!(kind, NeedKind::Succeeded | NeedKind::Done);
+        for need in self.spec(id).needs.iter().filter(|n| compared(n.step) && (self.spec(id).cache || !of_items(n.kind))) {
             let whole = self.scope(self.node(id).scope).nodes[need.step as usize];
             let partner = (need.kind == NeedKind::ByKey).then(|| self.partner(id, whole)).flatten();
             let node = self.node(partner.unwrap_or(whole));
