@@ -22,6 +22,7 @@ mod init;
 mod later;
 mod list;
 mod logs;
+mod replay;
 mod resolve;
 mod resume;
 mod run;
@@ -69,6 +70,7 @@ enum Command {
     Show(show::Args),
     Logs(logs::Args),
     Events(events::Args),
+    Replay(replay::Args),
     Why(why::Args),
     Cancel(cancel::Args),
     Approve(answer::ApproveArgs),
@@ -130,6 +132,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(&args, global),
         Command::Logs(args) => logs::run(&args, global),
         Command::Events(args) => events::run(&args, global),
+        Command::Replay(args) => replay::run(&args, global),
         Command::Why(args) => why::run(&args, global),
         Command::Cancel(args) => cancel::run(&args, global),
         Command::Approve(args) => answer::approve(args, global),

@@ -16,6 +16,7 @@ mod laws;
 mod live;
 mod nothing;
 mod reference;
+mod replay;
 mod runs;
 mod sittings;
 mod slackpath;
