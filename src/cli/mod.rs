@@ -34,6 +34,7 @@ mod source;
 mod steps;
 mod story;
 mod supervise;
+mod timeline;
 mod why;
 
 use crate::failure::{Exit, Failure};
@@ -71,6 +72,7 @@ enum Command {
     Logs(logs::Args),
     Events(events::Args),
     Replay(replay::Args),
+    Timeline(timeline::Args),
     Why(why::Args),
     Cancel(cancel::Args),
     Approve(answer::ApproveArgs),
@@ -133,6 +135,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, global),
         Command::Events(args) => events::run(&args, global),
         Command::Replay(args) => replay::run(&args, global),
+        Command::Timeline(args) => timeline::run(&args, global),
         Command::Why(args) => why::run(&args, global),
         Command::Cancel(args) => cancel::run(&args, global),
         Command::Approve(args) => answer::approve(args, global),
