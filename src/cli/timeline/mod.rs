@@ -10,6 +10,8 @@ mod page;
 mod record;
 mod spans;
 mod sums;
+#[cfg(test)]
+mod tests;
 
 use super::global::Global;
 use super::runs;
