@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "rollback", "plan", "drift", "watch", "test", "shell", "diff", "audit", "export", "import"];
+const COMMANDS: &[&str] = &["rerun", "rollback", "plan", "drift", "watch", "test", "shell", "audit", "export", "import"];
 const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure", "--plan"];
 const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
 const INIT: &[&str] = &["--template"];

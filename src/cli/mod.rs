@@ -8,6 +8,7 @@ mod cancel;
 mod check;
 mod completions;
 mod cookbook;
+mod diff;
 mod docs;
 mod doctor;
 mod drive;
@@ -73,6 +74,7 @@ enum Command {
     Events(events::Args),
     Replay(replay::Args),
     Timeline(timeline::Args),
+    Diff(diff::Args),
     Why(why::Args),
     Cancel(cancel::Args),
     Approve(answer::ApproveArgs),
@@ -135,6 +137,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, global),
         Command::Events(args) => events::run(&args, global),
         Command::Replay(args) => replay::run(&args, global),
+        Command::Diff(args) => diff::run(&args, global),
         Command::Timeline(args) => timeline::run(&args, global),
         Command::Why(args) => why::run(&args, global),
         Command::Cancel(args) => cancel::run(&args, global),

@@ -8,6 +8,7 @@ mod catalogue;
 mod chance;
 mod check;
 mod cookbooks;
+mod diff;
 mod docs;
 mod graph;
 mod kills;
@@ -24,4 +25,5 @@ mod start;
 mod storage;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod timeline;
 mod workflows;

@@ -18,7 +18,8 @@ use super::runs;
 use crate::failure::{Exit, Failure};
 use crate::report::{out, out_json, say, style};
 use jiff::Timestamp;
-use record::Lane;
+use record::{Lane, Phase};
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,6 +91,12 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         (false, Some(_)) => {}
     }
     Ok(Exit::OK)
+}
+
+/// How many seconds each leaf ran.
+pub fn ran(recorded: &[Event], tree: &Tree) -> HashMap<String, f64> {
+    let lanes = record::record(recorded, tree, None).lanes;
+    lanes.into_iter().map(|lane| (lane.path.clone(), seconds(lane.spent(Phase::Run)))).collect()
 }
 
 /// Beside the file first, so that a page that is being looked at is never half.
