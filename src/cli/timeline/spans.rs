@@ -2,14 +2,17 @@
 
 use super::Time;
 
+/// From a time to another.
+pub type Span = (Time, Time);
+
 /// Spans in order that do not touch each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spans(Vec<(Time, Time)>);
+pub struct Spans(Vec<Span>);
 
 impl Spans {
     /// Of spans in the order of their beginnings; gaps of less than `slack` are closed.
-    pub fn of(spans: impl IntoIterator<Item = (Time, Time)>, slack: Time) -> Self {
-        let mut kept: Vec<(Time, Time)> = Vec::new();
+    pub fn of(spans: impl IntoIterator<Item = Span>, slack: Time) -> Self {
+        let mut kept: Vec<Span> = Vec::new();
         for (from, to) in spans {
             match kept.last_mut() {
                 Some((_, end)) if from <= *end + slack => *end = to.max(*end),
@@ -20,7 +23,7 @@ impl Spans {
     }
 
     /// The parts of a span that lie in the set, and those that do not.
-    pub fn split(&self, (from, to): (Time, Time)) -> (Vec<(Time, Time)>, Vec<(Time, Time)>) {
+    pub fn split(&self, (from, to): Span) -> (Vec<Span>, Vec<Span>) {
         let (mut inside, mut outside, mut at) = (Vec::new(), Vec::new(), from);
         let first = self.0.partition_point(|(_, end)| *end <= from);
         for (begin, end) in self.0.iter().skip(first).take_while(|(begin, _)| *begin < to) {
@@ -38,7 +41,7 @@ impl Spans {
 }
 
 /// How many of some spans hold from a time on, in order; equal times are one.
-pub fn counts(spans: impl IntoIterator<Item = (Time, Time)>) -> Vec<(Time, u32)> {
+pub fn counts(spans: impl IntoIterator<Item = Span>) -> Vec<(Time, u32)> {
     let mut changes: Vec<(Time, i32)> = spans.into_iter().flat_map(|(from, to)| [(from, 1), (to, -1)]).collect();
     changes.sort_unstable();
     let (mut counts, mut now): (Vec<(Time, u32)>, i32) = (Vec::new(), 0);

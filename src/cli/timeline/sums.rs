@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::record::{Lane, Phase, Segment};
-use super::spans::{Spans, counts, full};
+use super::spans::{Span, Spans, counts, full};
 use std::collections::HashMap;
 
 /// A place that is free for less than this was handed on.
@@ -40,17 +40,17 @@ impl Loads {
     }
 }
 
-fn phases(lane: &Lane, phase: Phase) -> impl Iterator<Item = (Time, Time)> {
+fn phases(lane: &Lane, phase: Phase) -> impl Iterator<Item = Span> {
     lane.segments.iter().filter(move |s| s.phase == phase).map(|s| (s.from, s.to))
 }
 
-fn runs(lane: &Lane) -> impl Iterator<Item = (Time, Time)> {
+fn runs(lane: &Lane) -> impl Iterator<Item = Span> {
     phases(lane, Phase::Run).chain(phases(lane, Phase::Undo))
 }
 
 /// When all places of each name were taken.
 fn taken<'a>(lanes: &'a [Lane], of: impl Fn(&'a Lane) -> Option<&'a (String, u32)>) -> HashMap<String, Spans> {
-    let mut by_name: HashMap<&str, (u32, Vec<(Time, Time)>)> = HashMap::new();
+    let mut by_name: HashMap<&str, (u32, Vec<Span>)> = HashMap::new();
     for lane in lanes {
         if let Some((name, size)) = of(lane) {
             by_name.entry(name).or_insert((*size, Vec::new())).1.extend(runs(lane));
@@ -80,7 +80,7 @@ pub fn split(lanes: &mut [Lane], loads: &Loads, sittings: &[Time]) {
 }
 
 /// What a leaf waited for that could have begun.
-fn causes(lane: &Lane, loads: &Loads, wait: (Time, Time)) -> Vec<Segment> {
+fn causes(lane: &Lane, loads: &Loads, wait: Span) -> Vec<Segment> {
     let by_cause = [
         (Phase::Person, loads.gates.get(&lane.environment)),
         (Phase::Pool, lane.pool.as_ref().and_then(|(name, _)| loads.pools.get(name))),
