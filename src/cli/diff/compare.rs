@@ -201,6 +201,8 @@ fn step(before: &Side, after: &Side, path: &str) -> Option<StepChange> {
         // What a step that did not get so far would have returned is not known.
         if a.status.is_some_and(StepStatus::is_success) && b.status.is_some_and(StepStatus::is_success) {
             change.outputs = outputs(&a.outputs, &b.outputs);
+            // The instances of a fan-out tell theirs.
+            change.outputs.retain(|c| !c.name.is_empty() || !is_fan_out(after, path));
             let hashes = |side: &Side| -> BTreeMap<String, String> {
                 side.artifacts.get(path).into_iter().flatten().map(|(name, kept)| (name.clone(), kept.sha256.clone())).collect()
             };
@@ -220,6 +222,11 @@ fn step(before: &Side, after: &Side, path: &str) -> Option<StepChange> {
         || !change.outputs.is_empty()
         || change.artifacts != empty;
     differs.then_some(change)
+}
+
+fn is_fan_out(side: &Side, path: &str) -> bool {
+    let instance = format!("{path}[");
+    side.story.steps.iter().any(|told| told.path.starts_with(&instance))
 }
 
 /// How many times as long the second took, where both ran and the difference is worth telling.

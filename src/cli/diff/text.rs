@@ -19,7 +19,7 @@ pub fn lines(before: &Side, after: &Side, difference: &Difference) -> Vec<Line> 
     }
     let facts = difference.run.iter().filter(|c| c.name != "status").map(|c| (c.name.clone(), change(c)));
     let params = difference.params.iter().map(|c| (format!("param {}", c.name), change(c)));
-    let files = difference.files.iter().map(|(name, word)| (format!("file {name}"), word.clone()));
+    let files = difference.files.iter().map(|(name, word)| (format!("file {}", clean(name)), word.clone()));
     let outputs = difference.outputs.iter().map(|c| (format!("output {}", c.name), change(c)));
     let all: Vec<(String, String)> = facts.chain(params).chain(files).chain(outputs).collect();
     let width = all.iter().map(|(name, _)| console::measure_text_width(name)).max().unwrap_or(0);

@@ -2,8 +2,8 @@
 
 use super::record::{Lane, Phase, Segment};
 use super::sums::WAITS;
-use super::{Time, Timeline, WORTH_TELLING, duration};
-use crate::report::said::{plural, status_word, took};
+use super::{Time, Timeline, WORTH_TELLING, told};
+use crate::report::said::{plural, status_word};
 use crate::report::style::{cut, pad};
 use crate::report::{Line, Paint};
 use trees_core::event::StepStatus;
@@ -45,7 +45,7 @@ fn axis(timeline: &Timeline, names: usize, room: usize) -> Line {
     let marks = (room / 16).clamp(1, 8);
     let mut text = String::from("0");
     for mark in 1..=marks {
-        let label = took(duration(timeline.end * as_time(mark) / as_time(marks)));
+        let label = told(timeline.end * as_time(mark) / as_time(marks));
         let at = (room * mark / marks).saturating_sub(label.len());
         if at > text.len() {
             text = pad(&text, at) + &label;
@@ -76,7 +76,7 @@ fn row(timeline: &Timeline, lane: &Lane, names: usize, room: usize) -> Line {
         line = line.with(part[0].1, part.iter().map(|(sign, _)| *sign).collect::<String>());
     }
     let ran = lane.spent(Phase::Run) + lane.spent(Phase::Undo);
-    let time = if ran > 0 { took(duration(ran)) } else { String::new() };
+    let time = if ran > 0 { told(ran) } else { String::new() };
     line = line.with(Paint::Faint, format!(" {time:>TOOK$}"));
     if lane.attempts > 1 { line.with(Paint::Care, format!(" ×{}", lane.attempts)) } else { line }
 }
@@ -146,19 +146,15 @@ fn wrapped(first: &str, words: impl IntoIterator<Item = String>, between: &str, 
 
 fn totals(timeline: &Timeline, width: usize) -> Vec<Line> {
     let totals = &timeline.totals;
-    let rest = if totals.rest > 0 { vec![format!("of that at rest {}", took(duration(totals.rest)))] } else { Vec::new() };
-    let wall = [took(duration(totals.wall))].into_iter().chain(rest).collect::<Vec<_>>();
-    let work =
-        vec![took(duration(totals.work)), format!("{:.1} steps at once on average", totals.average), format!("{} at most", totals.peak)];
-    let waits = totals
-        .waits
-        .iter()
-        .filter(|(_, time)| *time >= WORTH_TELLING)
-        .map(|(phase, time)| format!("{} {}", phase.word(), took(duration(*time))));
-    let waits: Vec<String> = [format!("needs {}", took(duration(totals.needs)))].into_iter().chain(waits).collect();
+    let rest = if totals.rest > 0 { vec![format!("of that at rest {}", told(totals.rest))] } else { Vec::new() };
+    let wall = [told(totals.wall)].into_iter().chain(rest).collect::<Vec<_>>();
+    let work = vec![told(totals.work), format!("{:.1} steps at once on average", totals.average), format!("{} at most", totals.peak)];
+    let waits =
+        totals.waits.iter().filter(|(_, time)| *time >= WORTH_TELLING).map(|(phase, time)| format!("{} {}", phase.word(), told(*time)));
+    let waits: Vec<String> = [format!("needs {}", told(totals.needs))].into_iter().chain(waits).collect();
     debug_assert_eq!(totals.waits.len(), WAITS.len());
     let path = timeline.critical.iter().filter_map(|i| timeline.lanes.get(*i)).map(|lane| lane.path.clone());
-    let length = format!("{}, {}:", took(duration(timeline.critical_time)), plural(timeline.critical.len(), "step"));
+    let length = format!("{}, {}:", told(timeline.critical_time), plural(timeline.critical.len(), "step"));
     let mut lines = wrapped("wall time      ", wall, ", ", width);
     lines.extend(wrapped("work           ", work, ", ", width));
     lines.extend(wrapped("waited for     ", waits, ", ", width));

@@ -4,7 +4,8 @@
 use super::Time;
 use super::record::{Container, Lane};
 use std::collections::HashMap;
-use trees_core::tree::{Action, NeedKind, Rule, Step, Tree};
+use trees_core::tree::{Action, Kinds as _, NeedKind, Rule, Step, Tree};
+use trees_steps::Catalogue;
 
 /// What the walk finds.
 pub struct Course {
@@ -36,8 +37,16 @@ impl Mark {
 /// Sets when each lane could have started and what it belongs to; finds the critical path.
 pub fn course(tree: &Tree, environment: &str, lanes: &mut [Lane], containers: &HashMap<String, Container>, end: Time) -> Course {
     let index = lanes.iter().enumerate().map(|(i, lane)| (lane.path.clone(), i)).collect();
-    let mut walk =
-        Walk { top: tree, before: vec![None; lanes.len()], index, instances: instances(lanes, containers), lanes, containers, end };
+    let mut walk = Walk {
+        top: tree,
+        kinds: trees_steps::catalogue(),
+        before: vec![None; lanes.len()],
+        index,
+        instances: instances(lanes, containers),
+        lanes,
+        containers,
+        end,
+    };
     let last = walk.scope(tree, "", environment, Mark::default());
     let before = |i: &usize| walk.before.get(*i).copied().flatten();
     let mut critical: Vec<usize> = std::iter::successors(last.last, before).collect();
@@ -64,6 +73,7 @@ fn instances(lanes: &[Lane], containers: &HashMap<String, Container>) -> HashMap
 
 struct Walk<'a> {
     top: &'a Tree,
+    kinds: Catalogue,
     lanes: &'a mut [Lane],
     index: HashMap<String, usize>,
     instances: HashMap<String, Vec<String>>,
@@ -147,6 +157,8 @@ impl Walk<'_> {
             let size = self.top.pools.get(name).or_else(|| place.tree.pools.get(name)).copied().unwrap_or(1);
             (name.clone(), size)
         });
+        let deploys = |kind: &String| self.kinds.kind(kind).is_some_and(|kind| kind.deploys);
+        lane.locks = place.step.lock.is_some() || matches!(&place.step.action, Action::Uses { kind, .. } if deploys(kind));
         lane.group = place.group.zip(place.step.max_parallel).map(|(group, places)| (group.to_owned(), places));
         let time = lane.ended.unwrap_or(self.end);
         if lane.own() == 0 {

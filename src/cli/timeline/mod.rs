@@ -16,6 +16,7 @@ mod tests;
 use super::global::Global;
 use super::runs;
 use crate::failure::{Exit, Failure};
+use crate::report::said::took;
 use crate::report::{out, out_json, say, style};
 use jiff::Timestamp;
 use record::{Lane, Phase};
@@ -156,9 +157,13 @@ fn in_order(lanes: Vec<Lane>, critical: Vec<usize>) -> (Vec<Lane>, Vec<usize>) {
     (lanes, critical)
 }
 
-/// A time as a duration.
-pub fn duration(time: Time) -> Duration {
-    Duration::from_micros(u64::try_from(time).unwrap_or_default())
+/// A time in words.
+pub fn told(time: Time) -> String {
+    match time {
+        ..500 => "0s".into(),
+        500..100_000 => format!("{}ms", (time + 500) / 1000),
+        _ => took(Duration::from_micros(u64::try_from(time).unwrap_or_default())),
+    }
 }
 
 /// A time in seconds.

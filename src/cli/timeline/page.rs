@@ -3,10 +3,10 @@
 
 use super::record::{Lane, Phase, Segment};
 use super::sums::WAITS;
-use super::{Time, Timeline, WORTH_TELLING, duration, seconds};
+use super::{Time, Timeline, WORTH_TELLING, seconds, told};
 use crate::failure::Failure;
 use crate::report::Paint;
-use crate::report::said::{plural, status_word, took};
+use crate::report::said::{plural, status_word};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tera::{Context, Tera};
@@ -49,10 +49,6 @@ fn context(timeline: &Timeline) -> Value {
         "waits": waits(timeline),
         "version": env!("CARGO_PKG_VERSION"),
     })
-}
-
-fn told(time: Time) -> String {
-    took(duration(time))
 }
 
 /// A time that is not worth a word where there is none.

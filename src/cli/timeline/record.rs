@@ -73,6 +73,8 @@ pub struct Lane {
     pub environment: String,
     /// The pool it belongs to, with its size.
     pub pool: Option<(String, u32)>,
+    /// It takes a lock.
+    pub locks: bool,
     /// The fan-out it is an instance of, with its places.
     pub group: Option<(String, u32)>,
     /// How long it waited for what it needs.
@@ -98,11 +100,17 @@ impl Lane {
             base: 0,
             environment: String::new(),
             pool: None,
+            locks: false,
             group: None,
             needs: 0,
             critical: false,
             open: None,
         }
+    }
+
+    /// The approval of an environment, which is no step.
+    pub fn is_gate(&self) -> bool {
+        self.path.starts_with("environment:")
     }
 
     /// When something was first heard of it.

@@ -24,7 +24,7 @@ impl Loads {
     /// From all that ran; `limit` at once.
     pub fn of(lanes: &[Lane], limit: u32) -> Self {
         let running = counts(lanes.iter().filter(|lane| lane.kind != "approve").flat_map(runs));
-        let gates = lanes.iter().filter(|lane| lane.path.starts_with("environment:"));
+        let gates = lanes.iter().filter(|lane| lane.is_gate());
         Self {
             places: full(&running, limit, HANDED_ON),
             pools: taken(lanes, |lane| lane.pool.as_ref()),
@@ -100,12 +100,12 @@ fn causes(lane: &Lane, loads: &Loads, wait: Span) -> Vec<Segment> {
         }
         left = rest;
     }
-    found.extend(left.into_iter().filter(|(from, to)| to - from > READY).map(|(from, to)| Segment {
-        phase: Phase::Start,
-        from,
-        to,
-        failed: false,
-    }));
+    let rest = |(from, to): Span| {
+        // Whether a lock was free is not recorded where the run itself had it.
+        let phase = if lane.locks && to - from > HANDED_ON { Phase::Lock } else { Phase::Start };
+        Segment { phase, from, to, failed: false }
+    };
+    found.extend(left.into_iter().filter(|(from, to)| to - from > READY).map(rest));
     found
 }
 
@@ -134,7 +134,9 @@ pub const WAITS: [Phase; 6] = [Phase::Places, Phase::Pool, Phase::Lock, Phase::P
 impl Totals {
     /// Of all lanes.
     pub fn of(lanes: &[Lane], sittings: &[Time], end: Time, rest: Time) -> Self {
-        let spent = |phase: Phase| lanes.iter().map(|lane| lane.spent(phase)).sum::<Time>();
+        // Those who wait for the approval of an environment have it among their own, but for the rest.
+        let spent_by = |lane: &Lane, phase| if lane.is_gate() && phase == Phase::Person { lane.at_rest } else { lane.spent(phase) };
+        let spent = |phase: Phase| lanes.iter().map(|lane| spent_by(lane, phase)).sum::<Time>();
         let work = spent(Phase::Run) + spent(Phase::Undo);
         let driven = end - sittings.first().copied().unwrap_or(0);
         Self {
@@ -178,17 +180,17 @@ impl Phase {
         }
     }
 
-    /// What a leaf does then.
+    /// What a leaf did then.
     pub fn phrase(self) -> &'static str {
         match self {
-            Self::Places => "waits for a place",
-            Self::Pool => "waits for its pool",
-            Self::Lock => "waits for a lock",
-            Self::Person => "waits for a person",
-            Self::Retry => "waits for its next attempt",
-            Self::Start => "is made ready",
-            Self::Run => "runs",
-            Self::Undo => "is taken back",
+            Self::Places => "waited for a place",
+            Self::Pool => "waited for its pool",
+            Self::Lock => "waited for a lock",
+            Self::Person => "waited for a person",
+            Self::Retry => "waited for its next attempt",
+            Self::Start => "was made ready for",
+            Self::Run => "ran",
+            Self::Undo => "was taken back in",
         }
     }
 }

@@ -157,6 +157,26 @@ fn people_and_retries_are_waited_for_and_rest_is_left_out() {
 }
 
 #[test]
+fn a_lock_and_the_approval_of_an_environment_are_waited_for() {
+    let lock = timeline_of_two("tree: t\nsteps: { a: { lock: x, run: ':' }, b: { lock: x, run: ':' } }\n", 2);
+    assert_eq!((lane(&lock, "b").spent(Phase::Lock), lane(&lock, "b").spent(Phase::Start)), (2 * SECOND, 0));
+    let events = [
+        started(2),
+        (0.0, json!({ "type": "approval_requested", "step": "environment:prod", "message": "?", "shown": "" })),
+        (3.0, json!({ "type": "approval_given", "step": "environment:prod" })),
+        step(3.0, "step_started", "a"),
+        step(4.0, "step_succeeded", "a"),
+        finished(4.0),
+    ];
+    let tree =
+        "tree: t\nenvironments: { dev: { default: true }, prod: { protected: true } }\nsteps: { a: { environment: prod, run: ':' } }\n";
+    let gate = timeline(tree, RunStatus::Succeeded, &events);
+    assert_eq!((lane(&gate, "a").spent(Phase::Person), lane(&gate, "a").needs), (3 * SECOND, 0));
+    // What the gate and the step waited for is one and the same.
+    assert_eq!(gate.totals.waits.iter().find(|(phase, _)| *phase == Phase::Person).unwrap().1, 3 * SECOND);
+}
+
+#[test]
 fn instances_and_sub_trees_are_leaves_of_their_own() {
     let tree = "tree: t\nsteps:\n  a: { foreach: { items: [x, y], as: i }, run: 'echo {{ i }}' }\n  b: { needs: [{ step: a, by: key }], foreach: { items: [x, y], as: i }, run: 'echo {{ i }}' }\n";
     let items = json!([{ "key": "x", "value": "x" }, { "key": "y", "value": "y" }]);
@@ -246,8 +266,8 @@ fn a_page_tells_the_same_facts_as_the_chart() {
     let page = page::page(&diamond()).unwrap();
     for part in [
         "<title>t #3: timeline</title>",
-        "aria-label=\"c: succeeded, began after 2.0s, runs 1.0s, waits for its pool 3.0s\"",
-        "aria-label=\"b: succeeded, began after 2.0s, runs 3.0s, on the critical path\"",
+        "aria-label=\"c: succeeded, began after 2.0s, ran 1.0s, waited for its pool 3.0s\"",
+        "aria-label=\"b: succeeded, began after 2.0s, ran 3.0s, on the critical path\"",
         "Critical path: 7.0s",
         "<th scope=\"row\">end</th>",
         "1.0 steps at once on average, 1 at most",
