@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "replay", "plan", "drift", "watch", "test", "shell", "diff", "timeline", "audit", "export", "import"];
+const COMMANDS: &[&str] = &["rerun", "plan", "drift", "watch", "test", "shell", "audit", "export", "import"];
 const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--plan"];
 const RESUME: &[&str] = &["--tree"];
 const INIT: &[&str] = &["--template"];
