@@ -40,9 +40,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    let tree = runs::tree(&state, &run.run)?;
+    let definitions = runs::definitions(&state, &run.run)?;
     let before = drive::recorded(&state, &*hold)?;
-    let sitting = Sitting { state: Arc::clone(&state), hold, tree, vault: None, approve: Vec::new(), strict: false, before };
+    let sitting = Sitting { state: Arc::clone(&state), hold, definitions, vault: None, approve: Vec::new(), strict: false, before };
     let exit = sitting.drive(Begin::Cancel { now: args.now }, global)?;
     // The run was to be cancelled, and it is.
     let status = runs::find(&state, &run.run.0)?.status;

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trees_core::event::{Event, RunStatus};
 use trees_core::journal::{Hold, Journal as _, RunFilter};
-use trees_core::tree::{KindInfo, Kinds, Tree};
+use trees_core::run::Definitions;
+use trees_core::tree::{KindInfo, Kinds};
 use trees_runner::driver::{Begin, DriveError, Driver, Handle, KindSet, Options, Setup, Vault};
 use trees_runner::kind::AnyKind;
 use trees_state::State;
@@ -30,8 +31,8 @@ pub struct Sitting {
     pub state: Arc<State>,
     /// The right to write.
     pub hold: Box<dyn Hold>,
-    /// The tree.
-    pub tree: Arc<Tree>,
+    /// The tree, with those it was before.
+    pub definitions: Definitions,
     /// The secrets, where they were looked for already.
     pub vault: Option<Vault>,
     /// Approvals given beforehand.
@@ -90,8 +91,9 @@ impl Sitting {
     pub fn drive(self, begin: Begin, global: &Global) -> Result<Exit, Failure> {
         let look = look(global)?;
         let setup = self.setup(look, global);
-        let (state, tree, run) = (self.state, self.tree, self.hold.run().clone());
-        let driver = Driver::new(setup, self.hold, Arc::clone(&tree));
+        let (state, run) = (self.state, self.hold.run().clone());
+        let tree = Arc::clone(self.definitions.newest());
+        let driver = Driver::new(setup, self.hold, self.definitions);
         let driver = match self.vault {
             Some(vault) => driver.with_secrets(vault),
             None => driver,

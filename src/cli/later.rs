@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 const COMMANDS: &[&str] = &["rerun", "plan", "drift", "watch", "test", "shell", "audit", "export", "import"];
 const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--plan"];
-const RESUME: &[&str] = &["--tree"];
+const RESUME: &[&str] = &[];
 const INIT: &[&str] = &["--template"];
 const ROLLBACK: &[&str] = &["--release"];
 
@@ -57,7 +57,6 @@ mod tests {
         check("trees secret rotate X", Some("`trees secret rotate` comes in a later release"));
         check("trees run a.yaml --only b", Some("`trees run --only` comes in a later release"));
         check("trees run a.yaml --from=b", Some("`trees run --from` comes in a later release"));
-        check("trees resume --tree b", Some("`trees resume --tree` comes in a later release"));
         check("trees check --force b", None);
         check("trees frobnicate", None);
     }

@@ -1,20 +1,24 @@
 //! `trees resume`: goes on with a run.
 
 use super::busy::{self, Turn};
+use super::check;
 use super::drive::{self, Sitting};
 use super::global::Global;
 use super::list::table;
 use super::run::Consent;
 use super::runs;
+use super::source::TreeFile;
+use crate::diagnose::Findings;
 use crate::failure::{Exit, Failure};
 use crate::report::said::status_word;
 use crate::report::{say, say_line};
 use std::sync::Arc;
 use trees_core::event::{Event, RunStatus};
+use trees_core::hash;
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
+use trees_core::language::{self, Given};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Recovered, Run};
-use trees_core::tree::Tree;
+use trees_core::run::{Definitions, Recovered, Run};
 use trees_runner::driver::Begin;
 use trees_state::State;
 
@@ -27,6 +31,9 @@ use trees_state::State;
 pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
     run: Option<String>,
+    /// Go on with this tree file instead of the recorded one
+    #[arg(long, value_name = "FILE")]
+    tree: Option<String>,
     /// External steps may run again because of a change
     #[arg(long)]
     accept_changes: bool,
@@ -62,22 +69,68 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         );
     }
     let state = Arc::new(state);
-    let tree = runs::tree(&state, &run.run)?;
+    let mut definitions = runs::definitions(&state, &run.run)?;
+    let tree = Arc::clone(definitions.newest());
     let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
     let hold = state.hold(&run.run)?;
     args.consent.fits(&tree)?;
     let before = drive::recorded(&state, &*hold)?;
-    let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &tree, &before)).collect::<Result<Vec<_>, _>>();
-    let how =
+    let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &definitions, &before)).collect::<Result<Vec<_>, _>>();
+    let mut how =
         Recovered { accept_changes: args.accept_changes, force: paths(&args.force)?, skip: paths(&args.skip)?, ..Recovered::default() };
-    let sitting = Sitting { state, hold, tree, vault: None, approve: args.consent.approve, strict: args.consent.strict, before };
+    if let Some(file) = &args.tree {
+        match edited(file, &state, &run, &before, &mut definitions)? {
+            Ok(digest) => how.definition = digest,
+            Err(exit) => return Ok(exit),
+        }
+    }
+    let sitting = Sitting { state, hold, definitions, vault: None, approve: args.consent.approve, strict: args.consent.strict, before };
     sitting.drive(Begin::Resume(Box::new(how)), global)
 }
 
+/// Takes another definition of the run from a file; its digest, where it is another.
+fn edited(
+    file: &str,
+    state: &State,
+    run: &RunSummary,
+    before: &[Event],
+    definitions: &mut Definitions,
+) -> Result<Result<Option<String>, Exit>, Failure> {
+    let source = TreeFile::find(file)?;
+    let checked = source.check(&trees_steps::catalogue());
+    check::print(&source.findings(&checked));
+    let Some(tree) = checked.tree.clone() else { return Ok(Err(Exit::WRONG)) };
+    let later = language::later(&tree);
+    if !later.is_empty() {
+        check::print(&Findings { diagnostics: later, ..source.findings(&checked) });
+        return Ok(Err(Exit::WRONG));
+    }
+    if tree.name != run.tree {
+        return Err(Failure::wrong(format!("{file} is the tree {}, and run {} is one of {}", tree.name, run.run, run.tree)));
+    }
+    let facts = runs::facts(before);
+    let given: Vec<(String, Given)> =
+        facts.map(|f| f.params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect()).unwrap_or_default();
+    if let Err(wrong) = language::params(&tree, &given) {
+        check::print(&Findings { diagnostics: wrong, ..source.findings(&checked) });
+        return Ok(Err(Exit::WRONG));
+    }
+    let definition = serde_json::to_value(&checked.sources).map_err(Failure::bug)?;
+    let digest = hash::json(&definition).map_err(Failure::bug)?;
+    let now = definitions.later.last().map(|(d, _)| d).or(facts.map(|f| &f.definition));
+    if now == Some(&digest) {
+        return Ok(Ok(None));
+    }
+    state.amend(&run.run, &digest, &definition)?;
+    definitions.later.retain(|(d, _)| *d != digest);
+    definitions.later.push((digest.clone(), tree));
+    Ok(Ok(Some(digest)))
+}
+
 /// A step that the run knows.
-fn known(text: &str, id: &RunId, tree: &Arc<Tree>, events: &[Event]) -> Result<StepPath, Failure> {
+fn known(text: &str, id: &RunId, definitions: &Definitions, events: &[Event]) -> Result<StepPath, Failure> {
     let path = runs::step_path(text);
-    let mut run = Run::new(id.clone(), Arc::clone(tree), &trees_steps::catalogue());
+    let mut run = Run::new(id.clone(), definitions.clone(), &trees_steps::catalogue());
     run.replay(events).map_err(Failure::bug)?;
     if run.step(&path).is_some() {
         return Ok(path);

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use trees_core::event::RunStatus;
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::path::StepPath;
-use trees_core::run::{Planned, RollBack, Run, Way};
-use trees_core::tree::Tree;
+use trees_core::run::{Definitions, Planned, RollBack, Run, Way};
 use trees_runner::driver::Begin;
 use trees_state::State;
 
@@ -45,14 +44,14 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         Some(name) => runs::find(&state, name)?,
         None => newest_failed(&state)?,
     };
-    let tree = runs::tree(&state, &summary.run)?;
+    let definitions = runs::definitions(&state, &summary.run)?;
     if args.dry_run {
-        return show(args, &state, &summary, &tree, global);
+        return show(args, &state, &summary, &definitions, global);
     }
     drive::look(global)?;
     let hold = state.hold(&summary.run)?;
     let before = drive::recorded(&state, &*hold)?;
-    let mut run = replayed(&before, &summary, &tree)?;
+    let mut run = replayed(&before, &summary, &definitions)?;
     let asked = asked(args, &run)?;
     if begun(&before) {
         let plan = run.rollback_plan(asked.to.clone(), asked.skip.clone());
@@ -62,7 +61,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         }
     }
     let kept_on_purpose = asked.to.is_some() || !asked.skip.is_empty();
-    let sitting = Sitting { state: Arc::clone(&state), hold, tree, vault: None, approve: Vec::new(), strict: false, before };
+    let sitting = Sitting { state: Arc::clone(&state), hold, definitions, vault: None, approve: Vec::new(), strict: false, before };
     let exit = sitting.drive(Begin::RollBack(Box::new(asked)), global)?;
     let status = runs::find(&state, &summary.run.0)?.status;
     Ok(match status {
@@ -96,8 +95,8 @@ fn newest_failed(state: &State) -> Result<RunSummary, Failure> {
     })
 }
 
-fn replayed(events: &[trees_core::event::Event], summary: &RunSummary, tree: &Arc<Tree>) -> Result<Run, Failure> {
-    let mut run = Run::new(summary.run.clone(), Arc::clone(tree), &trees_steps::catalogue());
+fn replayed(events: &[trees_core::event::Event], summary: &RunSummary, definitions: &Definitions) -> Result<Run, Failure> {
+    let mut run = Run::new(summary.run.clone(), definitions.clone(), &trees_steps::catalogue());
     run.replay(events).map_err(Failure::bug)?;
     Ok(run)
 }
@@ -120,9 +119,9 @@ fn asked(args: &Args, run: &Run) -> Result<RollBack, Failure> {
     })
 }
 
-fn show(args: &Args, state: &State, summary: &RunSummary, tree: &Arc<Tree>, global: &Global) -> Result<Exit, Failure> {
+fn show(args: &Args, state: &State, summary: &RunSummary, definitions: &Definitions, global: &Global) -> Result<Exit, Failure> {
     global.known(&[Format::Human, Format::Plain, Format::Json])?;
-    let mut run = replayed(&state.load(&summary.run, 0)?, summary, tree)?;
+    let mut run = replayed(&state.load(&summary.run, 0)?, summary, definitions)?;
     let asked = asked(args, &run)?;
     let mut plan = run.rollback_plan(asked.to, asked.skip);
     plan.retain(|p| !asked.mark_undone.contains(&p.step));

@@ -112,8 +112,15 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
     let started = facts(&source, &tree, &*hold, environment, params, digest, &args);
-    let sitting =
-        Sitting { state, hold, tree, vault: Some(vault), approve: args.consent.approve, strict: args.consent.strict, before: Vec::new() };
+    let sitting = Sitting {
+        state,
+        hold,
+        definitions: tree.into(),
+        vault: Some(vault),
+        approve: args.consent.approve,
+        strict: args.consent.strict,
+        before: Vec::new(),
+    };
     sitting.drive(Begin::New(Box::new(started)), global)
 }
 

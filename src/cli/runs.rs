@@ -5,10 +5,11 @@ use super::global::{Durability, Global};
 use crate::failure::{Failure, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trees_core::event::{Event, EventKind, RunStarted};
+use trees_core::event::{Event, EventKind, Json, RunStarted};
 use trees_core::journal::{Journal as _, RequestBody, RunFilter, RunSummary};
 use trees_core::language::{self, Sources};
 use trees_core::path::{RunId, StepPath};
+use trees_core::run::Definitions;
 use trees_core::store::Store as _;
 use trees_core::tree::Tree;
 use trees_state::{State, StateError};
@@ -87,19 +88,33 @@ pub fn actor() -> String {
 
 /// The recorded texts of a run.
 pub fn sources(state: &State, run: &RunId) -> Result<Sources, Failure> {
-    let definition = state.definition(run)?;
-    serde_json::from_value(definition).map_err(|e| Failure::new(Kind::State, format!("the recorded tree of run {run} cannot be read: {e}")))
+    recorded_sources(run, state.definition(run)?)
 }
 
-/// The recorded tree of a run.
+/// The recorded tree of a run, the newest where a resume brought another.
 pub fn tree(state: &State, run: &RunId) -> Result<Arc<Tree>, Failure> {
-    let sources = sources(state, run)?;
+    Ok(Arc::clone(definitions(state, run)?.newest()))
+}
+
+/// All recorded trees of a run.
+pub fn definitions(state: &State, run: &RunId) -> Result<Definitions, Failure> {
+    let later = state.amendments(run)?;
+    let later = later.into_iter().map(|(digest, json)| Ok((digest, checked(run, json)?))).collect::<Result<_, Failure>>()?;
+    Ok(Definitions { first: checked(run, state.definition(run)?)?, later })
+}
+
+fn checked(run: &RunId, definition: Json) -> Result<Arc<Tree>, Failure> {
+    let sources = recorded_sources(run, definition)?;
     let top = sources.files.first().cloned().ok_or_else(|| Failure::new(Kind::State, format!("run {run} has no recorded tree")))?;
     let checked = language::check(top, &sources, &trees_steps::catalogue());
     checked.tree.ok_or_else(|| {
         let first = checked.diagnostics.iter().find(|d| d.is_error()).map(|d| d.message.clone()).unwrap_or_default();
         Failure::wrong(format!("the recorded tree of run {run} does not check with this version of trees: {first}"))
     })
+}
+
+fn recorded_sources(run: &RunId, definition: Json) -> Result<Sources, Failure> {
+    serde_json::from_value(definition).map_err(|e| Failure::new(Kind::State, format!("the recorded tree of run {run} cannot be read: {e}")))
 }
 
 /// The first event of a run.

@@ -8,12 +8,10 @@ use crate::failure::{Exit, Failure};
 use crate::report::screen::{Look, Screen, Setup};
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 use trees_core::event::{Event, Json, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
-use trees_core::run::Run;
-use trees_core::tree::Tree;
+use trees_core::run::{Definitions, Run};
 use trees_state::State;
 use trees_steps::deploy::{self, Deployment};
 
@@ -46,7 +44,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let run = runs::find(&state, &run.run.0)?;
     let recorded = state.load(&run.run, 0)?;
-    let tree = runs::tree(&state, &run.run).ok();
+    let tree = runs::definitions(&state, &run.run).ok();
     let project = runs::facts(&recorded).map(|f| f.project.clone()).unwrap_or_default();
     let deployed = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
     let shown = Shown { deployed, ..Shown::of(run, &recorded, tree) };
@@ -67,8 +65,8 @@ pub struct Shown {
 
 impl Shown {
     /// After the events given.
-    pub fn of(run: RunSummary, recorded: &[Event], tree: Option<Arc<Tree>>) -> Self {
-        let mut story = Story::of(recorded, tree.as_deref());
+    pub fn of(run: RunSummary, recorded: &[Event], tree: Option<Definitions>) -> Self {
+        let mut story = Story::of(recorded, tree.as_ref().map(|t| &**t.newest()));
         if let Some(tree) = tree {
             let mut replayed = Run::new(run.run.clone(), tree, &trees_steps::catalogue());
             // A record that this version cannot replay is shown as it stands.

@@ -253,7 +253,7 @@ fn delete_runs(db: &Connection, ids: &[(String, bool)]) -> Result<Vec<String>, F
             gone.push(id.clone());
         }
     }
-    db.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM runs)", [])?;
+    db.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM runs UNION SELECT definition FROM amendments)", [])?;
     Ok(gone)
 }
 

@@ -45,6 +45,14 @@ CREATE TABLE runs (
     UNIQUE (tree, number)
 ) STRICT;
 
+-- definitions that resumes brought
+CREATE TABLE amendments (
+    n INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
+    definition TEXT NOT NULL REFERENCES definitions(digest),
+    UNIQUE (run, definition)
+) STRICT;
+
 CREATE TABLE events (
     run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
     seq INTEGER NOT NULL,

@@ -5,10 +5,11 @@ use crate::error::{Fault, StateError};
 use crate::master::Master;
 use crate::writer::Writer;
 use crate::{filesystem, folder};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
+use trees_core::event::Json;
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
 
@@ -107,5 +108,37 @@ impl State {
             }
         };
         writer.write(work)
+    }
+
+    /// Keeps another definition of a run, for a resume that goes on with it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn amend(&self, run: &RunId, digest: &str, definition: &Json) -> Result<(), JournalError> {
+        let (n, digest, body) = (self.number_of(run)?, digest.to_owned(), definition.to_string());
+        self.write(move |db| {
+            db.prepare_cached("INSERT OR IGNORE INTO definitions (digest, body) VALUES (?, ?)")?.execute(params![digest, body])?;
+            db.prepare_cached("INSERT OR IGNORE INTO amendments (run, definition) VALUES (?, ?)")?.execute(params![n, digest])?;
+            Ok(())
+        })
+    }
+
+    /// The definitions that resumes brought, by digest, the oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn amendments(&self, run: &RunId) -> Result<Vec<(String, Json)>, JournalError> {
+        let n = self.number_of(run)?;
+        let found: Vec<(String, String)> = self.read(|db| {
+            let sql =
+                "SELECT d.digest, d.body FROM amendments a JOIN definitions d ON d.digest = a.definition WHERE a.run = ? ORDER BY a.n";
+            let rows = db.prepare_cached(sql)?.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })?;
+        let parse = |(digest, body): (String, String)| match serde_json::from_str(&body) {
+            Ok(json) => Ok((digest, json)),
+            Err(error) => Err(Fault::Damaged(format!("a definition of run {run}: {error}")).explain(self.dir())),
+        };
+        found.into_iter().map(parse).collect()
     }
 }

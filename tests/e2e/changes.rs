@@ -123,3 +123,51 @@ fn items_that_changed_expand_again() {
     let outputs: Vec<&Value> = steps["steps"].as_array().unwrap().iter().filter(|s| s["path"] == "each").map(|s| &s["outputs"]).collect();
     assert_eq!(outputs[0].as_array().unwrap().len(), 2);
 }
+
+/// A run of `before` that failed goes on with `after`: what ran.
+fn amended(before: &str, after: &str) -> Vec<String> {
+    let bench = Bench::with("t.yaml", before);
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("t.yaml", after);
+    bench.write("mended", "");
+    fs::remove_file(bench.path("did")).unwrap();
+    let ran = resumed(&bench, &["--tree", "t.yaml"]);
+    // It is the run's tree from then on.
+    bench.run(&["resume", "@last", "--force", "bad"]).expect(0);
+    bench.run(&["show", "@last"]).expect(0);
+    ran
+}
+
+#[test]
+fn a_resume_with_an_edited_tree_goes_by_hashes_and_not_by_names() {
+    let tree = |steps: &str| format!("tree: t\nsteps:\n{steps}  bad: {{ needs: [a, b], run: 'test -e mended' }}\n");
+    let (a, b) = ("  a: { run: 'echo a >> did' }\n", "  b: { needs: a, run: 'echo b >> did' }\n");
+    let before = tree(&format!("{a}{b}"));
+    let check = |steps: String, ran: &[&str]| assert_eq!(amended(&before, &tree(&steps)), ran, "{steps}");
+    check(format!("{a}{b}"), &[]);
+    check(format!("{a}  b: {{ needs: a, run: 'echo b2 >> did' }}\n"), &["b2"]);
+    check(format!("  a: {{ run: 'echo a2 >> did' }}\n{b}"), &["a2", "b"]);
+    check(format!("{a}{b}  c: {{ run: 'echo c >> did' }}\n"), &["c"]);
+    check(format!("  a: {{ description: other, retry: {{ attempts: 3 }}, timeout: 1h, run: 'echo a >> did' }}\n{b}"), &[]);
+    let renamed = |was: &str| {
+        format!("tree: t\nsteps:\n{a}  c: {{ {was}needs: a, run: 'echo b >> did' }}\n  bad: {{ needs: [a, c], run: 'test -e mended' }}\n")
+    };
+    assert_eq!(amended(&before, &renamed("was: b, ")), Vec::<String>::new());
+    assert_eq!(amended(&before, &renamed("")), ["b"]);
+    let fan = |items: &str| {
+        format!(
+            "tree: t\nsteps:\n  f: {{ foreach: [{items}], run: 'echo f-{{{{ item }}}} >> did' }}\n  bad: {{ needs: f, run: 'test -e mended' }}\n"
+        )
+    };
+    assert_eq!(amended(&fan("x, y"), &fan("y, z")), ["f-z"]);
+}
+
+#[test]
+fn another_tree_is_refused() {
+    let bench = failed();
+    bench.write("other.yaml", "tree: other\nsteps: { a: { run: ':' } }\n");
+    let outcome = bench.run(&["resume", "--tree", "other.yaml"]).expect(2);
+    assert!(outcome.stderr.contains("is the tree other"), "{}", outcome.stderr);
+    bench.write("wrong.yaml", "tree: t\nsteps: { a: { rum: ':' } }\n");
+    assert!(bench.run(&["resume", "--tree", "wrong.yaml"]).expect(2).stderr.contains("wrong.yaml:2"));
+}

@@ -8,7 +8,7 @@ use crate::bench::{Bench, Outcome};
 use crate::chance::Chance;
 use crate::laws;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::thread;
@@ -65,6 +65,20 @@ impl Workflow {
             writeln!(text, "  {}: {{ needs: [{}], run: \"{run}\" }}", self.step(node), needs.join(", ")).unwrap();
         }
         text
+    }
+
+    /// A node and all that rest on it.
+    fn with_dependants(&self, node: usize) -> BTreeSet<String> {
+        let mut found = BTreeSet::from([node]);
+        // Parents come before their children in no set order: until nothing is added.
+        loop {
+            let more: Vec<usize> =
+                (0..self.ids.len()).filter(|n| !found.contains(n) && self.parents[*n].iter().any(|p| found.contains(p))).collect();
+            if more.is_empty() {
+                return found.into_iter().map(|n| self.step(n)).collect();
+            }
+            found.extend(more);
+        }
     }
 
     fn needs(&self) -> BTreeMap<String, Vec<String>> {
@@ -136,4 +150,53 @@ fn runs(workflow: &Workflow, chance: &mut Chance) {
 
 fn events(outcome: &Outcome) -> Vec<Value> {
     outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Fails a step, edits another, resumes with the edited file: exactly the unfinished steps, the edited
+/// one and what needs it run.
+#[test]
+fn graphs_are_edited_and_run_only_what_changed() {
+    let all = workflows();
+    let halves: [Vec<&Workflow>; 2] = [0, 1].map(|half| all.iter().take(RUN).skip(half).step_by(2).collect());
+    thread::scope(|scope| {
+        for (half, seed) in halves.iter().zip(40..) {
+            scope.spawn(move || {
+                let mut chance = Chance(seed);
+                half.iter().for_each(|workflow| edited(workflow, &mut chance));
+            });
+        }
+    });
+}
+
+fn edited(workflow: &Workflow, chance: &mut Chance) {
+    let count = workflow.ids.len() as u64;
+    let pick = |chance: &mut Chance| usize::try_from(chance.below(count)).unwrap();
+    let (fuse, edit) = (pick(chance), pick(chance));
+    let bench = Bench::with("tree.yaml", workflow.tree(fuse));
+    let failed = bench.run(&["run", "tree.yaml", "--format", "json"]).expect(1);
+    let done: BTreeSet<String> = named(&events(&failed), "step_succeeded");
+    bench.write("mended", "");
+    let name = workflow.step(edit);
+    let changed: String = bench
+        .read("tree.yaml")
+        .lines()
+        .map(|line| {
+            if line.trim_start().starts_with(&format!("{name}: ")) {
+                line.replace("run: \"", "run: \": edited; ") + "\n"
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    bench.write("tree.yaml", changed);
+    let resumed = bench.run(&["resume", "--tree", "tree.yaml", "--format", "json"]).expect(0);
+    let ran = named(&events(&resumed), "step_started");
+    let mut expected: BTreeSet<String> = (0..workflow.ids.len()).map(|n| workflow.step(n)).filter(|s| !done.contains(s)).collect();
+    expected.extend(workflow.with_dependants(edit));
+    assert_eq!(ran, expected, "{}: {name} edited", workflow.path);
+    println!("{}: {} steps, {} had succeeded, {name} edited, {} ran", workflow.path, workflow.ids.len(), done.len(), ran.len());
+}
+
+fn named(events: &[Value], kind: &str) -> BTreeSet<String> {
+    events.iter().filter(|e| e["type"] == kind).map(|e| e["step"].as_str().unwrap_or_default().to_owned()).collect()
 }

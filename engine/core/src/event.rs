@@ -49,6 +49,9 @@ pub enum EventKind {
     RunResumed {
         /// The sitting's epoch; a writer with an older one is refused.
         epoch: u64,
+        /// The digest of the sources from here on, where they are others than before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        definition: Option<String>,
     },
     /// A sitting ended and the run rests; it can be resumed.
     RunSuspended {

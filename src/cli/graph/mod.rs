@@ -19,7 +19,7 @@ use std::sync::Arc;
 use trees_core::event::Event;
 use trees_core::journal::Journal as _;
 use trees_core::path::RunId;
-use trees_core::run::Run;
+use trees_core::run::{Definitions, Run};
 use trees_core::tree::Tree;
 
 /// Draw the graph of a tree file, or of a run by status.
@@ -65,9 +65,10 @@ fn subject(name: &str, global: &Global) -> Result<Result<Subject, Exit>, Failure
         && let Some(state) = runs::existing(global)?
         && let Ok(run) = runs::find(&state, name)
     {
-        let tree = runs::tree(&state, &run.run)?;
+        let definitions = runs::definitions(&state, &run.run)?;
+        let tree = Arc::clone(definitions.newest());
         let (_, word) = status_word(run.status);
-        let statuses = statuses(&run.run, &tree, &state.load(&run.run, 0)?);
+        let statuses = statuses(&run.run, &definitions, &state.load(&run.run, 0)?);
         return Ok(Ok(Subject { tree, statuses, run: Some(format!("#{} {word}", run.number)) }));
     }
     let source = TreeFile::find(name).map_err(|f| if is_file { f } else { f.hint("`trees list` shows the runs there are") })?;
@@ -75,9 +76,9 @@ fn subject(name: &str, global: &Global) -> Result<Result<Subject, Exit>, Failure
 }
 
 /// The status of each path after all events.
-fn statuses(run: &RunId, tree: &Arc<Tree>, events: &[Event]) -> Statuses {
-    let mut story = Story::of(events, Some(tree));
-    let mut replayed = Run::new(run.clone(), Arc::clone(tree), &trees_steps::catalogue());
+fn statuses(run: &RunId, definitions: &Definitions, events: &[Event]) -> Statuses {
+    let mut story = Story::of(events, Some(definitions.newest()));
+    let mut replayed = Run::new(run.clone(), definitions.clone(), &trees_steps::catalogue());
     // A record that this version cannot replay is drawn as it stands.
     if replayed.replay(events).is_ok() {
         story.settle(&replayed);

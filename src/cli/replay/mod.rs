@@ -12,6 +12,7 @@ use crate::report::closing::Closing;
 use crate::report::out_line;
 use crate::report::screen::Look;
 use play::{Ended, Player};
+use std::sync::Arc;
 use std::time::Duration;
 use trees_core::event::{Event, EventKind, RunStatus, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
@@ -54,7 +55,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         }
         recorded.retain(|event| event.seq <= until);
     }
-    let tree = runs::tree(&state, &run.run)?;
+    let definitions = runs::definitions(&state, &run.run)?;
+    let tree = Arc::clone(definitions.newest());
     let speed = (!args.instant).then_some(args.speed);
     let player = Player { look, quiet: global.quiet, speed, tree: tree.clone(), state: runs::folder(&state).to_owned() };
     let (ended, tally) = player.play(&recorded)?;
@@ -71,7 +73,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let done = count(&[StepStatus::Succeeded, StepStatus::Cached, StepStatus::Skipped]);
     let failed = count(&[StepStatus::Failed, StepStatus::TimedOut, StepStatus::Rejected]);
     let run = RunSummary { done, failed, total: tally.total, ..then(run, &recorded) };
-    let shown = Shown::of(run, &recorded, Some(tree));
+    let shown = Shown::of(run, &recorded, Some(definitions));
     if look == Look::Json {
         let mut document = shown.document();
         document["seq"] = args.until.into();

@@ -72,7 +72,7 @@ fn a_new_holder_fences_the_old_one() {
         assert_eq!((second.epoch(), second.number()), (2, 1));
         let zombie = journal.append(&run, 1, 1, &[event(&run, 2, Some("a"), begins("i"))], &[]);
         assert!(matches!(zombie, Err(JournalError::Fenced { expected: 1, found: 2 })), "{zombie:?}");
-        journal.append(&run, 1, 2, &[event(&run, 2, None, EventKind::RunResumed { epoch: 2 })], &[]).unwrap();
+        journal.append(&run, 1, 2, &[event(&run, 2, None, EventKind::RunResumed { epoch: 2, definition: None })], &[]).unwrap();
         drop(second);
         assert_eq!(journal.hold(&run).unwrap().epoch(), 3);
     });
@@ -143,7 +143,7 @@ fn every_kind() -> Vec<EventKind> {
     let digests = Some(Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: true });
     vec![
         started("t"),
-        EventKind::RunResumed { epoch: 2 },
+        EventKind::RunResumed { epoch: 2, definition: None },
         EventKind::RunSuspended { status: RunStatus::Waiting, reason: "r".into() },
         EventKind::RunFinished { status: RunStatus::Failed, outputs: object.clone(), error: Some("e".into()) },
         EventKind::CancelRequested { now: true },

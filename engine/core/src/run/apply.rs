@@ -27,7 +27,11 @@ impl Run {
             EventKind::RunResumed { .. } | EventKind::CancelRequested { .. } | EventKind::RollbackStarted(_) if self.scopes.is_empty() => {
                 return Err(illegal(event, "the run", "not begun"));
             }
-            EventKind::RunResumed { .. } => {
+            EventKind::RunResumed { definition, .. } => {
+                if let Some(digest) = definition {
+                    let known = self.later.iter().find(|(d, _)| d == digest).map(|(_, tree)| Arc::clone(tree));
+                    self.adopt(known.ok_or_else(|| illegal(event, "the run", "without that definition"))?);
+                }
                 self.clock.last = Some(event.ts);
                 if self.rollback.is_some() { self.reopen_rollback() } else { self.reopen() }
             }

@@ -112,6 +112,8 @@ pub struct Recovered {
     pub epoch: u64,
     /// Approvals given beforehand (`*`: all).
     pub approved: Vec<String>,
+    /// The digest of another tree that it goes on with.
+    pub definition: Option<String>,
     /// External steps may run again because of a change.
     pub accept_changes: bool,
     /// These run again whatever their hashes say.

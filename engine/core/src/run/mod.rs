@@ -11,6 +11,7 @@
 //! see), `task` (what an attempt is made of), `rollback` and `order` (what is taken back, and after
 //! what), `undo` (taking one step back).
 
+mod adopt;
 mod apply;
 mod decide;
 mod finish;
@@ -28,6 +29,7 @@ mod task;
 mod undo;
 mod view;
 
+pub use adopt::Definitions;
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
 pub use task::{Job, Secrets, Task};
@@ -49,6 +51,8 @@ use std::time::Duration;
 pub struct Run {
     id: RunId,
     tree: Arc<Tree>,
+    /// Trees that resumes bring, by digest.
+    later: Vec<(String, Arc<Tree>)>,
     facts: Option<Box<RunStarted>>,
     started: Option<Timestamp>,
     status: RunStatus,
@@ -169,14 +173,17 @@ struct Clock {
 }
 
 impl Run {
-    /// A run of `tree` without events. `kinds` tells which kinds deploy.
-    pub fn new(id: RunId, tree: Arc<Tree>, kinds: &dyn Kinds) -> Self {
+    /// A run without events, of a tree or of all trees that its resumes brought. `kinds` tells which
+    /// kinds deploy.
+    pub fn new(id: RunId, definitions: impl Into<Definitions>, kinds: &dyn Kinds) -> Self {
+        let Definitions { first: tree, later } = definitions.into();
         let those = |test: fn(&KindInfo) -> bool| {
             kinds.names().into_iter().filter(|n| kinds.kind(n).is_some_and(test)).map(str::to_owned).collect()
         };
         Self {
             id,
             tree,
+            later,
             facts: None,
             started: None,
             status: RunStatus::Pending,

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 impl Run {
     /// The run is held again: its tables are those of the journal.
     pub(super) fn recover(&mut self, how: Recovered, now: Timestamp) -> Result<(), IllegalEvent> {
-        let Recovered { epoch, approved, accept_changes, force, skip, actor } = how;
+        let Recovered { epoch, approved, definition, accept_changes, force, skip, actor } = how;
         self.accepts_changes = accept_changes;
         self.approved = self.facts.as_ref().map(|f| f.approved.clone()).unwrap_or_default();
         self.approved.extend(approved);
         if self.status == RunStatus::Pending {
             return Ok(());
         }
-        self.record(now, None, None, None, EventKind::RunResumed { epoch })?;
+        self.record(now, None, None, None, EventKind::RunResumed { epoch, definition })?;
         for step in skip {
             let kind = EventKind::StepResolved { resolution: Resolution::Done, note: Some("skipped".into()), outputs: Object::new() };
             self.record(now, Some(step), None, Some(actor.clone()), kind)?;

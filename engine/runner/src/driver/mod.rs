@@ -33,9 +33,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Decision, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
+use trees_core::run::{Decision, Definitions, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
 use trees_core::store::Store;
-use trees_core::tree::{Kinds, Tree};
+use trees_core::tree::Kinds;
 
 /// How often requests from elsewhere and locks of others are looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ pub enum DriveError {
 pub struct Driver {
     setup: Setup,
     hold: Box<dyn Hold>,
-    tree: Arc<Tree>,
+    definitions: Definitions,
     vault: Option<Vault>,
     inbox: UnboundedReceiver<Message>,
     handle: Handle,
@@ -163,9 +163,9 @@ struct Sitting {
 
 impl Driver {
     /// A driver for a run that is held.
-    pub fn new(setup: Setup, hold: Box<dyn Hold>, tree: Arc<Tree>) -> Self {
+    pub fn new(setup: Setup, hold: Box<dyn Hold>, definitions: impl Into<Definitions>) -> Self {
         let (handle, inbox) = Handle::new();
-        Self { setup, hold, tree, vault: None, inbox, handle }
+        Self { setup, hold, definitions: definitions.into(), vault: None, inbox, handle }
     }
 
     /// With secrets that were found beforehand.
@@ -194,7 +194,7 @@ impl Driver {
     }
 
     async fn sit(self, begin: Begin, listener: Box<dyn Listener>, workers: Runtime) -> Result<Ended, DriveError> {
-        let mut run = Run::new(self.hold.run().clone(), Arc::clone(&self.tree), self.setup.kinds.as_kinds());
+        let mut run = Run::new(self.hold.run().clone(), self.definitions.clone(), self.setup.kinds.as_kinds());
         let events = match begin {
             Begin::New(_) => Vec::new(),
             Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
@@ -209,7 +209,7 @@ impl Driver {
         };
         let vault = match self.vault {
             Some(vault) => vault,
-            None => Vault::open(&self.tree, &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
+            None => Vault::open(self.definitions.newest(), &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
         };
         let scratch = self.hold.run().clone();
         let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));

@@ -1,0 +1,145 @@
+//! A resume with another definition: the tables are made anew from the new tree, and what is known
+//! of each step moves to the one with its id, or that names it in `was`.
+//!
+//! Whether it may stay there is decided by hashes, as in every resume.
+
+use super::apply::index;
+use super::state::{Fan, Node, NodeId, ROOT, Scope, ScopeId, Stage};
+use super::{Count, Run};
+use crate::language::{self, Given};
+use crate::tree::{Action, Tree};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The trees that a run went through.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    /// The one it began with.
+    pub first: Arc<Tree>,
+    /// Those that resumes brought, by digest, in order.
+    pub later: Vec<(String, Arc<Tree>)>,
+}
+
+impl Definitions {
+    /// The one in force.
+    pub fn newest(&self) -> &Arc<Tree> {
+        self.later.last().map_or(&self.first, |(_, tree)| tree)
+    }
+}
+
+impl From<Arc<Tree>> for Definitions {
+    fn from(first: Arc<Tree>) -> Self {
+        Self { first, later: Vec::new() }
+    }
+}
+
+/// The tables before.
+struct Old {
+    scopes: Vec<Scope>,
+    nodes: Vec<Option<Node>>,
+    instances: HashMap<NodeId, Vec<NodeId>>,
+}
+
+impl Run {
+    /// The run goes on with another tree.
+    pub(super) fn adopt(&mut self, tree: Arc<Tree>) {
+        let nodes: Vec<Node> = std::mem::take(&mut self.nodes);
+        let mut instances: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+        for (id, node) in (0u32..).zip(&nodes) {
+            if let Some(group) = node.group {
+                instances.entry(group).or_default().push(id);
+            }
+        }
+        let mut old = Old { scopes: std::mem::take(&mut self.scopes), nodes: nodes.into_iter().map(Some).collect(), instances };
+        self.paths.clear();
+        self.links.clear();
+        self.count = Count::default();
+        self.adopt_params(&tree);
+        self.tree = Arc::clone(&tree);
+        let environment = self.facts.as_ref().map(|f| f.environment.clone()).unwrap_or_default();
+        self.open_scope(tree, None, environment);
+        let mut open = vec![(ROOT, ROOT)];
+        while let Some((from, to)) = open.pop() {
+            self.carry_scope(&mut old, from, to, &mut open);
+        }
+        for id in 0..index(self.nodes.len()) {
+            let (status, leaf) = (self.node(id).status, self.is_leaf(id));
+            if let Some(counter) = self.count.of(status, leaf) {
+                *counter += 1;
+            }
+        }
+    }
+
+    /// Parameters that the new tree adds have their defaults.
+    fn adopt_params(&mut self, tree: &Arc<Tree>) {
+        let Some(facts) = &mut self.facts else { return };
+        let given: Vec<(String, Given)> = facts.params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect();
+        if let Ok(params) = language::params(tree, &given) {
+            facts.params = params;
+        }
+    }
+
+    fn carry_scope(&mut self, old: &mut Old, from: ScopeId, to: ScopeId, open: &mut Vec<(ScopeId, ScopeId)>) {
+        let steps = self.scope(to).nodes.clone();
+        for id in steps {
+            let spec = self.spec(id);
+            let known = &old.scopes[from as usize];
+            let names = std::iter::once(&spec.id).chain(&spec.was);
+            let Some(step) = names.into_iter().find_map(|name| known.tree.index.get(name)).copied() else { continue };
+            let was = known.nodes[step as usize];
+            self.carry(old, was, id, open);
+        }
+    }
+
+    fn carry(&mut self, old: &mut Old, was: NodeId, id: NodeId, open: &mut Vec<(ScopeId, ScopeId)>) {
+        let Some(node) = old.nodes[was as usize].take() else { return };
+        let instances = old.instances.remove(&was).unwrap_or_default();
+        let many = node.fan.is_some() || !instances.is_empty();
+        if many != self.spec(id).fan_out.is_some() {
+            // It was one and is many now, or the other way round: it begins anew.
+            return;
+        }
+        let (child, shown) = (node.child, node.fan.as_ref().map(|f| f.children.clone()));
+        self.take_over(id, node);
+        if let Some(child) = child {
+            self.carry_child(id, child, open);
+        }
+        let mut fan = Fan::default();
+        for instance in instances {
+            let Some(node) = old.nodes[instance as usize].take() else { continue };
+            let key = node.item.as_ref().map(|i| i.key.clone()).unwrap_or_default();
+            let path = self.node(id).path.instance(&key);
+            let fresh = self.add(Node::new(self.node(id).scope, self.node(id).step, path));
+            let (child, item) = (node.child, node.item.clone());
+            self.take_over(fresh, node);
+            let new = self.node_mut(fresh);
+            (new.group, new.item) = (Some(id), item);
+            if let Some(child) = child {
+                self.carry_child(fresh, child, open);
+            }
+            if shown.as_ref().is_some_and(|s| s.contains(&instance)) {
+                fan.by_key.insert(key, fresh);
+                fan.children.push(fresh);
+            }
+        }
+        if shown.is_some() {
+            self.node_mut(id).fan = Some(Box::new(fan));
+        }
+    }
+
+    fn carry_child(&mut self, id: NodeId, child: ScopeId, open: &mut Vec<(ScopeId, ScopeId)>) {
+        let Action::Tree { tree, .. } = &self.spec(id).action else { return };
+        let (tree, environment) = (Arc::clone(tree), self.environment_of(id));
+        let fresh = self.open_scope(tree, Some(id), environment);
+        self.node_mut(id).child = Some(fresh);
+        open.push((child, fresh));
+    }
+
+    /// What is known of a step, under its new name.
+    fn take_over(&mut self, id: NodeId, old: Node) {
+        let node = self.node_mut(id);
+        (node.status, node.stage, node.follows) = (old.status, Stage::Idle, old.follows);
+        (node.attempt, node.tries) = (old.attempt, old.tries);
+        (node.result, node.error, node.more) = (old.result, old.error, old.more);
+    }
+}
