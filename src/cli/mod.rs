@@ -33,6 +33,7 @@ mod source;
 mod steps;
 mod story;
 mod supervise;
+mod test;
 mod why;
 
 use crate::failure::{Exit, Failure};
@@ -64,6 +65,7 @@ enum Command {
     Run(run::Args),
     Resume(resume::Args),
     Check(check::Args),
+    Test(test::Args),
     Graph(graph::Args),
     List(list::Args),
     Show(show::Args),
@@ -125,6 +127,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
         Command::Check(args) => check::run(&args, global),
+        Command::Test(args) => test::run(&args, global),
         Command::Graph(args) => graph::run(&args, global),
         Command::List(args) => list::run(&args, global),
         Command::Show(args) => show::run(&args, global),
@@ -138,7 +141,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Secret(args) => secret::run(args, global),
         Command::Env(args) => env::run(args, global),
         Command::Steps(args) => steps::run(&args, global),
-        Command::Schema(_) => schema::run(),
+        Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args, global),
         Command::Cookbook(args) => cookbook::run(args, global),
         Command::Doctor(_) => doctor::run(global),

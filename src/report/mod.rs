@@ -10,6 +10,7 @@ mod clean;
 pub mod closing;
 mod echo;
 mod json;
+pub mod junit;
 mod plain;
 pub mod said;
 pub mod screen;
