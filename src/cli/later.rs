@@ -5,8 +5,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
 const COMMANDS: &[&str] =
-    &["rerun", "replay", "rollback", "plan", "drift", "watch", "shell", "diff", "timeline", "audit", "export", "import"];
-const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure", "--plan"];
+    &["rerun", "replay", "rollback", "watch", "shell", "diff", "timeline", "audit", "export", "import"];
+const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure"];
 const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
 const INIT: &[&str] = &["--template"];
 

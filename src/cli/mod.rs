@@ -10,6 +10,7 @@ mod completions;
 mod cookbook;
 mod docs;
 mod doctor;
+mod drift;
 mod drive;
 mod env;
 mod events;
@@ -22,6 +23,8 @@ mod init;
 mod later;
 mod list;
 mod logs;
+mod plan;
+mod proposal;
 mod resolve;
 mod resume;
 mod run;
@@ -66,6 +69,8 @@ enum Command {
     Resume(resume::Args),
     Check(check::Args),
     Test(test::Args),
+    Plan(plan::Args),
+    Drift(drift::Args),
     Graph(graph::Args),
     List(list::Args),
     Show(show::Args),
@@ -128,6 +133,8 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Resume(args) => resume::run(args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Test(args) => test::run(&args, global),
+        Command::Plan(args) => plan::run(&args, global),
+        Command::Drift(args) => drift::run(args, global),
         Command::Graph(args) => graph::run(&args, global),
         Command::List(args) => list::run(&args, global),
         Command::Show(args) => show::run(&args, global),

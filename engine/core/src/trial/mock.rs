@@ -107,7 +107,7 @@ fn end(value: Ref<'_>, place: Place<'_>) -> End {
 
 /// Outputs as given, each declared and of its type.
 fn outputs(reader: &mut Reader<'_>, value: Option<Ref<'_>>, place: Place<'_>) -> Object {
-    let declared = place.outputs(reader.kinds);
+    let declared = place.step.declared(reader.kinds);
     let mut outputs = Object::new();
     for entry in value.map(Ref::entries).unwrap_or_default() {
         let name = entry.key.scalar().unwrap_or_default();

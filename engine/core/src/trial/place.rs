@@ -4,7 +4,7 @@ use crate::diagnostic::Diagnostic;
 use crate::language::near::{did_you_mean, listed};
 use crate::language::nodes::Ref;
 use crate::path::StepPath;
-use crate::tree::{Action, Kinds, Step, Tree, ValueType};
+use crate::tree::{Action, Kinds, Step, Tree};
 
 /// A step as a path names it.
 #[derive(Clone, Copy)]
@@ -54,18 +54,6 @@ fn unknown(path: Ref<'_>, tree: &Tree, id: &str, above: &str) -> Diagnostic {
 }
 
 impl Place<'_> {
-    /// The outputs that it declares, with their types; `None` where they have none (a sub-tree's).
-    pub fn outputs(&self, kinds: &dyn Kinds) -> Vec<(String, Option<ValueType>)> {
-        match &self.step.action {
-            Action::Run(_) => self.step.outputs.iter().flat_map(|o| o.iter()).map(|(n, t)| (n.clone(), Some(*t))).collect(),
-            Action::Uses { kind, .. } => {
-                kinds.kind(kind).map(|k| k.outputs.iter().map(|(n, t, _)| (n.clone(), Some(*t))).collect()).unwrap_or_default()
-            }
-            Action::Tree { tree, .. } => tree.outputs.iter().map(|(n, _)| (n.clone(), None)).collect(),
-            Action::Approve { .. } => Vec::new(),
-        }
-    }
-
     /// Whether it is a sub-tree.
     pub fn is_tree(&self) -> bool {
         matches!(self.step.action, Action::Tree { .. })

@@ -2,14 +2,12 @@
 //! from one happening to the next. The state machine is the one that drives real runs.
 
 use super::case::{Answer, Case, End, Mock, Word, fits};
-use super::place::Place;
 use crate::event::{ArtifactRef, Digests, ErrorReason, Event, EventKind, Json, Object, Reason, RunStarted, RunStatus, StepError};
 use crate::hash;
 use crate::path::{RunId, StepPath};
 use crate::run::{Cached, Decision, Effect, IllegalEvent, Input, Job, Mode, Outcome, Prepared, Run, Secrets, Task};
-use crate::tree::{Kinds, Step, Tree, ValueType};
+use crate::tree::{Kinds, Step, Tree};
 use jiff::Timestamp;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -278,10 +276,8 @@ impl World<'_> {
 
     /// What a step returns: what the case gives, and a value of its type for what it does not.
     fn outputs(&self, step: &StepPath, spec: &Step) -> Object {
-        let place = Place { step: spec, instance: false };
         let given = self.mock(step).map(|m| m.outputs.clone()).unwrap_or_default();
-        let declared = place.outputs(self.kinds).into_iter();
-        let mut outputs: Object = declared.map(|(name, kind)| (name.clone(), example(&name, kind))).collect();
+        let mut outputs = spec.examples(self.kinds);
         outputs.extend(given);
         outputs
     }
@@ -334,16 +330,4 @@ fn artifacts(task: &Task) -> BTreeMap<String, ArtifactRef> {
         (name.clone(), ArtifactRef { path: path.clone(), sha256: hash::bytes(format!("{}\n{name}", task.step).as_bytes()), size: 0 })
     };
     task.artifacts.iter().map(one).collect()
-}
-
-/// A value of a type; of a text, its own name.
-fn example(name: &str, kind: Option<ValueType>) -> Json {
-    match kind {
-        Some(ValueType::String) | None => name.into(),
-        Some(ValueType::Integer) => 1.into(),
-        Some(ValueType::Number) => json!(1.0),
-        Some(ValueType::Boolean) => true.into(),
-        Some(ValueType::List) => json!([]),
-        Some(ValueType::Object) => json!({}),
-    }
 }

@@ -5,14 +5,23 @@
 //! the journal. A resume is the same loop with another first input. Read [`Driver::drive`] first.
 
 mod attempt;
+mod drift;
+mod glass;
 mod locks;
+mod look;
 mod message;
 mod perform;
+mod plan;
 mod port;
 mod prepare;
 mod secrets;
+mod unknown;
+
+pub use drift::{Drift, drift};
+pub use look::Eyes;
 
 pub use message::Handle;
+pub use plan::{Plan, Row, Verdict, plan};
 pub use secrets::Vault;
 
 use crate::environment::Environment;
@@ -25,7 +34,6 @@ use crate::scratch::Pool;
 use locks::Locks;
 use message::{Message, Pending};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle as Runtime};
@@ -146,7 +154,7 @@ struct Sitting {
     locks: Locks,
     attempts: HashMap<StepPath, attempt::Control>,
     scratch: Pool,
-    dotenv: HashMap<PathBuf, Arc<prepare::Dotenv>>,
+    dotenv: prepare::Dotenvs,
     /// What steps get of our own environment, by their `env_pass`.
     inherited: HashMap<Vec<String>, Arc<Environment>>,
     register: Arc<Register>,
@@ -222,7 +230,7 @@ impl Driver {
             attempts: HashMap::new(),
             scratch: Pool::new(scratch, workers.clone()),
             workers,
-            dotenv: HashMap::new(),
+            dotenv: prepare::Dotenvs::default(),
             inherited: HashMap::new(),
             register,
             taken: Vec::new(),
