@@ -75,7 +75,8 @@ fn chosen(what: Option<&str>, state: &State) -> Result<Option<RunSummary>, Failu
     let newest = runs::list(state, &RunFilter { tree: tree.clone(), statuses, limit: 1 })?.into_iter().next();
     newest.map(Some).ok_or_else(|| {
         let of = tree.map(|t| format!(" of {t}")).unwrap_or_default();
-        Failure::wrong(format!("there is no successful run{of} whose targets could be looked at")).hint("`trees list` shows the runs there are")
+        Failure::wrong(format!("there is no successful run{of} whose targets could be looked at"))
+            .hint("`trees list` shows the runs there are")
     })
 }
 
@@ -95,7 +96,8 @@ fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, record
     let facts = runs::facts(recorded).ok_or_else(|| Failure::wrong(format!("run {} has no beginning", run.run)))?;
     args.consent.fits(&tree)?;
     say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
-    let hold = state.create(&NewRun { tree: tree.name.clone(), digest: facts.definition.clone(), definition: state.definition(&run.run)? })?;
+    let hold =
+        state.create(&NewRun { tree: tree.name.clone(), digest: facts.definition.clone(), definition: state.definition(&run.run)? })?;
     let facts = RunStarted {
         number: hold.number(),
         epoch: hold.epoch(),

@@ -106,7 +106,8 @@ pub struct Saved {
 impl Saved {
     /// Reads one.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let wrong = |e: &str| Failure::wrong(format!("{} is no saved plan: {e}", path.display())).hint("make one with `trees plan FILE --out F`");
+        let wrong =
+            |e: &str| Failure::wrong(format!("{} is no saved plan: {e}", path.display())).hint("make one with `trees plan FILE --out F`");
         let text = super::source::read(path).map_err(Failure::wrong)?;
         let document: Value = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
         if document["schema"] != "trees/plan" || document["version"] != 1 {

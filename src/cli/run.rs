@@ -101,7 +101,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     }
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
     let hold = state.create(&new)?;
-    let facts = RunStarted { number: hold.number(), epoch: hold.epoch(), approved: args.consent.approve.clone(), ..proposal.facts(args.jobs) };
+    let facts =
+        RunStarted { number: hold.number(), epoch: hold.epoch(), approved: args.consent.approve.clone(), ..proposal.facts(args.jobs) };
     let (tree, approve, strict) = (proposal.tree, args.consent.approve, args.consent.strict);
     let sitting = Sitting { state, hold, tree, vault: Some(vault), approve, strict, before: Vec::new() };
     sitting.drive(Begin::New(Box::new(facts)), global)

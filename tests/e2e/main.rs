@@ -15,6 +15,7 @@ mod language;
 mod laws;
 mod live;
 mod nothing;
+mod plans;
 mod reference;
 mod runs;
 mod sittings;

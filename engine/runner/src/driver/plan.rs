@@ -12,9 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use trees_core::event::{ArtifactRef, Event, EventKind, Reason, RunStarted, RunStatus};
+use trees_core::event::{ArtifactRef, Digests, Event, EventKind, Reason, RunStarted, RunStatus};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Decision, Effect, Input, Job, Mode, Outcome, Run, Task};
+use trees_core::run::{Decision, Effect, Input, Job, Mode, Outcome, Prepared, Run, Task};
 use trees_core::tree::{Action, Effect as Changes, Tree};
 
 /// The id of the run that does not take place; a value that holds it is not known.
@@ -92,6 +92,8 @@ pub fn plan(eyes: Eyes, tree: &Arc<Tree>, started: RunStarted) -> Result<Plan, D
         unknown: Unknowns::default(),
         course: BTreeSet::new(),
         rows: BTreeMap::new(),
+        changing: BTreeSet::new(),
+        doubts: BTreeMap::new(),
     };
     runtime.block_on(planner.plan(started, seen))
 }
@@ -111,6 +113,10 @@ struct Planner {
     /// Steps of which nobody knows whether they run.
     course: BTreeSet<String>,
     rows: BTreeMap<StepPath, Row>,
+    /// Steps that would change something.
+    changing: BTreeSet<String>,
+    /// What is as it should be now and may not be then.
+    doubts: BTreeMap<StepPath, String>,
 }
 
 impl Planner {
@@ -153,20 +159,39 @@ impl Planner {
     }
 
     fn prepare(&mut self, step: StepPath) -> Input {
-        let result = self.looker.prepare(&self.run, &step).map(Box::new);
-        if let Ok(prepared) = &result
-            && let Some(cached) = &prepared.cached
-        {
-            self.row(&step, Verdict::Cached, &cached.reason.text, Vec::new());
-        }
-        // Values that cannot be computed from what nobody knows say nothing of the run.
-        if let Err(error) = &result
-            && let Some(what) = self.reads(&step)
-        {
-            self.course.insert(step.0.clone());
-            self.row(&step, Verdict::Unknown, &format!("{what} is unknown until then ({})", error.message), Vec::new());
+        let first = self.goes_first(&step);
+        let mut result = self.looker.prepare(&self.run, &step).map(Box::new);
+        match (&mut result, first) {
+            (Ok(prepared), None) => {
+                if let Some(cached) = &prepared.cached {
+                    self.row(&step, Verdict::Cached, &cached.reason.text, Vec::new());
+                }
+            }
+            (Ok(prepared), Some(first)) if prepared.cached.is_some() => {
+                prepared.cached = None;
+                self.doubts.insert(step.clone(), format!("it would be cached as things are, but {first} goes first and may change that"));
+            }
+            (Ok(_), Some(_)) => {}
+            // Its files may not be there yet.
+            (Err(_), Some(_)) if self.looker.task(&self.run, &step).is_ok() => result = Ok(Box::new(blank())),
+            // Values that cannot be computed from what nobody knows say nothing of the run.
+            (Err(error), _) => {
+                let message = error.message.clone();
+                if let Some(what) = self.reads(&step) {
+                    self.undecided(&step, &format!("{what} is unknown until then ({message})"));
+                }
+            }
         }
         Input::Prepared { step, result }
+    }
+
+    /// A step before this one that would change something.
+    fn goes_first(&self, step: &StepPath) -> Option<String> {
+        let changed = |path: &str| {
+            let inside = [format!("{path}/"), format!("{path}[")];
+            self.changing.iter().any(|c| c == path || inside.iter().any(|i| c.starts_with(i)))
+        };
+        self.lineage(step).and_then(|l| l.before(changed))
     }
 
     fn launch(&mut self, step: StepPath, attempt: u32, mode: Mode) -> Option<Input> {
@@ -191,6 +216,10 @@ impl Planner {
         }
         let until = |what: String| format!("{what} is unknown until then");
         match reads {
+            _ if self.doubts.contains_key(&step) => {
+                let doubt = self.doubts.remove(&step).unwrap_or_default();
+                self.row(&step, Verdict::Unknown, &doubt, Vec::new());
+            }
             _ if sort.finally => self.row(&step, Verdict::Run, "runs whenever the run ends", Vec::new()),
             Some(what) if sort.reading => self.row(&step, Verdict::Ask, &until(what), Vec::new()),
             None if sort.reading => self.row(&step, Verdict::Ask, "asks when the run gets there", Vec::new()),
@@ -207,7 +236,15 @@ impl Planner {
         let contains = self.lineage(&step).and_then(|l| l.step()).is_some_and(|s| matches!(s.action, Action::Tree { .. }));
         match seen {
             Seen::Done { code, text, outputs } => {
-                self.row(&step, Verdict::Done, &text, Vec::new());
+                let first = self.goes_first(&step).filter(|_| self.sort(&step).files);
+                match first {
+                    Some(first) => {
+                        self.unknown.add(&step);
+                        let doubt = format!("{text} now, but {first} goes first and may change that");
+                        self.row(&step, Verdict::Unknown, &doubt, Vec::new());
+                    }
+                    None => self.row(&step, Verdict::Done, &text, Vec::new()),
+                }
                 if self.spec(&step).is_some_and(|(_, artifacts)| artifacts) {
                     self.unknown.add(&step);
                 }
@@ -244,7 +281,11 @@ impl Planner {
     fn note(&mut self, event: &Event) {
         let Some(step) = event.step.clone() else { return };
         match &event.kind {
-            EventKind::ApprovalRequested { message, .. } => self.row(&step, Verdict::Person, message, Vec::new()),
+            EventKind::ApprovalRequested { message, .. } => {
+                let reads = self.lineage(&step).and_then(|l| self.unknown.read_by(&l));
+                let question = reads.map_or_else(|| message.clone(), |what| format!("a person is asked; {what} is unknown until then"));
+                self.row(&step, Verdict::Person, &question, Vec::new());
+            }
             EventKind::StepSkipped { reason } | EventKind::StepBlocked { reason } => {
                 let blocked = matches!(event.kind, EventKind::StepBlocked { .. });
                 self.left_out(&step, reason, if blocked { Verdict::Fail } else { Verdict::Skip });
@@ -297,6 +338,10 @@ impl Planner {
         let items = self.unknown.course_of(&lineage).filter(|_| fan);
         let outputs = self.unknown.outputs_of(step, &lineage).filter(|_| matches!(spec.action, Action::Tree { .. }));
         if let Some(what) = items {
+            // Nobody knows its instances: those that stood for them say nothing.
+            let instances = format!("{step}[");
+            self.rows.retain(|path, _| !path.as_str().starts_with(&instances));
+            self.changing.retain(|path| !path.starts_with(&instances));
             self.undecided(step, &format!("{what}, which is unknown until then"));
         } else if outputs.is_some() {
             self.unknown.add(step);
@@ -329,6 +374,7 @@ impl Planner {
             none: spec.effect == Changes::None,
             cached: spec.cache,
             looks: spec.check.is_some() || kind.is_some_and(|k| k.observes),
+            files: kind.is_some_and(|k| k.effect == Changes::Local || !k.file_inputs.is_empty()),
         }
     }
 
@@ -344,7 +390,9 @@ impl Planner {
         let course = lineage.as_ref().and_then(|l| self.unknown.course_of(l));
         let (verdict, reason) = match course {
             // It was decided by values that nobody knows.
-            Some(what) if verdict != Verdict::Unknown && !sort.finally => (Verdict::Unknown, format!("{what}, which is unknown until then")),
+            Some(what) if verdict != Verdict::Unknown && !sort.finally => {
+                (Verdict::Unknown, format!("{what}, which is unknown until then"))
+            }
             Some(_) | None => (verdict, reason.to_owned()),
         };
         let would = matches!(verdict, Verdict::Run | Verdict::Change);
@@ -364,6 +412,9 @@ impl Planner {
             line: lineage.as_ref().and_then(Lineage::step).map_or(0, |s| s.span.line),
             changes,
         };
+        if row.counts {
+            self.changing.insert(step.0.clone());
+        }
         self.rows.insert(step.clone(), row);
     }
 
@@ -386,6 +437,8 @@ struct Sort {
     none: bool,
     cached: bool,
     looks: bool,
+    /// What it looks at are files of the working folder.
+    files: bool,
 }
 
 fn walk(tree: &Tree, prefix: &str, known: &[StepPath], order: &mut Vec<StepPath>) {
@@ -412,10 +465,13 @@ fn names_the_run(task: &Task) -> bool {
     task.job.as_ref().is_some_and(job) || task.check.as_ref().is_some_and(job) || task.env.iter().any(|(_, value)| value.contains(RUN))
 }
 
+fn blank() -> Prepared {
+    let digests = Digests { definition: String::new(), input: String::new(), ingredients: BTreeMap::new(), reusable: false };
+    Prepared { digests, cached: None }
+}
+
 fn unkept(task: &Task) -> BTreeMap<String, ArtifactRef> {
-    let one = |(name, path, _): &(String, String, bool)| {
-        (name.clone(), ArtifactRef { path: path.clone(), sha256: String::new(), size: 0 })
-    };
+    let one = |(name, path, _): &(String, String, bool)| (name.clone(), ArtifactRef { path: path.clone(), sha256: String::new(), size: 0 });
     task.artifacts.iter().map(one).collect()
 }
 

@@ -1,14 +1,14 @@
 //! What a plan cannot know: outputs of steps that would run first, and all that reads them. Told
 //! from the references of expressions, which are known before anything runs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use trees_core::expr::{Expr, Reference, Segment, Template};
 use trees_core::path::StepPath;
 use trees_core::tree::{Action, FanOut, Step, Tree};
 
 /// Steps whose results nobody knows yet.
 #[derive(Debug, Default)]
-pub(super) struct Unknowns(BTreeMap<String, ()>);
+pub(super) struct Unknowns(BTreeSet<String>);
 
 /// A step with all that is above it, the top tree first.
 pub(super) struct Lineage<'t> {
@@ -42,6 +42,25 @@ impl<'t> Lineage<'t> {
         self.levels.last().map(|l| l.step)
     }
 
+    /// The first of the steps that come before it, directly or not, of which `test` holds.
+    pub fn before(&self, test: impl Fn(&str) -> bool) -> Option<String> {
+        self.levels.iter().find_map(|level| {
+            let (mut seen, mut todo) = (BTreeSet::new(), vec![level.step]);
+            while let Some(step) = todo.pop() {
+                for need in step.needs.iter().filter_map(|n| level.tree.steps.get(n.step as usize)) {
+                    let path = format!("{}{}", level.prefix, need.id);
+                    if test(&path) {
+                        return Some(path);
+                    }
+                    if seen.insert(need.id.as_str()) {
+                        todo.push(need);
+                    }
+                }
+            }
+            None
+        })
+    }
+
     /// Its tree.
     pub fn tree(&self) -> Option<&'t Tree> {
         self.levels.last().map(|l| l.tree)
@@ -51,7 +70,7 @@ impl<'t> Lineage<'t> {
 impl Unknowns {
     /// Nobody knows what this step returns.
     pub fn add(&mut self, path: &StepPath) {
-        self.0.insert(path.0.clone(), ());
+        self.0.insert(path.0.clone());
     }
 
     /// What the step's own values read and nobody knows yet.
@@ -134,7 +153,8 @@ impl Unknowns {
     /// Of a fan-out: of one of its instances.
     fn knows_not(&self, path: &str) -> bool {
         let instances = format!("{path}[");
-        self.0.contains_key(path) || self.0.range(instances.clone()..).next().is_some_and(|(p, ())| p.starts_with(&instances) && !p.contains("]/"))
+        let one = self.0.range(instances.clone()..).take_while(|p| p.starts_with(&instances)).any(|p| !p.contains("]/"));
+        self.0.contains(path) || one
     }
 }
 
@@ -154,7 +174,7 @@ fn action(action: &Action) -> Vec<&Expr> {
         Action::Run(run) => run.script.bindings.iter().map(|b| &b.expr).collect(),
         Action::Uses { with, .. } => with.exprs(),
         Action::Tree { with, .. } => with.iter().flat_map(|(_, t)| t.exprs()).collect(),
-        Action::Approve { .. } => Vec::new(),
+        Action::Approve { message, .. } => message.exprs(),
     }
 }
 
