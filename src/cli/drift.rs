@@ -42,7 +42,10 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let tree = runs::tree(&state, &run.run)?;
     let recorded = state.load(&run.run, 0)?;
     let eyes = Eyes { store: Arc::clone(&state) as _, kinds: drive::kinds(), options: drive::options(global) };
-    let found = drift(eyes, run.run.clone(), &tree, &recorded)?;
+    let found = match drift(eyes, run.run.clone(), &tree, &recorded)? {
+        Ok(found) => found,
+        Err(signal) => return Ok(Exit::signal(signal)),
+    };
     let drifted = found.iter().any(|d| d.holds == Some(false));
     let unknown = found.iter().any(|d| d.holds.is_none() && !d.blind);
     let exit = match (drifted, unknown) {

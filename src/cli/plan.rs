@@ -16,7 +16,7 @@ use std::sync::Arc;
 use trees_core::event::{Json, Object};
 use trees_core::hash;
 use trees_core::language::{self, Given};
-use trees_runner::driver::{Eyes, Plan, Row, plan};
+use trees_runner::driver::{Eyes, Looked, Plan, Row, plan};
 use trees_state::State;
 
 /// Show what a run would do, from the real targets, changing nothing.
@@ -49,7 +49,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         None => Arc::new(State::open(place.path().join("state"), global.durability.into())?),
     };
     proposal.source.settle(runs::folder(&state))?;
-    let plan = look(&proposal, None, state, global)?;
+    let plan = match look(&proposal, None, state, global)? {
+        Ok(plan) => plan,
+        Err(signal) => return Ok(Exit::signal(signal)),
+    };
     let document = document(&proposal, &plan)?;
     if let Some(path) = &args.out {
         fs::write(path, format!("{document:#}\n")).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))?;
@@ -74,8 +77,8 @@ fn exit(plan: &Plan) -> Exit {
     }
 }
 
-/// Plans a run of a proposal.
-pub fn look(proposal: &Proposal, jobs: Option<u32>, state: Arc<State>, global: &Global) -> Result<Plan, Failure> {
+/// Plans a run of a proposal; a signal ends it.
+pub fn look(proposal: &Proposal, jobs: Option<u32>, state: Arc<State>, global: &Global) -> Result<Looked<Plan>, Failure> {
     let eyes = Eyes { store: state, kinds: drive::kinds(), options: drive::options(global) };
     Ok(plan(eyes, &proposal.tree, proposal.facts(jobs))?)
 }

@@ -97,7 +97,10 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     // What is missing is said before the run has a number.
     let vault = Vault::open(&proposal.tree, &proposal.environment, &proposal.source.dir, &*state)?;
     if let Some(saved) = &saved {
-        saved.holds(&plan::look(&proposal, args.jobs, Arc::clone(&state), global)?)?;
+        match plan::look(&proposal, args.jobs, Arc::clone(&state), global)? {
+            Ok(now) => saved.holds(&now)?,
+            Err(signal) => return Ok(Exit::signal(signal)),
+        }
     }
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
     let hold = state.create(&new)?;

@@ -11,8 +11,10 @@ use crate::report::{Line, Paint, clean, out_json, out_line};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use trees_core::event::Json;
 use trees_core::language::{self, Source, Sources};
+use trees_core::tree::Tree;
 use trees_core::trial::{self, Case, Mismatch, Verdict};
 
 /// How a test file's name ends.
@@ -41,21 +43,63 @@ struct Tried {
     verdict: Verdict,
 }
 
+/// A test file with its tree.
+struct Trials {
+    tree: Arc<Tree>,
+    /// The test file as told to people.
+    file: String,
+    /// Its cases, or all that is wrong with it.
+    cases: Result<Vec<Case>, Findings>,
+}
+
+impl Trials {
+    /// Finds both files and reads them; what is wrong with the tree is drawn.
+    fn find(file: &str) -> Result<Result<Self, Exit>, Failure> {
+        let (tree_file, tests) = files(file)?;
+        let kinds = trees_steps::catalogue();
+        let tree = match check::tree(&tree_file, &kinds) {
+            Ok((tree, _)) => tree,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        let file = format!("{}{}", tree_file.prefix, tests.name);
+        let cases = trial::read(&tests, &tree, &kinds);
+        let findings = |diagnostics| Findings { diagnostics, sources: Sources { files: vec![tests] }, prefix: tree_file.prefix.clone() };
+        Ok(Ok(Self { tree, file, cases: cases.map_err(findings) }))
+    }
+}
+
+/// Whether a name is that of a test file.
+pub fn is_test_file(name: &str) -> bool {
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Checks a test file against its tree: what is wrong with it, and a line where nothing is. None
+/// where the tree itself is wrong, which was drawn.
+pub fn checked(file: &str) -> Result<Option<(Findings, String)>, Failure> {
+    let trials = match Trials::find(file)? {
+        Ok(trials) => trials,
+        Err(_) => return Ok(None),
+    };
+    Ok(Some(match trials.cases {
+        Ok(cases) => {
+            let nothing = Findings { diagnostics: Vec::new(), sources: Sources::default(), prefix: String::new() };
+            (nothing, format!("{file}: {} is fine, {}\n", trials.tree.name, plural(cases.len(), "case")))
+        }
+        Err(findings) => (findings, String::new()),
+    }))
+}
+
 /// Does it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
-    let (tree_file, tests) = files(&args.file)?;
-    let kinds = trees_steps::catalogue();
-    let tree = match check::tree(&tree_file, &kinds) {
-        Ok((tree, _)) => tree,
+    let Trials { tree, file, cases } = match Trials::find(&args.file)? {
+        Ok(trials) => trials,
         Err(exit) => return Ok(exit),
     };
-    let sources = Sources { files: vec![tests.clone()] };
-    let findings = |diagnostics| Findings { diagnostics, sources: sources.clone(), prefix: tree_file.prefix.clone() };
-    let cases = match trial::read(&tests, &tree, &kinds) {
+    let cases = match cases {
         Ok(cases) => cases,
-        Err(wrong) => {
-            check::print(&findings(wrong));
+        Err(findings) => {
+            check::print(&findings);
             return Ok(Exit::WRONG);
         }
     };
@@ -63,7 +107,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     if chosen.is_empty() {
         return Err(Failure::wrong(format!("no case has `{}` in its name", args.case.as_deref().unwrap_or_default())));
     }
-    let file = format!("{}{}", tree_file.prefix, tests.name);
+    let kinds = trees_steps::catalogue();
     let mut tried = Vec::with_capacity(chosen.len());
     for case in chosen {
         let verdict = trial::run(&case, &tree, &kinds).map_err(Failure::bug)?;
@@ -77,16 +121,20 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let failed = tried.iter().filter(|t| !t.verdict.mismatches.is_empty()).count();
     if json {
-        let cases: Vec<Value> = tried.iter().map(row).collect();
-        out_json(&json!({
-            "schema": "trees/test", "version": 1, "file": file, "tree": tree.name,
-            "passed": tried.len() - failed, "failed": failed, "cases": cases,
-        }));
+        out_json(&document(&tree, &file, &tried, failed));
     } else {
         let (paint, said) = if failed == 0 { (Paint::Good, "passed".to_owned()) } else { (Paint::Bad, format!("{failed} failed")) };
         out_line(&Line::default().with(Paint::Plain, format!("{}: ", plural(tried.len(), "case"))).with(paint, said).painted_out());
     }
     Ok(if failed == 0 { Exit::OK } else { Exit::FAILED })
+}
+
+fn document(tree: &Tree, file: &str, tried: &[Tried], failed: usize) -> Value {
+    let cases: Vec<Value> = tried.iter().map(row).collect();
+    json!({
+        "schema": "trees/test", "version": 1, "file": file, "tree": tree.name,
+        "passed": tried.len() - failed, "failed": failed, "cases": cases,
+    })
 }
 
 /// The tree file and its test file, whichever of them is named.

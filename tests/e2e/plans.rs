@@ -172,6 +172,8 @@ fn each_sort_of_step_has_its_verdict() {
     let found = plan(1);
     assert_eq!(sorted(&found), expect("cached", "done"), "a result of an earlier run stands for it");
     assert_eq!(bench.files(), before, "a plan puts nothing back and runs nothing");
+    let beside: Vec<_> = fs::read_dir(bench.dir().parent().unwrap()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(beside.len(), 2, "it leaves nothing in the temporary folder: {beside:?}");
     let document = found.json();
     assert_eq!((&document["changes"], &document["exit"]), (&0.into(), &1.into()));
     let row = |path: &str| document["steps"].as_array().unwrap().iter().find(|r| r["path"] == path).unwrap()["reason"].clone();
@@ -248,5 +250,24 @@ fn no_secret_is_in_a_plan() {
     assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));
     for text in [String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap(), bench.read("p.json")] {
         assert!(!text.contains("hush-hush"), "{text}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_plan_and_the_check_that_it_waits_for() {
+    let bench =
+        Bench::with("slow.yaml", "tree: slow\nsteps:\n  a: { check: 'echo $$ > pid; exec sleep 100000', run: 'true', effect: external }\n");
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        drop(fs::remove_file(bench.path("pid")));
+        let mut child = bench.command(&["plan", "slow.yaml"]).spawn().unwrap();
+        let pid = loop {
+            match fs::read_to_string(bench.path("pid")).map(|text| text.trim().to_owned()) {
+                Ok(pid) if !pid.is_empty() => break pid,
+                _ => thread::yield_now(),
+            }
+        };
+        drop(Command::new("kill").args([signal, &child.id().to_string()]).status());
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(!Command::new("kill").args(["-0", &pid]).output().unwrap().status.success(), "its check goes on");
     }
 }

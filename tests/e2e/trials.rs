@@ -239,4 +239,10 @@ fn a_test_file_may_name_its_tree() {
         "tree: ../trees/ship.yaml\ncases:\n  - { case: x, params: { app: a }, answers: { ask: approve }, expect: { took: 0s } }\n",
     );
     bench.run(&["test", "tests/more.test.yaml"]).expect(0);
+    let said = bench.run(&["check", "trees/ship.yaml", "tests/more.test.yaml"]).expect(0).stdout;
+    assert!(said.contains("tests/more.test.yaml: ship is fine, 1 case"), "{said}");
+    bench.write("tests/more.test.yaml", bench.read("tests/more.test.yaml").replace("ask:", "aks:"));
+    let found = bench.run(&["check", "tests/more.test.yaml", "--format", "json"]).expect(2).json();
+    assert_eq!(found["diagnostics"][0]["file"], "tests/more.test.yaml", "{found}");
+    assert_eq!(found["diagnostics"][0]["line"], 3, "{found}");
 }

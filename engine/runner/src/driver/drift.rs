@@ -2,7 +2,7 @@
 //! at again, each with what it was given then. Nothing is driven and nothing changed.
 
 use super::DriveError;
-use super::look::{Eyes, Looker, Seen};
+use super::look::{Eyes, Looked, Looker, Seen, signalled};
 use super::unknown::Lineage;
 use crate::kind::Change;
 use serde::Serialize;
@@ -32,18 +32,20 @@ pub struct Drift {
     pub changes: Vec<Change>,
 }
 
-/// Looks at the external steps of a recorded run.
+/// Looks at the external steps of a recorded run. A signal ends it.
 ///
 /// # Errors
 /// When the record cannot be replayed, or a secret is missing.
-pub fn drift(eyes: Eyes, id: RunId, tree: &Arc<Tree>, recorded: &[Event]) -> Result<Vec<Drift>, DriveError> {
+pub fn drift(eyes: Eyes, id: RunId, tree: &Arc<Tree>, recorded: &[Event]) -> Result<Looked<Vec<Drift>>, DriveError> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut run = Run::new(id.clone(), Arc::clone(tree), eyes.kinds.as_kinds());
     run.replay(recorded)?;
     let facts = run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default();
     let mut looker = Looker::open(eyes, id, (tree, &facts.0, Path::new(&facts.1)), runtime.handle())?;
     runtime.block_on(async {
-        let mut looks = JoinSet::new();
+        let end = signalled();
+        tokio::pin!(end);
+        let (mut looks, mut signal) = (JoinSet::new(), None);
         let mut all = Vec::new();
         for view in run.steps().filter(|s| s.status.is_success() && !s.contains) {
             let Some(step) = Lineage::of(tree, &view.path).and_then(|l| l.step()) else { continue };
@@ -63,13 +65,21 @@ pub fn drift(eyes: Eyes, id: RunId, tree: &Arc<Tree>, recorded: &[Event]) -> Res
                 Err(error) => tell(&mut all, at, Seen::Unknown(error.message)),
             }
         }
-        while let Some(looked) = looks.join_next().await {
-            if let Ok((at, seen)) = looked {
-                tell(&mut all, at, seen);
+        loop {
+            tokio::select! {
+                looked = looks.join_next() => match looked {
+                    Some(Ok((at, seen))) => tell(&mut all, at, seen),
+                    Some(Err(_)) => {}
+                    None => break,
+                },
+                heard = &mut end, if signal.is_none() => {
+                    signal = Some(heard);
+                    looker.stop();
+                }
             }
         }
         looker.close().await;
-        Ok(all)
+        Ok(signal.map_or(Ok(all), Err))
     })
 }
 

@@ -3,6 +3,7 @@
 use super::attempt::{Attempt, Control, Part, Trouble};
 use super::glass::Glass;
 use super::message::Handle;
+use super::perform::KILL_AFTER;
 use super::prepare::{Dotenvs, Work, task};
 use super::{DriveError, KindSet, Options, Vault};
 use crate::environment::Environment;
@@ -10,10 +11,12 @@ use crate::http::Client;
 use crate::identity::{Marks, Register};
 use crate::kind::{Change, Observation};
 use crate::mask::Masker;
+use crate::process::Stop;
 use crate::scratch::Pool;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle as Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use trees_core::event::{ErrorReason, Object, StepError};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Job, Outcome, Prepared, Run, Task};
@@ -30,6 +33,9 @@ pub struct Eyes {
     /// How a check is run.
     pub options: Options,
 }
+
+/// What came of looking: an answer, or the signal that ended it.
+pub type Looked<T> = Result<T, i32>;
 
 /// What looking at a step's target found.
 #[derive(Debug, Clone)]
@@ -60,6 +66,7 @@ pub(super) struct Looker {
     register: Arc<Register>,
     client: Arc<Client>,
     handle: Handle,
+    controls: Vec<Control>,
 }
 
 impl Looker {
@@ -75,6 +82,7 @@ impl Looker {
             client: Arc::default(),
             dotenv: Dotenvs::default(),
             handle: Handle::new().0,
+            controls: Vec::new(),
             glass,
             vault,
             run,
@@ -104,6 +112,8 @@ impl Looker {
         let dotenv = self.dotenv.of(&task).map_err(failed)?;
         let (source, environment, _) = run.secret_names(step);
         let folder = self.glass.attempt_folder(&self.run, step, 1).map_err(|e| failed(e.to_string()))?;
+        let control = Control::default();
+        self.controls.push(control.clone());
         Ok(Attempt {
             marks: Marks { run: self.run.clone(), step: step.clone(), attempt: 1 },
             secrets: self.vault.given(source, &environment, &task.secrets),
@@ -119,14 +129,36 @@ impl Looker {
             kinds: Arc::clone(&self.eyes.kinds),
             client: Arc::clone(&self.client),
             options: self.eyes.options.clone(),
-            control: Control::default(),
+            control,
             handle: self.handle.clone(),
         })
+    }
+
+    /// Ends all looks under way: their processes are told to end.
+    pub fn stop(&self) {
+        self.controls.iter().for_each(|control| control.stop(Stop::Terminate { kill_after: KILL_AFTER }));
     }
 
     /// Waits until nothing of the looks is left.
     pub async fn close(self) {
         self.scratch.tidied().await;
+    }
+}
+
+/// Resolves with the signal that asks this process to end.
+pub(super) async fn signalled() -> i32 {
+    let listen = |kind: SignalKind| signal(kind).ok();
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
+    tokio::select! {
+        () = heard(&mut interrupt) => 2,
+        () = heard(&mut terminate) => 15,
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -16,13 +16,15 @@ mod port;
 mod prepare;
 mod secrets;
 mod unknown;
+mod verdict;
 
 pub use drift::{Drift, drift};
-pub use look::Eyes;
+pub use look::{Eyes, Looked};
 
 pub use message::Handle;
-pub use plan::{Plan, Row, Verdict, plan};
+pub use plan::plan;
 pub use secrets::Vault;
+pub use verdict::{Plan, Row, Verdict};
 
 use crate::environment::Environment;
 use crate::http::Client;

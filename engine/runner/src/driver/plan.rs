@@ -2,11 +2,11 @@
 //! real world would make an attempt, this one asks the check, the observation and the cache; what
 //! would run is taken to succeed, with results that nobody knows yet.
 
-use super::look::{Eyes, Looker, Seen};
+use super::look::{Eyes, Looked, Looker, Seen, signalled};
 use super::unknown::{Lineage, Unknowns};
+use super::verdict::{Plan, Row, Verdict};
 use super::{DriveError, KindSet};
 use crate::kind::Change;
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,63 +20,11 @@ use trees_core::tree::{Action, Effect as Changes, Tree};
 /// The id of the run that does not take place; a value that holds it is not known.
 const RUN: &str = "the-run-that-is-planned";
 
-/// What a run would do, step by step in the order of the tree.
-#[derive(Debug, Clone, Serialize)]
-pub struct Plan {
-    /// The steps and instances; what contains others only where it would not be entered.
-    pub steps: Vec<Row>,
-}
-
-/// What would become of one step.
-#[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// Its path.
-    pub path: StepPath,
-    /// `run`, `approve`, `tree`, or the kind.
-    pub kind: String,
-    /// What.
-    pub verdict: Verdict,
-    /// It is a change: `plan` exits 10.
-    pub counts: bool,
-    /// Why, one sentence.
-    pub reason: String,
-    /// The tree file.
-    pub file: String,
-    /// The line of the step.
-    pub line: u32,
-    /// What differs.
-    pub changes: Vec<Change>,
-}
-
-/// What would become of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It would run.
-    Run,
-    /// Its target differs and would be changed.
-    Change,
-    /// It is done.
-    Done,
-    /// An earlier result would stand for it.
-    Cached,
-    /// It only reads; it would ask.
-    Ask,
-    /// A person would be asked.
-    Person,
-    /// It does not apply.
-    Skip,
-    /// It could not be told, or only once the run gets there.
-    Unknown,
-    /// It would fail, or is blocked by what would.
-    Fail,
-}
-
-/// Plans a run with these first facts.
+/// Plans a run with these first facts. A signal ends it.
 ///
 /// # Errors
 /// When something that the tree names is missing.
-pub fn plan(eyes: Eyes, tree: &Arc<Tree>, started: RunStarted) -> Result<Plan, DriveError> {
+pub fn plan(eyes: Eyes, tree: &Arc<Tree>, started: RunStarted) -> Result<Looked<Plan>, DriveError> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let looker = Looker::open(eyes, RunId(RUN.into()), (tree, &started.environment, Path::new(&started.dir)), runtime.handle())?;
     let kinds = Arc::clone(&looker.eyes.kinds);
@@ -120,7 +68,9 @@ struct Planner {
 }
 
 impl Planner {
-    async fn plan(mut self, started: RunStarted, mut seen: UnboundedReceiver<Found>) -> Result<Plan, DriveError> {
+    async fn plan(mut self, started: RunStarted, mut seen: UnboundedReceiver<Found>) -> Result<Looked<Plan>, DriveError> {
+        let end = signalled();
+        tokio::pin!(end);
         // Time stands still: nothing is late in a plan.
         let now = jiff::Timestamp::now();
         let started = RunStarted { approved: vec!["*".into()], ..started };
@@ -138,14 +88,30 @@ impl Planner {
                 if self.under_way == 0 {
                     break;
                 }
-                let Some((step, attempt, found)) = seen.recv().await else { break };
+                let (step, attempt, found) = tokio::select! {
+                    found = seen.recv() => match found {
+                        Some(found) => found,
+                        None => break,
+                    },
+                    signal = &mut end => return Ok(Err(self.give_up(signal, seen).await)),
+                };
                 self.under_way -= 1;
                 inputs.push(self.told(step, attempt, found));
             }
         }
         let steps = self.in_order();
         self.looker.close().await;
-        Ok(Plan { steps })
+        Ok(Ok(Plan { steps }))
+    }
+
+    /// Ends what is being looked at.
+    async fn give_up(mut self, signal: i32, mut seen: UnboundedReceiver<Found>) -> i32 {
+        self.looker.stop();
+        while self.under_way > 0 && seen.recv().await.is_some() {
+            self.under_way -= 1;
+        }
+        self.looker.close().await;
+        signal
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
@@ -473,16 +439,4 @@ fn blank() -> Prepared {
 fn unkept(task: &Task) -> BTreeMap<String, ArtifactRef> {
     let one = |(name, path, _): &(String, String, bool)| (name.clone(), ArtifactRef { path: path.clone(), sha256: String::new(), size: 0 });
     task.artifacts.iter().map(one).collect()
-}
-
-impl Plan {
-    /// How many changes there are.
-    pub fn changes(&self) -> usize {
-        self.steps.iter().filter(|row| row.counts).count()
-    }
-
-    /// How many steps could not be told.
-    pub fn unknown(&self) -> usize {
-        self.steps.iter().filter(|row| matches!(row.verdict, Verdict::Unknown | Verdict::Fail)).count()
-    }
 }

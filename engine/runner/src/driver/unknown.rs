@@ -117,6 +117,8 @@ impl Unknowns {
                 let unknown = !status && self.knows_not(&format!("{}{}", level.prefix, name?));
                 unknown.then(|| reference.written())
             }
+            // The run's id is told by its value: where nothing depends on it nothing is unknown.
+            "run" => matches!(name, Some("number" | "started")).then(|| reference.written()),
             "needs" => {
                 let needs = level.step.needs.iter().filter_map(|n| level.tree.steps.get(n.step as usize));
                 needs.map(|s| format!("{}{}", level.prefix, s.id)).find(|path| self.knows_not(path))
