@@ -166,8 +166,8 @@ fn files(file: &str) -> Result<(TreeFile, Source), Failure> {
 
 fn print(case: &Case, verdict: &Verdict, file: &str, quiet: bool) {
     let name = clean(&case.name);
-    let time = if verdict.took.is_zero() { String::new() } else { format!(" in {} of virtual time", took(verdict.took)) };
-    let about = format!("  {} {}{time}", plural(verdict.steps.len(), "step"), verdict.status.replace('_', " "));
+    let time = if verdict.took.is_zero() { String::new() } else { format!(", {} of virtual time", took(verdict.took)) };
+    let about = format!("  {} after {}{time}", verdict.status.replace('_', " "), plural(verdict.steps.len(), "step"));
     if verdict.mismatches.is_empty() {
         if !quiet {
             out_line(&Line::default().with(Paint::Good, "✓ ").with(Paint::Plain, name).with(Paint::Faint, about).painted_out());

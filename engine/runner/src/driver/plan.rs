@@ -125,38 +125,39 @@ impl Planner {
     }
 
     fn prepare(&mut self, step: StepPath) -> Input {
-        let first = self.goes_first(&step);
-        let mut result = self.looker.prepare(&self.run, &step).map(Box::new);
-        match (&mut result, first) {
-            (Ok(prepared), None) => {
-                if let Some(cached) = &prepared.cached {
-                    self.row(&step, Verdict::Cached, &cached.reason.text, Vec::new());
-                }
-            }
-            (Ok(prepared), Some(first)) if prepared.cached.is_some() => {
-                prepared.cached = None;
-                self.doubts.insert(step.clone(), format!("it would be cached as things are, but {first} goes first and may change that"));
-            }
-            (Ok(_), Some(_)) => {}
+        let result = match self.looker.prepare(&self.run, &step) {
+            Ok(prepared) => Ok(self.prepared(&step, prepared)),
             // Its files may not be there yet.
-            (Err(_), Some(_)) if self.looker.task(&self.run, &step).is_ok() => result = Ok(Box::new(blank())),
-            // Values that cannot be computed from what nobody knows say nothing of the run.
-            (Err(error), _) => {
-                let message = error.message.clone();
+            Err(_) if self.looker.task(&self.run, &step).is_ok() && self.goes_first(&step).is_some() => Ok(blank()),
+            Err(error) => {
+                // Values that cannot be computed from what nobody knows say nothing of the run.
                 if let Some(what) = self.reads(&step) {
-                    self.undecided(&step, &format!("{what} is unknown until then ({message})"));
+                    self.undecided(&step, &format!("{what} is unknown until then ({})", error.message));
                 }
+                Err(error)
+            }
+        };
+        Input::Prepared { step, result: result.map(Box::new) }
+    }
+
+    fn prepared(&mut self, step: &StepPath, prepared: Prepared) -> Prepared {
+        let Some(cached) = &prepared.cached else { return prepared };
+        match self.goes_first(step) {
+            None => {
+                self.row(step, Verdict::Cached, &cached.reason.text.clone(), Vec::new());
+                prepared
+            }
+            Some(first) => {
+                self.doubts.insert(step.clone(), format!("it would be cached as things are, but {first} goes first and may change that"));
+                Prepared { cached: None, ..prepared }
             }
         }
-        Input::Prepared { step, result }
     }
 
     /// A step before this one that would change something.
     fn goes_first(&self, step: &StepPath) -> Option<String> {
-        let changed = |path: &str| {
-            let inside = [format!("{path}/"), format!("{path}[")];
-            self.changing.iter().any(|c| c == path || inside.iter().any(|i| c.starts_with(i)))
-        };
+        let below = |start: String| self.changing.range(start.clone()..).next().is_some_and(|path| path.starts_with(&start));
+        let changed = |path: &str| self.changing.contains(path) || below(format!("{path}/")) || below(format!("{path}["));
         self.lineage(step).and_then(|l| l.before(changed))
     }
 
@@ -411,7 +412,8 @@ fn walk(tree: &Tree, prefix: &str, known: &[StepPath], order: &mut Vec<StepPath>
     for step in tree.order.iter().filter_map(|at| tree.steps.get(*at as usize)) {
         let own = StepPath(format!("{prefix}{}", step.id));
         let start = format!("{own}[");
-        let instances = known.iter().filter(|p| p.as_str().starts_with(&start) && !p.as_str()[start.len()..].contains('/')).cloned();
+        let many = if step.fan_out.is_some() { known } else { &[] };
+        let instances = many.iter().filter(|p| p.as_str().starts_with(&start) && !p.as_str()[start.len()..].contains('/')).cloned();
         for path in std::iter::once(own).chain(instances) {
             let inside = format!("{path}/");
             order.push(path);
