@@ -271,3 +271,39 @@ fn a_signal_ends_a_plan_and_the_check_that_it_waits_for() {
         assert!(!Command::new("kill").args(["-0", &pid]).output().unwrap().status.success(), "its check goes on");
     }
 }
+
+#[test]
+fn what_is_unknown_stays_so_through_sub_trees_and_vars() {
+    let bench = Bench::with(
+        "top.yaml",
+        "tree: top\nsteps:\n  a: { run: 'echo v=1 >> \"$TREES_OUTPUT\"', outputs: { v: string }, effect: none }\n  \
+         sub: { tree: ./inner.yaml, with: { v: \"{{ steps.a.outputs.v }}\" } }\n  \
+         after: { uses: file/write, with: { path: after, content: \"{{ steps.sub.outputs.x }}\" } }\n  \
+         strict: { tree: ./strict.yaml, with: { n: \"{{ steps.a.outputs.v }}\" } }\n  \
+         status: { if: \"steps.a.status == 'succeeded'\", uses: file/write, with: { path: known, content: x } }\n",
+    );
+    bench.write(
+        "inner.yaml",
+        "tree: inner\nparams: { v: { type: string } }\nvars: { w: \"{{ params.v }}!\" }\nsteps:\n  \
+         read: { uses: file/write, with: { path: read, content: \"{{ vars.w }}\" } }\n  \
+         free: { uses: file/write, with: { path: free, content: x } }\noutputs: { x: \"{{ vars.w }}\" }\n",
+    );
+    bench.write("strict.yaml", "tree: strict\nparams: { n: { type: string, pattern: '^[0-9]+$' } }\nsteps:\n  in: { run: 'true' }\n");
+    bench.write("free", "x");
+    bench.write("known", "x");
+    let outcome = bench.run(&["plan", "top.yaml", "--format", "json"]).expect(1);
+    let mut found = verdicts(&outcome);
+    found.sort();
+    let expected = [
+        ("a", "run"),
+        ("after", "unknown"),
+        // Its tree cannot be entered with a param that nobody knows.
+        ("strict", "unknown"),
+        ("status", "done"),
+        ("sub/free", "done"),
+        ("sub/read", "unknown"),
+    ];
+    let mut expected = expected.map(|(a, b)| (a.to_owned(), b.to_owned()));
+    expected.sort();
+    assert_eq!(found, expected, "{}", outcome.stdout);
+}
