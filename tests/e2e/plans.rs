@@ -307,3 +307,14 @@ fn what_is_unknown_stays_so_through_sub_trees_and_vars() {
     expected.sort();
     assert_eq!(found, expected, "{}", outcome.stdout);
 }
+
+#[test]
+fn a_value_that_only_stands_for_another_calls_nothing_cached() {
+    let tree = "tree: stand\nsteps:\n  probe: { effect: none, run: 'echo ok=true >> \"$TREES_OUTPUT\"', outputs: { ok: boolean } }\n  \
+                use: { needs: probe, run: 'true', inputs: [in.txt], cache: true }\n";
+    let bench = Bench::with("stand.yaml", tree);
+    bench.write("in.txt", "x");
+    bench.run(&["run", "stand.yaml"]).expect(0);
+    assert!(bench.run(&["run", "stand.yaml", "--format", "json"]).expect(0).stdout.contains("step_cached"));
+    plans(&bench, &["stand.yaml"], 1, &[("probe", "run"), ("use", "unknown")]);
+}

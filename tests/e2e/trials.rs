@@ -28,7 +28,7 @@ steps:
     secrets: [TOKEN]
     timeout: 5m
     uses: http/request
-    with: { method: POST, url: \"http://127.0.0.1:9/{{ steps.build.outputs.sha }}\" }
+    with: { method: POST, url: \"http://127.0.0.1:9/{{ steps.build.outputs.sha }}\", headers: { Authorization: \"Bearer {{ secrets.TOKEN }}\" } }
 finally:
   tidy: { run: touch ran }
 outputs: { sha: \"{{ steps.build.outputs.sha }}\" }
@@ -64,6 +64,7 @@ fn hours_of_retries_take_no_time_and_run_nothing() {
         "
   - case: the third try is the one
     params: { app: chat }
+    secrets: { TOKEN: fake }
     steps:
       build: { exit: 75, times: 2, takes: 10m, outputs: { sha: abc } }
       smoke[b]: { exit: 1 }
@@ -74,7 +75,7 @@ fn hours_of_retries_take_no_time_and_run_nothing() {
         build: { status: succeeded, attempts: 3, outputs: { sha: abc, size: 1 } }
         'smoke:a': succeeded
         smoke[b]: { status: failed, error: exited with 1 }
-        ship: { status: succeeded, with: { url: http://127.0.0.1:9/abc } }
+        ship: { status: succeeded, with: { url: http://127.0.0.1:9/abc, headers: { Authorization: Bearer fake } } }
         tidy: succeeded
       order: [[build, smoke, ask, ship, tidy]]
       outputs: { sha: abc }

@@ -177,6 +177,10 @@ impl Attempt {
         let not_done = if self.task.check.is_some() { Seen::NotDone } else { Seen::Blind };
         let Some(Job::Uses { kind, with }) = &self.task.job else { return not_done };
         let Some(kind) = self.kinds.get(kind).filter(|k| k.info().observes) else { return not_done };
+        let wrong = kind.validate(with);
+        if !wrong.is_empty() {
+            return Seen::Unknown(wrong.join("; "));
+        }
         let cx = match self.read_cx() {
             Ok(cx) => cx,
             Err(trouble) => return Seen::Unknown(trouble_text(&trouble)),

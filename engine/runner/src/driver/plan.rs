@@ -142,13 +142,19 @@ impl Planner {
 
     fn prepared(&mut self, step: &StepPath, prepared: Prepared) -> Prepared {
         let Some(cached) = &prepared.cached else { return prepared };
-        match self.goes_first(step) {
+        let needed = || self.lineage(step).and_then(|l| self.unknown.needed_by(&l)).or_else(|| self.reads(step));
+        let doubt = match self.goes_first(step) {
+            Some(first) => Some(format!("it would be cached as things are, but {first} goes first and may change that")),
+            None => needed().map(|what| format!("{what} is unknown until then")),
+        };
+        match doubt {
             None => {
-                self.row(step, Verdict::Cached, &cached.reason.text.clone(), Vec::new());
+                let reason = cached.reason.text.clone();
+                self.row(step, Verdict::Cached, &reason, Vec::new());
                 prepared
             }
-            Some(first) => {
-                self.doubts.insert(step.clone(), format!("it would be cached as things are, but {first} goes first and may change that"));
+            Some(doubt) => {
+                self.doubts.insert(step.clone(), doubt);
                 Prepared { cached: None, ..prepared }
             }
         }
@@ -169,9 +175,12 @@ impl Planner {
                 Ok(look) => {
                     let sender = self.sender.clone();
                     self.under_way += 1;
+                    let workers = self.workers.clone();
                     self.workers.spawn(async move {
-                        let seen = look.see().await;
-                        drop(sender.send((step, attempt, seen)));
+                        // A kind that panics says nothing, and the plan must not wait for it.
+                        let seen = workers.spawn(async move { look.see().await }).await;
+                        let unsaid = |_| Seen::Unknown("a bug in trees broke the look off".into());
+                        drop(sender.send((step, attempt, seen.unwrap_or_else(unsaid))));
                     });
                     return None;
                 }

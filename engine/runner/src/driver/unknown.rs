@@ -81,6 +81,13 @@ impl Unknowns {
         self.any(lineage, at, own)
     }
 
+    /// A direct need whose result nobody knows yet.
+    pub fn needed_by(&self, lineage: &Lineage<'_>) -> Option<String> {
+        let level = lineage.levels.last()?;
+        let needs = level.step.needs.iter().filter_map(|n| level.tree.steps.get(n.step as usize));
+        needs.map(|s| format!("{}{}", level.prefix, s.id)).find(|path| self.knows_not(path))
+    }
+
     /// What decides whether the step runs at all, or over which items, and nobody knows yet.
     pub fn course_of(&self, lineage: &Lineage<'_>) -> Option<String> {
         lineage.levels.iter().enumerate().find_map(|(at, level)| {
