@@ -1,5 +1,6 @@
 //! `trees drift`: what changed on the targets since a run left them well; `--heal` runs it again.
 
+use super::busy::{self, Turn};
 use super::drive::{self, Sitting};
 use super::global::Global;
 use super::run::Consent;
@@ -98,6 +99,7 @@ fn document(run: &RunSummary, found: &[Drift], exit: Exit) -> Value {
 fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, recorded: &[Event], global: &Global) -> Result<Exit, Failure> {
     let facts = runs::facts(recorded).ok_or_else(|| Failure::wrong(format!("run {} has no beginning", run.run)))?;
     args.consent.fits(&tree)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
     say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
     let hold =
         state.create(&NewRun { tree: tree.name.clone(), digest: facts.definition.clone(), definition: state.definition(&run.run)? })?;
@@ -107,6 +109,7 @@ fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, record
         trigger: "heal".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         approved: args.consent.approve.clone(),
+        pause_on_failure: false,
         ..facts.clone()
     };
     let sitting =

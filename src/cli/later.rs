@@ -4,10 +4,11 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "replay", "rollback", "watch", "shell", "diff", "timeline", "audit", "export", "import"];
-const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure"];
-const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
+const COMMANDS: &[&str] = &["rerun", "replay", "watch", "shell", "diff", "timeline", "audit", "export", "import"];
+const RUN: &[&str] = &["--only", "--from", "--skip", "--detach"];
+const RESUME: &[&str] = &["--tree"];
 const INIT: &[&str] = &["--template"];
+const ROLLBACK: &[&str] = &["--release"];
 
 /// The one sentence for a word that comes later, if that is what clap did not know.
 pub fn explain(error: &clap::Error, words: &[OsString]) -> Option<String> {
@@ -21,7 +22,7 @@ pub fn explain(error: &clap::Error, words: &[OsString]) -> Option<String> {
         }
         ErrorKind::UnknownArgument => {
             let option = text(error, ContextKind::InvalidArg)?.split('=').next()?;
-            [("run", RUN), ("resume", RESUME), ("init", INIT)]
+            [("run", RUN), ("resume", RESUME), ("init", INIT), ("rollback", ROLLBACK)]
                 .into_iter()
                 .find(|(command, options)| words.contains(command) && options.contains(&option))
                 .map(|(command, _)| format!("`trees {command} {option}` comes in a later release"))
@@ -56,7 +57,7 @@ mod tests {
         check("trees secret rotate X", Some("`trees secret rotate` comes in a later release"));
         check("trees run a.yaml --only b", Some("`trees run --only` comes in a later release"));
         check("trees run a.yaml --from=b", Some("`trees run --from` comes in a later release"));
-        check("trees resume --force b", Some("`trees resume --force` comes in a later release"));
+        check("trees resume --tree b", Some("`trees resume --tree` comes in a later release"));
         check("trees check --force b", None);
         check("trees frobnicate", None);
     }
@@ -68,7 +69,7 @@ mod tests {
         for command in all.get_subcommands().filter(|c| !c.is_hide_set()) {
             assert!(!COMMANDS.contains(&command.get_name()), "{}", command.get_name());
         }
-        for (name, options) in [("run", RUN), ("resume", RESUME), ("init", INIT)] {
+        for (name, options) in [("run", RUN), ("resume", RESUME), ("init", INIT), ("rollback", ROLLBACK)] {
             let help = all.find_subcommand(name).unwrap().clone().render_long_help().to_string();
             for option in options {
                 assert!(!help.contains(&format!("{option} ")) && !help.contains(&format!("{option}\n")), "{name} {option}");

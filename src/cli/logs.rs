@@ -48,8 +48,17 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     if let Some(step) = &step {
         known(&state, &run, &recorded, step, args.attempt)?;
     }
-    let mut reader =
-        Reader { state: &state, run: &run, step, attempt: args.attempt, logs: Vec::new(), index: HashMap::new(), seq: 0, alone: true };
+    let mut reader = Reader {
+        state: &state,
+        run: &run,
+        step,
+        attempt: args.attempt,
+        logs: Vec::new(),
+        index: HashMap::new(),
+        undos: HashMap::new(),
+        seq: 0,
+        alone: true,
+    };
     reader.follow(args.follow)?;
     Ok(Exit::OK)
 }
@@ -77,6 +86,8 @@ struct Reader<'a> {
     attempt: Option<u32>,
     logs: Vec<Log>,
     index: HashMap<(StepPath, u32), usize>,
+    /// Tries of undos so far.
+    undos: HashMap<StepPath, u32>,
     seq: u64,
     /// All that was seen is of one step.
     alone: bool,
@@ -115,13 +126,19 @@ impl Reader<'_> {
 
     fn hear(&mut self, event: &Event) -> Result<(), Failure> {
         let (Some(step), Some(attempt)) = (&event.step, event.attempt) else { return Ok(()) };
+        let undo = event.kind == EventKind::UndoStarted;
+        if undo {
+            *self.undos.entry(step.clone()).or_default() += 1;
+        }
         let wanted = self.step.as_ref().is_none_or(|wanted| is_under(step, wanted)) && self.attempt.is_none_or(|n| n == attempt);
         if !wanted {
             return Ok(());
         }
         let key = (step.clone(), attempt);
-        if matches!(event.kind, EventKind::StepStarted { .. }) && !self.index.contains_key(&key) {
-            let path = self.state.attempt_path(self.run, step, attempt)?.join("output.log");
+        if undo || (matches!(event.kind, EventKind::StepStarted { .. }) && !self.index.contains_key(&key)) {
+            let folder = self.state.attempt_path(self.run, step, attempt)?;
+            let folder = if undo { folder.join(format!("undo-{}", self.undos[step])) } else { folder };
+            let path = folder.join("output.log");
             self.index.insert(key, self.logs.len());
             self.logs.push(Log { step: step.clone(), path, read: 0, rest: Vec::new(), ended: false });
         } else if let Some(index) = self.index.get(&key) {

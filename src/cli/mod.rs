@@ -4,6 +4,7 @@
 //! Read [`Command`] first.
 
 mod answer;
+mod busy;
 mod cancel;
 mod check;
 mod completions;
@@ -27,6 +28,7 @@ mod plan;
 mod proposal;
 mod resolve;
 mod resume;
+mod rollback;
 mod run;
 mod runs;
 mod schema;
@@ -67,6 +69,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Resume(resume::Args),
+    Rollback(rollback::Args),
     Check(check::Args),
     Test(test::Args),
     Plan(plan::Args),
@@ -131,6 +134,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
+        Command::Rollback(args) => rollback::run(&args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Test(args) => test::run(&args, global),
         Command::Plan(args) => plan::run(&args, global),

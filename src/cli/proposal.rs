@@ -82,6 +82,7 @@ impl Proposal {
             version: env!("CARGO_PKG_VERSION").into(),
             max_parallel: jobs.or(self.tree.max_parallel).unwrap_or(cores),
             approved: Vec::new(),
+            pause_on_failure: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `trees resume`: goes on with a run.
 
+use super::busy::{self, Turn};
 use super::drive::{self, Sitting};
 use super::global::Global;
 use super::list::table;
@@ -9,19 +10,32 @@ use crate::failure::{Exit, Failure};
 use crate::report::said::status_word;
 use crate::report::{say, say_line};
 use std::sync::Arc;
-use trees_core::event::RunStatus;
+use trees_core::event::{Event, RunStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
+use trees_core::path::{RunId, StepPath};
+use trees_core::run::{Recovered, Run};
+use trees_core::tree::Tree;
 use trees_runner::driver::Begin;
 use trees_state::State;
 
 /// Go on with a run that is not finished or did not succeed.
 ///
-/// What succeeded is kept as recorded; the rest runs, under the same run id, from the recorded
-/// tree. Without RUN: the newest run here, if it can be resumed.
+/// What ended well is kept while its definition, its inputs, its artifacts and what it needs are as
+/// recorded; the rest runs, under the same run id. Without RUN: the newest run here, if it can be
+/// resumed.
 #[derive(clap::Args)]
 pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
     run: Option<String>,
+    /// External steps may run again because of a change
+    #[arg(long)]
+    accept_changes: bool,
+    /// Run this step again, whatever its hashes say
+    #[arg(long, value_name = "STEP")]
+    force: Vec<String>,
+    /// Count this step as succeeded; its outputs may not be read
+    #[arg(long, value_name = "STEP")]
+    skip: Vec<String>,
     #[command(flatten)]
     consent: Consent,
 }
@@ -37,17 +51,38 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             None => return Ok(Exit::WRONG),
         },
     };
-    if matches!(run.status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings) {
+    if matches!(run.status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings) && args.force.is_empty() {
         say(&format!("run {} has succeeded; there is nothing to do", run.run));
         return Ok(Exit::OK);
     }
+    if run.status == RunStatus::RollbackStuck {
+        let failure = Failure::wrong(format!("the rollback of run {} is stuck; it is settled first", run.run));
+        return Err(
+            failure.hint(format!("mend what its undo failed at, then: trees rollback {} [--skip STEP] [--mark-undone STEP]", run.run))
+        );
+    }
     let state = Arc::new(state);
-    let hold = state.hold(&run.run)?;
     let tree = runs::tree(&state, &run.run)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
+    let hold = state.hold(&run.run)?;
     args.consent.fits(&tree)?;
     let before = drive::recorded(&state, &*hold)?;
+    let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &tree, &before)).collect::<Result<Vec<_>, _>>();
+    let how =
+        Recovered { accept_changes: args.accept_changes, force: paths(&args.force)?, skip: paths(&args.skip)?, ..Recovered::default() };
     let sitting = Sitting { state, hold, tree, vault: None, approve: args.consent.approve, strict: args.consent.strict, before };
-    sitting.drive(Begin::Resume, global)
+    sitting.drive(Begin::Resume(Box::new(how)), global)
+}
+
+/// A step that the run knows.
+fn known(text: &str, id: &RunId, tree: &Arc<Tree>, events: &[Event]) -> Result<StepPath, Failure> {
+    let path = runs::step_path(text);
+    let mut run = Run::new(id.clone(), Arc::clone(tree), &trees_steps::catalogue());
+    run.replay(events).map_err(Failure::bug)?;
+    if run.step(&path).is_some() {
+        return Ok(path);
+    }
+    Err(Failure::wrong(format!("run {id} has no step `{text}`")).hint(format!("its steps: trees show {id}")))
 }
 
 /// The newest run if it can be resumed without being named; else those that can are listed.

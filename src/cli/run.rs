@@ -1,5 +1,6 @@
 //! `trees run`: checks a tree file, records a run of it, drives it.
 
+use super::busy::{self, Turn};
 use super::drive::{self, Sitting};
 use super::given::Params;
 use super::global::Global;
@@ -33,6 +34,9 @@ pub struct Args {
     plan: Option<PathBuf>,
     #[command(flatten)]
     consent: Consent,
+    /// Rest when a step fails, to look at it: trees shell, then trees resume or trees cancel
+    #[arg(long)]
+    pause_on_failure: bool,
 }
 
 /// What a person says beforehand.
@@ -96,6 +100,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
     let vault = Vault::open(&proposal.tree, &proposal.environment, &proposal.source.dir, &*state)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &proposal.tree, None)? else { return Ok(Exit::OK) };
     if let Some(saved) = &saved {
         match plan::look(&proposal, args.jobs, Arc::clone(&state), global)? {
             Ok(now) => saved.holds(&now)?,
@@ -104,8 +109,13 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     }
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
     let hold = state.create(&new)?;
-    let facts =
-        RunStarted { number: hold.number(), epoch: hold.epoch(), approved: args.consent.approve.clone(), ..proposal.facts(args.jobs) };
+    let facts = RunStarted {
+        number: hold.number(),
+        epoch: hold.epoch(),
+        approved: args.consent.approve.clone(),
+        pause_on_failure: args.pause_on_failure,
+        ..proposal.facts(args.jobs)
+    };
     let (tree, approve, strict) = (proposal.tree, args.consent.approve, args.consent.strict);
     let sitting = Sitting { state, hold, tree, vault: Some(vault), approve, strict, before: Vec::new() };
     sitting.drive(Begin::New(Box::new(facts)), global)

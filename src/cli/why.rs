@@ -106,6 +106,9 @@ fn reason(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> R
         return Ok(simple("resolved", resolved));
     }
     match told.status {
+        Some(StepStatus::Succeeded | StepStatus::Running | StepStatus::RetryWait) if reopened(told, recorded).is_some() => {
+            Ok(reopened(told, recorded).cloned().unwrap_or_else(|| simple("changed", "it was run again".into())))
+        }
         Some(StepStatus::Succeeded | StepStatus::Running | StepStatus::RetryWait) => ran(told, recorded, state, run),
         Some(StepStatus::Waiting) => Ok(simple("waiting", waiting(told, recorded))),
         Some(StepStatus::Rejected) => Ok(simple("rejected", "a person said no".into())),
@@ -116,6 +119,19 @@ fn reason(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> R
 
 fn of<'a>(told: &'a Told, recorded: &'a [Event]) -> impl DoubleEndedIterator<Item = &'a Event> {
     recorded.iter().filter(|e| e.step.as_ref().is_some_and(|s| s.as_str() == told.path))
+}
+
+/// Why a resume ran it again, where its last attempt came of that.
+fn reopened<'a>(told: &'a Told, recorded: &'a [Event]) -> Option<&'a Reason> {
+    let mut starts = 0;
+    of(told, recorded).rev().find_map(|e| match &e.kind {
+        EventKind::StepReopened { reason } if starts < 2 => Some(reason),
+        EventKind::StepStarted { .. } => {
+            starts += 1;
+            None
+        }
+        _ => None,
+    })
 }
 
 fn resolution(told: &Told, recorded: &[Event]) -> Option<String> {

@@ -83,7 +83,10 @@ impl Closing {
                 vec![format!("go on with: trees resume {run}")]
             }
             RunStatus::Waiting => self.awaited(),
-            RunStatus::RolledBack | RunStatus::RollbackStuck => vec![format!("see: trees show {run}")],
+            RunStatus::RolledBack => vec![format!("run it again with: trees resume {run}")],
+            RunStatus::RollbackStuck => {
+                vec![format!("mend what the undo failed at, then go on with: trees rollback {run} (or --skip STEP, --mark-undone STEP)")]
+            }
             RunStatus::Pending | RunStatus::Running | RunStatus::RollingBack | RunStatus::Succeeded | RunStatus::SucceededWithWarnings => {
                 Vec::new()
             }

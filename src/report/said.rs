@@ -42,6 +42,7 @@ pub fn status_after(kind: &EventKind) -> Option<StepStatus> {
         EventKind::StepStarted { .. } => StepStatus::Running,
         EventKind::StepSucceeded { .. } => StepStatus::Succeeded,
         EventKind::StepCached { .. } => StepStatus::Cached,
+        EventKind::StepReopened { .. } => StepStatus::Pending,
         EventKind::StepSkipped { .. } => StepStatus::Skipped,
         EventKind::StepBlocked { .. } => StepStatus::Blocked,
         EventKind::StepFailed { .. } => StepStatus::Failed,
@@ -66,7 +67,7 @@ pub fn status_after(kind: &EventKind) -> Option<StepStatus> {
         | EventKind::RunSuspended { .. }
         | EventKind::RunFinished { .. }
         | EventKind::CancelRequested { .. }
-        | EventKind::RollbackStarted { .. }
+        | EventKind::RollbackStarted(_)
         | EventKind::ActionSucceeded { .. }
         | EventKind::StepExpanded { .. }
         | EventKind::IntentRecorded { .. } => return None,
@@ -82,6 +83,7 @@ pub fn say(event: &Event, started: Option<Timestamp>, container: bool) -> Option
         EventKind::StepSucceeded { .. } | EventKind::StepStarted { .. } | EventKind::ApprovalGiven { .. } if container => return None,
         EventKind::StepSucceeded { .. } => good(name, "succeeded", took, ""),
         EventKind::StepCached { reason, .. } => good(name, "cached", None, &reason.text),
+        EventKind::StepReopened { reason } => care(name, &format!("runs again: {}", clean(&reason.text))),
         EventKind::StepSkipped { reason } => quiet("-", name, "skipped", reason),
         EventKind::StepCancelled { reason } => quiet("-", name, "cancelled", reason),
         EventKind::StepBlocked { reason } => quiet("⊘", name, "blocked", reason),
@@ -115,7 +117,7 @@ pub fn say(event: &Event, started: Option<Timestamp>, container: bool) -> Option
         EventKind::CancelRequested { now } => {
             care("run", &by(if *now { "is being cancelled at once" } else { "is being cancelled" }, event, None))
         }
-        EventKind::RollbackStarted { .. } => care("run", "is being taken back"),
+        EventKind::RollbackStarted(_) => care("run", "is being taken back"),
         EventKind::StepStarted { .. }
         | EventKind::RunStarted(_)
         | EventKind::RunResumed { .. }

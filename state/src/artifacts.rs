@@ -155,6 +155,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether what is at a place has the content of an artifact.
+pub(crate) fn is_there(artifact: &ArtifactRef, at: &Path) -> bool {
+    measure(at).is_ok_and(|content| content.sha256 == artifact.sha256)
+}
+
 /// The digest and size of what is there.
 fn measure(path: &Path) -> io::Result<Content> {
     walk(path, None, Sync::No)

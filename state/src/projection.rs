@@ -34,6 +34,7 @@ struct StepChange {
 enum RunChange {
     Started { file: String, environment: String },
     Resumed,
+    RollsBack,
     Rests(RunStatus),
     Ended(RunStatus),
 }
@@ -102,6 +103,9 @@ impl Row {
             }
             RunChange::Resumed => {
                 db.prepare_cached("UPDATE runs SET status = 'running', finished = NULL, total = NULL WHERE n = ?")?.execute([run])?;
+            }
+            RunChange::RollsBack => {
+                db.prepare_cached("UPDATE runs SET status = 'rolling_back', finished = NULL, total = NULL WHERE n = ?")?.execute([run])?;
             }
             RunChange::Rests(status) => {
                 db.prepare_cached("UPDATE runs SET status = ? WHERE n = ?")?.execute(params![status.as_str(), run])?;
@@ -202,13 +206,14 @@ fn run_change(kind: &EventKind) -> Option<RunChange> {
         EventKind::RunResumed { .. } => Some(RunChange::Resumed),
         EventKind::RunSuspended { status, .. } => Some(RunChange::Rests(*status)),
         EventKind::RunFinished { status, .. } => Some(RunChange::Ended(*status)),
-        EventKind::RollbackStarted { .. } => Some(RunChange::Rests(RunStatus::RollingBack)),
+        EventKind::RollbackStarted(_) => Some(RunChange::RollsBack),
         EventKind::CancelRequested { .. }
         | EventKind::StepStarted { .. }
         | EventKind::ActionSucceeded { .. }
         | EventKind::StepSucceeded { .. }
         | EventKind::StepCached { .. }
         | EventKind::StepSkipped { .. }
+        | EventKind::StepReopened { .. }
         | EventKind::StepBlocked { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepTimedOut { .. }
@@ -238,7 +243,7 @@ fn step_change(kind: &EventKind) -> Option<StepChange> {
         | EventKind::RunSuspended { .. }
         | EventKind::RunFinished { .. }
         | EventKind::CancelRequested { .. }
-        | EventKind::RollbackStarted { .. }
+        | EventKind::RollbackStarted(_)
         | EventKind::IntentRecorded { .. }
         | EventKind::StepExpanded { .. } => None,
         EventKind::StepStarted { digests, .. } => {
@@ -249,6 +254,7 @@ fn step_change(kind: &EventKind) -> Option<StepChange> {
         EventKind::StepCached { digests, .. } => {
             Some(StepChange { status: StepStatus::Cached, begins: false, ends: Ends::Yes, digest: digest(digests) })
         }
+        EventKind::StepReopened { .. } => to(StepStatus::Pending, Ends::No),
         EventKind::StepSkipped { .. } => to(StepStatus::Skipped, Ends::Yes),
         EventKind::StepBlocked { .. } => to(StepStatus::Blocked, Ends::Yes),
         EventKind::StepFailed { .. } => to(StepStatus::Failed, Ends::Yes),

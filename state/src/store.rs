@@ -34,6 +34,10 @@ impl Store for State {
         self.keep_artifact(from, path)
     }
 
+    fn is_there(&self, artifact: &ArtifactRef, at: &Path) -> bool {
+        crate::artifacts::is_there(artifact, at)
+    }
+
     fn restore(&self, artifact: &ArtifactRef, to: &Path) -> Result<bool, JournalError> {
         self.restore_artifact(artifact, to)
     }

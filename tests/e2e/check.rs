@@ -194,17 +194,3 @@ fn a_tree_that_is_fine() {
     assert_eq!(bench.run(&["check", "tree.yaml", "--format", "json"]).expect(0).json()["diagnostics"], Value::Array(Vec::new()));
     assert_eq!(bench.show(&["check", "-q", "tree.yaml"]), "exit 0\n");
 }
-
-#[test]
-fn what_comes_later_checks_and_does_not_run() {
-    let check = |text: &str, message: &str| {
-        let bench = Bench::with("tree.yaml", text);
-        bench.run(&["check", "tree.yaml"]).expect(0);
-        let outcome = bench.run(&["run", "tree.yaml"]).expect(2);
-        assert!(outcome.stderr.contains(message) && outcome.stderr.contains("comes in a later release"), "{}", outcome.stderr);
-    };
-    check("tree: t\non_failure: rollback\nsteps:\n  a: { run: \":\" }\n", "`on_failure: rollback`");
-    check("tree: t\non_failure: rollback\nsteps:\n  a: { run: \":\" }\n", "--> tree.yaml:2:13");
-    check("tree: t\non_busy: queue\nsteps:\n  a: { run: \":\" }\n", "`on_busy: queue`");
-    check("tree: t\nsteps:\n  a: { run: \":\", undo: { run: \":\" }, on_crash: undo_first }\n", "`on_crash: undo_first`");
-}

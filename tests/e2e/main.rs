@@ -6,6 +6,7 @@
 mod bench;
 mod catalogue;
 mod chance;
+mod changes;
 mod check;
 mod cookbooks;
 mod docs;
@@ -17,6 +18,7 @@ mod live;
 mod nothing;
 mod plans;
 mod reference;
+mod rollback;
 mod runs;
 mod sittings;
 mod slackpath;

@@ -3,6 +3,7 @@
 use crate::bench::{Bench, Outcome};
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -234,4 +235,32 @@ fn a_step_ignores_no_signal_that_the_starter_of_trees_ignored() {
     shell.envs(trees.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let done = shell.output().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stdout));
+}
+
+#[test]
+fn a_tree_says_what_a_second_run_of_it_does() {
+    let tree = |busy: &str| {
+        format!(
+            "tree: t\non_busy: {busy}\nparams: {{ wait: true }}\nsteps:\n  a: {{ if: \"params.wait\", run: 'echo up > up; until test -e go; do sleep 0.01; done' }}\n  b: {{ needs: {{ steps: [a], rule: all_done }}, run: 'echo b >> did' }}\n"
+        )
+    };
+    let check = |busy: &str, code: i32, said: &str, runs: usize| {
+        let bench = Bench::with("t.yaml", tree(busy));
+        let count = || bench.run(&["list", "--format", "json"]).json()["runs"].as_array().unwrap().len();
+        let first = start(bench.command(&["run", "t.yaml"]));
+        until("the first run", || bench.path("up").exists());
+        let mut second = start(bench.command(&["run", "t.yaml", "-p", "wait=false"]));
+        let mut lines = BufReader::new(second.stderr.take().unwrap()).lines();
+        let found = lines.any(|line| line.unwrap().contains(said));
+        assert!(found, "{busy}: {said} was not said");
+        bench.write("go", "");
+        lines.for_each(drop);
+        assert_eq!(second.wait().unwrap().code(), Some(code), "{busy}");
+        first.wait_with_output().unwrap();
+        assert_eq!(count(), runs, "{busy}");
+    };
+    check("skip", 0, "skipped: run ", 1);
+    check("fail", 6, "is active", 1);
+    check("cancel_old", 0, "it is being cancelled", 2);
+    check("queue", 0, "waiting: run ", 2);
 }

@@ -247,3 +247,18 @@ fn a_test_file_may_name_its_tree() {
     assert_eq!(found["diagnostics"][0]["file"], "tests/more.test.yaml", "{found}");
     assert_eq!(found["diagnostics"][0]["line"], 3, "{found}");
 }
+
+#[test]
+fn a_rollback_is_tried_like_all_else() {
+    let tree = "tree: back\non_failure: rollback\nsteps:\n  a: { run: 'true', undo: 'true' }\n  b: { needs: a, run: 'true', undo: 'true' }\n  c: { needs: b, run: 'true' }\n";
+    let bench = Bench::with("back.yaml", tree);
+    bench.write(
+        "back.test.yaml",
+        "cases:\n  - case: all of it\n    steps: { c: { exit: 1 } }\n    expect: { status: rolled_back, steps: { a: undone, b: undone, c: failed } }\n  \
+         - case: stuck\n    steps: { c: { exit: 1 }, b: { undo: fails } }\n    expect: { status: rollback_stuck, steps: { a: succeeded, b: undo_failed } }\n",
+    );
+    bench.run(&["test", "back.yaml"]).expect(0);
+    bench.write("back.test.yaml", "cases:\n  - case: x\n    steps: { c: { undo: fails } }\n    expect: { status: failed }\n");
+    let outcome = bench.run(&["test", "back.yaml"]).expect(2);
+    assert!(outcome.stderr.contains("nothing takes this step back"), "{}", outcome.stderr);
+}

@@ -68,6 +68,7 @@ fn started(tree: &Tree) -> Input {
         version: "0".into(),
         max_parallel: 4,
         approved: Vec::new(),
+        pause_on_failure: false,
     }))
 }
 

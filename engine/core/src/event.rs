@@ -75,11 +75,7 @@ pub enum EventKind {
         now: bool,
     },
     /// Effects are being taken back.
-    RollbackStarted {
-        /// The step to which to go back (it and its needs stay).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<StepPath>,
-    },
+    RollbackStarted(Box<RollbackStarted>),
     /// An attempt began (a sub-tree or fan-out: its first).
     StepStarted {
         /// What the attempt is made of; absent for sub-trees and approvals.
@@ -120,6 +116,11 @@ pub enum EventKind {
         /// What the result is made of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digests: Option<Digests>,
+    },
+    /// The step had ended well and runs again: a resume found it changed, or it was forced.
+    StepReopened {
+        /// `definition`, `inputs`, `artifacts`, `need_ran`, `items`, `shown`, `outputs` or `forced`.
+        reason: Reason,
     },
     /// The step does not apply.
     StepSkipped {
@@ -256,6 +257,36 @@ pub struct RunStarted {
     /// Approvals given beforehand with `--approve` (`*`: all).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved: Vec<String>,
+    /// A failure puts the run to rest, whatever the tree says (`--pause-on-failure`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pause_on_failure: bool,
+}
+
+/// How effects are taken back, with the first event of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackStarted {
+    /// The step to which to go back (it and its needs stay).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<StepPath>,
+    /// Steps that are not taken back although they could be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<StepPath>,
+    /// What made it necessary, where something failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The epoch of the sitting that begins with it; absent where a sitting goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+}
+
+/// The first failure of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step.
+    pub step: StepPath,
+    /// How it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<StepError>,
 }
 
 /// What an attempt is made of; equal digests, equal results.

@@ -56,6 +56,9 @@ pub trait Store: Send + Sync {
     /// Puts an artifact back at `to`: written aside and renamed. False where its content is gone.
     fn restore(&self, artifact: &ArtifactRef, to: &Path) -> Result<bool, JournalError>;
 
+    /// Whether what is at a place has the content and the modes of an artifact.
+    fn is_there(&self, artifact: &ArtifactRef, at: &Path) -> bool;
+
     /// Where an artifact's content can be read (a file, or a folder), never to be written.
     fn content(&self, sha256: &str) -> Option<PathBuf>;
 

@@ -194,6 +194,19 @@ pub enum OnFailure {
     Pause,
 }
 
+impl OnFailure {
+    /// The word of the language.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Stop => "stop",
+            Self::Cancel => "cancel",
+            Self::Rollback => "rollback",
+            Self::Pause => "pause",
+        }
+    }
+}
+
 /// What happens when another run of the tree is active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

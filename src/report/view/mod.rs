@@ -245,7 +245,7 @@ impl View {
                 self.questions.clear();
                 self.held.clear();
             }
-            EventKind::RollbackStarted { .. } => self.status = RunStatus::RollingBack,
+            EventKind::RollbackStarted(_) => self.status = RunStatus::RollingBack,
             _ => {}
         }
         if let Some(said) = said::say(event, None, false) {

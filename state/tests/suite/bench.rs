@@ -57,6 +57,7 @@ pub fn started(tree: &str) -> EventKind {
         version: "0.1.0".into(),
         max_parallel: 4,
         approved: vec!["*".into()],
+        pause_on_failure: false,
     }))
 }
 

@@ -147,7 +147,7 @@ fn every_kind() -> Vec<EventKind> {
         EventKind::RunSuspended { status: RunStatus::Waiting, reason: "r".into() },
         EventKind::RunFinished { status: RunStatus::Failed, outputs: object.clone(), error: Some("e".into()) },
         EventKind::CancelRequested { now: true },
-        EventKind::RollbackStarted { to: None },
+        EventKind::RollbackStarted(Box::default()),
         begins("i"),
         EventKind::StepStarted { digests: None, idempotency_key: None },
         EventKind::ActionSucceeded { outputs: object.clone(), artifacts: artifacts.clone() },

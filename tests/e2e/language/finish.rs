@@ -67,21 +67,6 @@ fn undo_pivot_and_was_stop_nothing() {
 
 #[test]
 fn what_comes_later_checks_and_does_not_run() {
-    let table = [
-        "on_failure: cancel",
-        "on_failure: rollback",
-        "on_failure: pause",
-        "on_busy: queue",
-        "on_busy: skip",
-        "on_busy: cancel_old",
-        "on_busy: fail",
-    ];
-    for line in table {
-        let text = format!("{line}\nsteps: {{ a: {{ run: 'touch ran' }} }}");
-        has(&refused(&text), line);
-        tree(&text).run(&["check", "t.yaml"]).expect(0);
-    }
-    has(&refused("steps: { a: { on_crash: undo_first, run: 'true', undo: { run: 'true' } } }"), "on_crash: undo_first");
     has(&refused("secrets: { X: { from: vault, path: a/b } }\nsteps: { a: { secrets: [X], run: 'true' } }"), "vault");
 }
 

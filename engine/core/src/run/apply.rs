@@ -24,20 +24,20 @@ impl Run {
                 self.begin(event.ts, facts.clone());
                 self.clock.last = Some(event.ts);
             }
-            EventKind::RunResumed { .. } | EventKind::CancelRequested { .. } if self.scopes.is_empty() => {
+            EventKind::RunResumed { .. } | EventKind::CancelRequested { .. } | EventKind::RollbackStarted(_) if self.scopes.is_empty() => {
                 return Err(illegal(event, "the run", "not begun"));
             }
             EventKind::RunResumed { .. } => {
                 self.clock.last = Some(event.ts);
-                self.reopen();
+                if self.rollback.is_some() { self.reopen_rollback() } else { self.reopen() }
             }
             EventKind::RunSuspended { status, .. } => self.end_sitting(event.ts, *status),
-            EventKind::RunFinished { status, .. } => self.end_sitting(event.ts, *status),
-            EventKind::CancelRequested { now } => {
-                self.cancel_now = *now;
-                self.scopes[ROOT as usize].halt = Some(Halt::Cancelled);
+            EventKind::RunFinished { status, .. } => {
+                self.rollback = None;
+                self.end_sitting(event.ts, *status);
             }
-            EventKind::RollbackStarted { .. } => self.status = RunStatus::RollingBack,
+            EventKind::CancelRequested { now } => self.apply_cancel(*now),
+            EventKind::RollbackStarted(how) => self.begin_rollback(event.ts, how),
             _ => self.apply_step(event)?,
         }
         self.seq = event.seq;
@@ -52,6 +52,14 @@ impl Run {
         self.clock.last = None;
     }
 
+    fn apply_cancel(&mut self, now: bool) {
+        self.cancel_now = now;
+        match &mut self.rollback {
+            Some(rollback) => rollback.cancelled = true,
+            None => self.scopes[ROOT as usize].halt = Some(Halt::Cancelled),
+        }
+    }
+
     fn apply_step(&mut self, event: &Event) -> Applied {
         let path = event.step.as_ref().ok_or_else(|| illegal(event, "no step", ""))?;
         if let Some(environment) = path.as_str().strip_prefix("environment:") {
@@ -60,7 +68,10 @@ impl Run {
         let id = self.find(path).ok_or_else(|| illegal(event, path.as_str(), "unknown"))?;
         let node = self.node(id);
         if node.status.is_final()
-            && !matches!(event.kind, EventKind::StepResolved { .. } | EventKind::UndoStarted | EventKind::IntentRecorded { .. })
+            && !matches!(
+                event.kind,
+                EventKind::StepResolved { .. } | EventKind::StepReopened { .. } | EventKind::UndoStarted | EventKind::IntentRecorded { .. }
+            )
             && !undo(&event.kind)
         {
             return Err(illegal(event, path.as_str(), node.status.as_str()));
@@ -73,14 +84,32 @@ impl Run {
             EventKind::StepStarted { digests, .. } => self.start_node(id, event.attempt, digests.clone()),
             EventKind::ActionSucceeded { outputs, artifacts } => {
                 let product = Product { outputs: Json::Object(outputs.clone()), artifacts: artifacts.clone() };
-                self.node_mut(id).more().action = Some(product);
+                let more = self.node_mut(id).more();
+                more.action = Some(product);
+                more.acted = true;
             }
-            EventKind::StepSucceeded { outputs, artifacts } => self.produce(id, StepStatus::Succeeded, outputs, artifacts),
+            EventKind::StepSucceeded { outputs, artifacts } => {
+                if self.node(id).attempt > 0 {
+                    self.node_mut(id).more().acted = true;
+                }
+                self.produce(id, StepStatus::Succeeded, outputs, artifacts);
+            }
             EventKind::StepCached { outputs, artifacts, digests, .. } => {
                 if digests.is_some() {
                     self.node_mut(id).more().digests.clone_from(digests);
                 }
                 self.produce(id, StepStatus::Cached, outputs, artifacts);
+            }
+            EventKind::StepReopened { reason } => {
+                if reason.code != "forced" && self.was_in_doubt(id) {
+                    self.doubt(id)
+                } else {
+                    self.renew(id)
+                }
+                let more = self.node_mut(id).more();
+                more.action = None;
+                more.generation += 1;
+                self.todo.push_back(id);
             }
             EventKind::StepSkipped { .. } => {
                 self.node_mut(id).follows = true;
@@ -90,8 +119,14 @@ impl Run {
                 self.node_mut(id).follows = matches!(reason.code.as_str(), "need_failed" | "none_succeeded");
                 self.end(id, StepStatus::Blocked, None);
             }
-            EventKind::StepFailed { error } => self.end(id, StepStatus::Failed, Some(error)),
-            EventKind::StepTimedOut { error } => self.end(id, StepStatus::TimedOut, Some(error)),
+            EventKind::StepFailed { error } => {
+                self.note_effect(id, error);
+                self.end(id, StepStatus::Failed, Some(error));
+            }
+            EventKind::StepTimedOut { error } => {
+                self.note_effect(id, error);
+                self.end(id, StepStatus::TimedOut, Some(error));
+            }
             EventKind::StepCancelled { .. } => self.end(id, StepStatus::Cancelled, None),
             EventKind::StepInterrupted { error } => {
                 let cut_off = self.node(id).status == StepStatus::Running;
@@ -99,7 +134,8 @@ impl Run {
                 let node = self.node_mut(id);
                 node.tries = node.tries.saturating_sub(u32::from(cut_off));
                 node.error = Some(Box::new(error.clone()));
-                if self.halted(id) == Some(Halt::Cancelled) {
+                node.more().unsettled = true;
+                if self.halted(id).is_some_and(Halt::ends_all) {
                     self.end(id, StepStatus::Interrupted, None);
                 }
             }
@@ -109,7 +145,14 @@ impl Run {
                 self.node_mut(id).more().undecided = *what == WaitFor::Decision;
                 self.set(id, if *what == WaitFor::Lock { self.node(id).status } else { StepStatus::Waiting });
             }
+            EventKind::AttemptFailed { error, retry_at } if self.node(id).status == StepStatus::Undoing => {
+                let node = self.node_mut(id);
+                node.error = Some(Box::new(error.clone()));
+                node.more().retry_at = Some(*retry_at);
+                self.retries.insert((*retry_at, id));
+            }
             EventKind::AttemptFailed { error, retry_at } => {
+                self.note_effect(id, error);
                 // Nor does the limit of a sub-tree's attempt outlive it.
                 self.drop_timer(id);
                 self.set(id, StepStatus::RetryWait);
@@ -137,18 +180,31 @@ impl Run {
                 self.end(id, StepStatus::Rejected, None);
             }
             EventKind::IntentRecorded { record } => self.node_mut(id).more().intents.push(record.clone()),
-            EventKind::UndoStarted => self.set(id, StepStatus::Undoing),
-            EventKind::UndoSucceeded => self.set(id, StepStatus::Undone),
+            EventKind::UndoStarted => self.start_undo(id),
+            EventKind::UndoSucceeded => {
+                self.drop_timer(id);
+                self.node_mut(id).taken_back();
+                if self.is_rolled_back(id) {
+                    self.set(id, StepStatus::Undone);
+                } else {
+                    // `on_crash: undo_first`: now it may run.
+                    self.renew(id);
+                    self.todo.push_back(id);
+                }
+            }
             EventKind::UndoFailed { error } => {
+                self.drop_timer(id);
                 self.set(id, StepStatus::UndoFailed);
-                self.node_mut(id).error = Some(Box::new(error.clone()));
+                let node = self.node_mut(id);
+                node.error = Some(Box::new(error.clone()));
+                node.more().undo_tries = 0;
             }
             EventKind::RunStarted(_)
             | EventKind::RunResumed { .. }
             | EventKind::RunSuspended { .. }
             | EventKind::RunFinished { .. }
             | EventKind::CancelRequested { .. }
-            | EventKind::RollbackStarted { .. } => return Err(illegal(event, "a step", "")),
+            | EventKind::RollbackStarted(_) => return Err(illegal(event, "a step", "")),
         }
         Ok(())
     }
@@ -215,7 +271,9 @@ impl Run {
         let links = Arc::clone(&self.scope(scope).links);
         let (mut main, mut last) = (0, 0);
         for (step, id) in nodes.iter().enumerate() {
-            self.node_mut(*id).counted = self.node(*id).status.is_final();
+            // What a rollback was taking back had ended before.
+            let undoing = self.node(*id).status == StepStatus::Undoing && self.is_rolled_back(*id);
+            self.node_mut(*id).counted = undoing || self.node(*id).is_settled();
             if !self.node(*id).counted {
                 let counter = if self.spec(*id).finally { &mut last } else { &mut main };
                 *counter += 1;
@@ -223,7 +281,7 @@ impl Run {
             self.node_mut(*id).open = links.needs[step];
         }
         for (step, id) in nodes.iter().enumerate() {
-            if self.node(*id).status.is_final() {
+            if self.node(*id).is_settled() {
                 for dependant in &links.dependants[step] {
                     self.node_mut(nodes[*dependant as usize]).open -= 1;
                 }
@@ -231,15 +289,16 @@ impl Run {
         }
         let at = &mut self.scopes[scope as usize];
         (at.open_main, at.open_finally) = (main, last);
-        at.closing = main == 0;
+        // A rollback comes before `finally`.
+        at.closing = main == 0 && !(scope == ROOT && self.rollback.is_some());
         self.queue_scope(scope);
     }
 
     /// Queues what may be decided in a scope: at its beginning and after a resume.
     fn queue_scope(&mut self, scope: ScopeId) {
         let at = self.scope(scope);
-        let (closing, nodes) = (at.closing, at.nodes.clone());
-        if closing {
+        let (over, nodes) = (at.open_main == 0, at.nodes.clone());
+        if over {
             self.closing.push_back(Closing::Scope(scope));
         }
         for id in nodes {
@@ -250,11 +309,14 @@ impl Run {
     }
 
     fn start_node(&mut self, id: NodeId, attempt: Option<u32>, digests: Option<Digests>) {
-        let driven = self.clock.driven;
+        let (driven, seq) = (self.clock.driven, self.seq + 1);
         self.set(id, StepStatus::Running);
         let node = self.node_mut(id);
         node.attempt = attempt.unwrap_or(node.attempt + 1);
         node.tries += 1;
+        let more = node.more();
+        (more.touched, more.unsettled) = (true, false);
+        more.begun_at = seq;
         let retry_at = node.more.as_mut().and_then(|m| m.retry_at.take());
         if digests.is_some() {
             node.more().digests = digests;
@@ -288,6 +350,17 @@ impl Run {
         }
     }
 
+    /// What a failed attempt says of what is left in the world: outputs are looked at after a success.
+    fn note_effect(&mut self, id: NodeId, error: &StepError) {
+        let unknown = self.is_unknown(id, error);
+        let acted = error.reason == ErrorReason::Output;
+        if acted || unknown {
+            let more = self.node_mut(id).more();
+            more.acted |= acted;
+            more.unsettled |= unknown;
+        }
+    }
+
     /// A local step that runs again repeats action and verify; an external one only the verify.
     fn forget_action(&mut self, id: NodeId) {
         if self.repeats_only_verify(id) {
@@ -314,6 +387,9 @@ impl Run {
 
     fn apply_resolution(&mut self, id: NodeId, resolution: Resolution, outputs: &Json) {
         let was_final = self.node(id).status.is_final();
+        let more = self.node_mut(id).more();
+        more.unsettled = false;
+        more.acted |= resolution == Resolution::Done;
         match resolution {
             Resolution::Done if was_final => {}
             Resolution::Done => self.produce(id, StepStatus::Succeeded, outputs, &BTreeMap::new()),
@@ -328,7 +404,10 @@ impl Run {
                 let error = self.node(id).error.clone().map(|e| StepError { reason: ErrorReason::Exit, ..*e });
                 self.end(id, StepStatus::Failed, error.as_ref());
             }
-            Resolution::Undone => self.set(id, StepStatus::Undone),
+            Resolution::Undone => {
+                self.node_mut(id).taken_back();
+                self.set(id, StepStatus::Undone);
+            }
         }
     }
 
@@ -338,7 +417,7 @@ impl Run {
         for item in items {
             let child = self.instance(id, item);
             self.node_mut(child).open = self.open_partners(id, &item.key);
-            fan.open += u32::from(!self.node(child).status.is_final());
+            fan.open += u32::from(!self.node(child).is_settled());
             fan.by_key.insert(item.key.clone(), child);
             fan.children.push(child);
         }
@@ -358,14 +437,14 @@ impl Run {
         let node = self.node_mut(child);
         node.group = Some(group);
         node.item = Some(Box::new(item.clone()));
-        node.counted = node.status.is_final();
+        node.counted = node.is_settled();
         child
     }
 
     /// How many instances of other fan-outs (needs `by: key`) an instance waits for.
     fn open_partners(&self, group: NodeId, key: &str) -> u32 {
         let partners = self.partners(group).filter_map(|g| self.node(g).fan.as_ref().and_then(|f| f.by_key.get(key)));
-        index(partners.filter(|p| !self.node(**p).status.is_final()).count())
+        index(partners.filter(|p| !self.node(**p).is_settled()).count())
     }
 
     /// The fan-outs that a fan-out needs key by key.
@@ -393,7 +472,12 @@ impl Run {
             self.node_mut(id).error = Some(Box::new(error.clone()));
         }
         self.drop_timer(id);
-        self.node_mut(id).counted = true;
+        let seq = self.seq + 1;
+        if let Some(more) = &mut self.node_mut(id).more {
+            more.ended_at = seq;
+        }
+        let node = self.node_mut(id);
+        (node.counted, node.suspect) = (true, false);
         if self.node(id).status.is_failure() {
             self.note_failure(id);
         }
@@ -404,10 +488,25 @@ impl Run {
     }
 
     fn note_failure(&mut self, id: NodeId) {
-        if !self.is_allowed(id) && self.tree.on_failure == OnFailure::Stop && self.decides_run(id) {
-            let root = &mut self.scopes[ROOT as usize];
-            root.halt.get_or_insert(Halt::Stopped);
+        let halt = match self.on_failure() {
+            OnFailure::Continue => return,
+            OnFailure::Stop | OnFailure::Rollback => Some(Halt::Stopped),
+            OnFailure::Cancel => Some(Halt::Failing),
+            OnFailure::Pause => None,
+        };
+        if self.is_allowed(id) || !self.decides_run(id) || self.rollback.is_some() {
+            return;
         }
+        match halt {
+            Some(halt) => drop(self.scopes[ROOT as usize].halt.get_or_insert(halt)),
+            None => self.pausing |= self.scopes[ROOT as usize].halt.is_none(),
+        }
+    }
+
+    /// What a failure does to the rest of this run.
+    pub(super) fn on_failure(&self) -> OnFailure {
+        let paused = self.facts.as_ref().is_some_and(|f| f.pause_on_failure);
+        if paused { OnFailure::Pause } else { self.tree.on_failure }
     }
 
     /// Whether a failure here is bound to fail the run.
@@ -427,7 +526,7 @@ impl Run {
         }
     }
 
-    fn count_instance(&mut self, group: NodeId, id: NodeId) {
+    pub(super) fn count_instance(&mut self, group: NodeId, id: NodeId) {
         if let Some(fan) = &mut self.node_mut(group).fan {
             fan.open = fan.open.saturating_sub(1);
         }
@@ -445,7 +544,7 @@ impl Run {
         }
     }
 
-    fn count_step(&mut self, id: NodeId) {
+    pub(super) fn count_step(&mut self, id: NodeId) {
         let scope_id = self.node(id).scope;
         let step = self.node(id).step as usize;
         let finally = self.spec(id).finally;

@@ -29,17 +29,21 @@ struct Tally {
 
 impl Run {
     pub(super) fn decide(&mut self, id: NodeId, now: Timestamp) -> Result<(), IllegalEvent> {
+        if self.node(id).suspect {
+            return self.reconsider(id, now);
+        }
         if !self.is_decidable(id) {
             return Ok(());
         }
-        if let Some(halt) = self.halted(id).filter(|h| *h == Halt::Cancelled || !self.is_in_doubt(id)) {
+        if let Some(halt) = self.halted(id).filter(|h| h.ends_all() || !self.is_in_doubt(id)) {
             return self.end_halted(id, halt, now);
         }
-        if self.node(id).status == StepStatus::Interrupted {
-            return self.settle_interrupted(id, now);
-        }
+        let interrupted = self.node(id).status == StepStatus::Interrupted;
         match self.verdict(id) {
             Verdict::Wait => Ok(()),
+            // Its needs may have been taken back or found changed since.
+            Verdict::Go if interrupted => self.settle_interrupted(id, now),
+            Verdict::Skip(_) | Verdict::Block(_) if self.is_in_doubt(id) => self.settle_interrupted(id, now),
             Verdict::Skip(reason) => self.emit(now, Some(id), EventKind::StepSkipped { reason }),
             Verdict::Block(reason) => self.emit(now, Some(id), EventKind::StepBlocked { reason }),
             Verdict::Go => self.go(id, now),
@@ -64,16 +68,22 @@ impl Run {
     pub(super) fn end_halted(&mut self, id: NodeId, halt: Halt, now: Timestamp) -> Result<(), IllegalEvent> {
         let last = self.node(id).error.clone().filter(|_| self.node(id).status == StepStatus::RetryWait);
         let kind = match (halt, last) {
-            (Halt::Cancelled, _) if self.is_in_doubt(id) => {
+            (Halt::Cancelled | Halt::RolledBack, _)
+                if self.is_in_doubt(id) || (halt == Halt::RolledBack && self.node(id).status == StepStatus::Interrupted) =>
+            {
                 let known = self.node(id).error.clone().map(|e| *e);
                 EventKind::StepInterrupted { error: known.unwrap_or_else(super::reopen::cut_off) }
             }
             (Halt::Cancelled, _) => {
                 EventKind::StepCancelled { reason: self.reason(id, "cancelled", "the run was cancelled before it started") }
             }
-            (Halt::Stopped, Some(error)) => EventKind::StepFailed { error: *error },
-            (Halt::Stopped, None) => {
-                EventKind::StepBlocked { reason: self.reason(id, "stopped", "another step failed and on_failure is stop") }
+            (Halt::RolledBack, _) => {
+                EventKind::StepCancelled { reason: self.reason(id, "cancelled", "the run is taken back before it started") }
+            }
+            (Halt::Stopped | Halt::Failing, Some(error)) => EventKind::StepFailed { error: *error },
+            (Halt::Stopped | Halt::Failing, None) => {
+                let text = format!("another step failed and on_failure is {}", self.on_failure().as_str());
+                EventKind::StepBlocked { reason: self.reason(id, "stopped", text) }
             }
             (Halt::Late, Some(error)) => EventKind::StepTimedOut { error: *error },
             (Halt::Late, None) => {
@@ -114,7 +124,7 @@ impl Run {
             let status = self.node(on).status;
             match need.kind {
                 NeedKind::Explicit | NeedKind::ByKey => {}
-                NeedKind::Succeeded | NeedKind::Done if !status.is_final() => return Verdict::Wait,
+                NeedKind::Succeeded | NeedKind::Done if !self.node(on).is_settled() => return Verdict::Wait,
                 NeedKind::Done => {}
                 NeedKind::Succeeded if status.is_success() || self.is_allowed(on) => {}
                 NeedKind::Succeeded if status == StepStatus::Skipped => drop(skipped.get_or_insert(on)),
@@ -158,7 +168,7 @@ impl Run {
             tally.all += 1;
             if self.is_partner(id, on) && node.fan.is_some() && node.status != StepStatus::Pending {
                 tally.good += 1;
-            } else if !node.status.is_final() {
+            } else if !node.is_settled() {
                 tally.open += 1;
             } else if node.status.is_success() || self.is_allowed(on) {
                 tally.good += 1;
@@ -187,6 +197,12 @@ impl Run {
         }
         let explicit = |kind: NeedKind| matches!(kind, NeedKind::Explicit | NeedKind::ByKey);
         self.spec(id).needs.iter().filter(|n| explicit(n.kind)).map(|n| scope.nodes[n.step as usize]).collect()
+    }
+
+    /// The instance of another fan-out with the key of this one.
+    pub(super) fn partner(&self, id: NodeId, group: NodeId) -> Option<NodeId> {
+        let item = self.node(id).item.as_ref()?;
+        self.node(group).fan.as_ref()?.by_key.get(&item.key).copied()
     }
 
     fn because(&self, id: NodeId, on: NodeId, code: &str) -> Reason {
@@ -249,7 +265,7 @@ impl Run {
         Ok(Some(reason))
     }
 
-    fn items(&self, id: NodeId) -> Result<Vec<Item>, String> {
+    pub(super) fn items(&self, id: NodeId) -> Result<Vec<Item>, String> {
         let items = match self.spec(id).fan_out.as_deref() {
             Some(FanOut::Foreach { items, name, key }) => self.foreach(id, items, name, key.as_ref())?,
             Some(FanOut::Matrix { axes, exclude }) => self.matrix(id, axes, exclude)?,
@@ -334,7 +350,7 @@ impl Run {
 
     /// Whether a sub-tree's step holds what it needs and its steps are at work.
     pub(super) fn is_inside(&self, id: NodeId) -> bool {
-        self.node(id).status == StepStatus::Running && self.node(id).stage == Stage::Inside
+        (self.node(id).status == StepStatus::Running || self.node(id).suspect) && self.node(id).stage == Stage::Inside
     }
 
     /// Whether this step's action makes a child scope.

@@ -20,6 +20,10 @@ impl Run {
 
     fn close_fan(&mut self, id: NodeId, now: Timestamp) -> Finished {
         let open = self.node(id).fan.as_ref().map_or(1, |f| f.open);
+        if open == 0 && self.is_reopening(id) {
+            self.confirm_fan(id);
+            return Ok(());
+        }
         if open > 0 || self.node(id).status != StepStatus::Running {
             return Ok(());
         }
@@ -74,10 +78,17 @@ impl Run {
         let scope = self.scope(id);
         let live = match scope.parent {
             Some(parent) => self.is_inside(parent),
-            None => self.status == RunStatus::Running,
+            None => self.is_driven(),
         };
-        if scope.open_main > 0 || !live {
+        if scope.open_main > 0 || !live || self.pausing {
             return Ok(());
+        }
+        if scope.parent.is_none() && !self.is_taken_back(now)? {
+            return Ok(());
+        }
+        let scope = self.scope(id);
+        if let Some(parent) = scope.parent.filter(|p| self.node(*p).suspect) {
+            return self.confirm_tree(parent, id, now);
         }
         if scope.open_finally > 0 {
             let finally: Vec<NodeId> = scope.nodes.iter().copied().filter(|n| self.spec(*n).finally).collect();
@@ -102,7 +113,7 @@ impl Run {
     fn finish_tree(&mut self, parent: NodeId, child: ScopeId, now: Timestamp) -> Finished {
         let halt = self.scope(child).halt;
         let failures = self.failures(child);
-        if self.halted(parent) == Some(Halt::Cancelled) && !self.scope_done(child) {
+        if self.halted(parent).is_some_and(Halt::ends_all) && !self.scope_done(child) {
             let reason = self.reason(parent, "cancelled", "its sub-tree was cancelled");
             self.emit(now, Some(parent), EventKind::StepCancelled { reason })?;
         } else if halt == Some(Halt::Late) && !failures.is_empty() {
@@ -164,7 +175,7 @@ impl Run {
     }
 
     /// The outputs of a tree: null where one cannot be computed, with the first such message.
-    fn tree_outputs(&self, id: ScopeId) -> (Object, Option<String>) {
+    pub(super) fn tree_outputs(&self, id: ScopeId) -> (Object, Option<String>) {
         let tree = Arc::clone(&self.scope(id).tree);
         let mut outputs = Object::new();
         let mut wrong = None;
@@ -183,6 +194,7 @@ impl Run {
         let halt = self.scope(ROOT).halt;
         let (outputs, wrong) = self.tree_outputs(ROOT);
         let (status, error) = match halt {
+            _ if self.rollback.is_some() => self.rollback_result(),
             Some(Halt::Cancelled) => (RunStatus::Cancelled, None),
             Some(Halt::Late) => {
                 (RunStatus::Failed, self.tree.deadline.map(|d| format!("its deadline of {} passed", crate::units::show(d))))
@@ -216,7 +228,8 @@ impl Run {
     /// Halts the run when its time is over.
     pub(super) fn check_deadline(&mut self) {
         let main = self.scopes.first().is_some_and(|s| s.open_main > 0);
-        if self.is_over() && main && matches!(self.scope(ROOT).halt, None | Some(Halt::Stopped)) {
+        if self.rollback.is_none() && self.is_over() && main && matches!(self.scope(ROOT).halt, None | Some(Halt::Stopped | Halt::Failing))
+        {
             self.scopes[ROOT as usize].halt = Some(Halt::Late);
         }
     }
@@ -225,6 +238,7 @@ impl Run {
     pub(super) fn deadline_at(&self) -> Option<Timestamp> {
         let (deadline, last) = (self.tree.deadline?, self.clock.last?);
         if self.only_people()
+            || self.rollback.is_some()
             || self.scopes.first().is_none_or(|s| s.open_main == 0 || matches!(s.halt, Some(Halt::Cancelled | Halt::Late)))
         {
             return None;
@@ -268,15 +282,21 @@ impl Run {
         let node = self.node(id);
         match (node.status, node.stage) {
             _ if node.counted => Ok(()),
+            _ if node.suspect => {
+                self.keep(id);
+                Ok(())
+            }
             // What happened is a person's to say, whatever else ends; only a cancel does not wait for it.
-            (StepStatus::Waiting, _) if self.is_in_doubt(id) && halt != Halt::Cancelled => Ok(()),
-            (StepStatus::Interrupted, _) if self.is_in_doubt(id) && halt != Halt::Cancelled => self.settle_interrupted(id, now),
+            (StepStatus::Waiting, _) if self.is_in_doubt(id) && !halt.ends_all() => Ok(()),
+            (StepStatus::Interrupted, _) if self.is_in_doubt(id) && !halt.ends_all() => self.settle_interrupted(id, now),
             (_, Stage::Preparing | Stage::Stopping) => Ok(()),
             (_, Stage::Active) => {
                 match halt {
                     Halt::Late => self.stop(id, Why::Timeout),
-                    Halt::Cancelled if self.cancel_now || !self.is_external(id) => self.stop(id, Why::Cancel),
-                    Halt::Cancelled | Halt::Stopped => {}
+                    Halt::Cancelled | Halt::Failing if (self.cancel_now && halt == Halt::Cancelled) || !self.is_external(id) => {
+                        self.stop(id, Why::Cancel);
+                    }
+                    Halt::Cancelled | Halt::Failing | Halt::RolledBack | Halt::Stopped => {}
                 }
                 Ok(())
             }

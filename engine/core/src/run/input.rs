@@ -10,12 +10,9 @@ pub enum Input {
     /// The run is new.
     Started(Box<RunStarted>),
     /// The run was loaded from the journal and is held again.
-    Recovered {
-        /// The sitting's epoch.
-        epoch: u64,
-        /// Approvals given beforehand (`*`: all).
-        approved: Vec<String>,
-    },
+    Recovered(Box<Recovered>),
+    /// What the run did is to be taken back; the first input of a sitting.
+    RollBack(Box<RollBack>),
     /// Time has passed: [`super::Run::next_wakeup`].
     Woke,
     /// What an attempt would be made of, or why it cannot be.
@@ -108,6 +105,38 @@ pub enum Input {
     Interrupt,
 }
 
+/// How a run goes on.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// The sitting's epoch.
+    pub epoch: u64,
+    /// Approvals given beforehand (`*`: all).
+    pub approved: Vec<String>,
+    /// External steps may run again because of a change.
+    pub accept_changes: bool,
+    /// These run again whatever their hashes say.
+    pub force: Vec<StepPath>,
+    /// These count as succeeded.
+    pub skip: Vec<StepPath>,
+    /// Who says so.
+    pub actor: String,
+}
+
+/// How a person wants a run to be taken back.
+#[derive(Debug, Clone, Default)]
+pub struct RollBack {
+    /// The sitting's epoch.
+    pub epoch: u64,
+    /// This step and what it needs stay.
+    pub to: Option<StepPath>,
+    /// Not taken back.
+    pub skip: Vec<StepPath>,
+    /// Taken back by hand already.
+    pub mark_undone: Vec<StepPath>,
+    /// Who.
+    pub actor: String,
+}
+
 /// What was found before an attempt.
 #[derive(Debug, Clone)]
 pub struct Prepared {
@@ -115,6 +144,8 @@ pub struct Prepared {
     pub digests: Digests,
     /// Its result, where one with equal digests is there already.
     pub cached: Option<Cached>,
+    /// Of a step that ended before: an artifact that is not there as it was recorded.
+    pub lost: Option<String>,
 }
 
 /// A result that stands for the step.
@@ -209,6 +240,8 @@ pub enum Mode {
     Verify,
     /// Only `check` or the observation: is it done?
     Check,
+    /// The way back.
+    Undo,
 }
 
 /// Why an attempt is ended.

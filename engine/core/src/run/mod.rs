@@ -8,29 +8,38 @@
 //! The parts: `input` (the vocabulary), `state` (the tables), `apply` (events into tables), `decide`
 //! (rules and conditions), `start` (places, pools, locks, gates), `settle` (ends of attempts),
 //! `finish` (ends of fan-outs, sub-trees, the run), `reopen` (resume), `names` (what expressions
-//! see), `task` (what an attempt is made of).
+//! see), `task` (what an attempt is made of), `rollback` and `order` (what is taken back, and after
+//! what), `undo` (taking one step back).
 
 mod apply;
 mod decide;
 mod finish;
 mod input;
+mod keep;
 mod names;
+mod order;
 mod person;
 mod reopen;
+mod rollback;
 mod settle;
 mod start;
 mod state;
 mod task;
+mod undo;
 mod view;
 
-pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Why};
+pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
+pub use rollback::{Planned, Way};
 pub use task::{Job, Secrets, Task};
+pub use undo::Undo;
 pub use view::StepView;
 
 use crate::event::{Event, EventKind, Reason, RunStarted, RunStatus, StepStatus};
 use crate::path::{RunId, StepPath};
 use crate::tree::{KindInfo, Kinds, Step, Tree};
 use jiff::Timestamp;
+use order::Order;
+use rollback::Rollback;
 use state::{Gate, Halt, Links, Lock, Node, NodeId, Scope, ScopeId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -54,6 +63,8 @@ pub struct Run {
     deploying: HashSet<String>,
     /// Kinds that look at their target before they change it.
     observing: HashSet<String>,
+    /// Kinds that take back what they do.
+    undoing: HashSet<String>,
     cancel_now: bool,
     approved: Vec<String>,
     /// The halt of the root that was acted on.
@@ -61,6 +72,16 @@ pub struct Run {
     /// A person can answer in this sitting.
     attended: bool,
     interrupting: bool,
+    /// A failure puts the run to rest.
+    pausing: bool,
+    /// What was asked to be taken back.
+    rollback: Option<Box<Rollback>>,
+    /// External steps may run again because of a change.
+    accepts_changes: bool,
+    /// Those that may not, and why they would.
+    refused: Vec<(StepPath, String)>,
+    /// The rollback at work, in this sitting.
+    order: Option<Box<Order>>,
     clock: Clock,
     /// Nodes whose needs may decide now.
     todo: VecDeque<NodeId>,
@@ -166,11 +187,17 @@ impl Run {
             links: HashMap::new(),
             deploying: those(|k| k.deploys),
             observing: those(|k| k.observes),
+            undoing: those(|k| k.undoes),
             cancel_now: false,
             approved: Vec::new(),
             swept: None,
             attended: false,
             interrupting: false,
+            pausing: false,
+            rollback: None,
+            accepts_changes: false,
+            refused: Vec::new(),
+            order: None,
             clock: Clock::default(),
             todo: VecDeque::new(),
             closing: VecDeque::new(),
@@ -214,7 +241,7 @@ impl Run {
         for input in inputs {
             self.take(input, now)?;
         }
-        if self.status == RunStatus::Running {
+        if self.is_driven() {
             self.wake(now)?;
         }
         self.settle(now)?;
@@ -234,7 +261,8 @@ impl Run {
                 self.approved.clone_from(&facts.approved);
                 self.emit(now, None, EventKind::RunStarted(facts))
             }
-            Input::Recovered { epoch, approved } => self.recover(epoch, approved, now),
+            Input::Recovered(how) => self.recover(*how, now),
+            Input::RollBack(asked) => self.roll_back(*asked, now),
             Input::Woke => Ok(()),
             Input::Prepared { step, result } => self.prepared(&step, result, now),
             Input::Intended { step, attempt, record } => self.intended(&step, attempt, record, now),
@@ -259,31 +287,52 @@ impl Run {
 
     /// Lets everything follow that follows without the world.
     fn settle(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
-        if !matches!(self.status, RunStatus::Running) {
-            return Ok(());
-        }
-        loop {
+        while self.is_driven() {
             self.check_deadline();
             self.sweep_halted(now)?;
             if let Some(closing) = self.closing.pop_front() {
                 self.close(closing, now)?;
-            } else if self.interrupting {
+            } else if self.is_quiet() {
                 return Ok(());
             } else if let Some(node) = self.todo.pop_front() {
                 self.decide(node, now)?;
-            } else if !self.start_ready(now)? && self.closing.is_empty() && self.todo.is_empty() {
-                return Ok(());
+            } else {
+                let moved = if self.is_undoing() { self.start_undos(now)? } else { self.start_ready(now)? };
+                if !moved && self.closing.is_empty() && self.todo.is_empty() {
+                    return Ok(());
+                }
             }
         }
+        Ok(())
+    }
+
+    /// A process drives it, to its end or back.
+    fn is_driven(&self) -> bool {
+        matches!(self.status, RunStatus::Running | RunStatus::RollingBack)
+    }
+
+    /// Nothing new starts before the run rests.
+    fn is_quiet(&self) -> bool {
+        self.interrupting || self.pausing || !self.refused.is_empty() || self.rollback.as_ref().is_some_and(|r| r.cancelled)
     }
 
     /// Puts the run to rest where nothing can happen without a person.
     fn rest(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
-        if self.status != RunStatus::Running || self.count.outstanding > 0 {
+        if !self.is_driven() || self.count.outstanding > 0 {
             return Ok(());
         }
         if self.interrupting {
             return self.suspend(RunStatus::Interrupted, "ended by a signal", now);
+        }
+        if self.rollback.as_ref().is_some_and(|r| r.cancelled) {
+            return self.suspend(RunStatus::Interrupted, "the rollback was cancelled", now);
+        }
+        if let Some(reason) = self.refusal() {
+            return self.suspend(RunStatus::Waiting, &reason, now);
+        }
+        if self.pausing {
+            let failed = self.first_failure().map_or_else(|| "a step".into(), |f| f.step.0);
+            return self.suspend(RunStatus::Paused, &format!("{failed} failed"), now);
         }
         if self.only_people() && !self.attended && self.locks.values().all(|l| l.held || l.queue.is_empty()) {
             let reason = self.waiting_reason();

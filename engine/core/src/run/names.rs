@@ -102,7 +102,7 @@ impl Run {
     }
 
     /// What is known of a step: `status outputs artifacts attempts exit_code by_key`.
-    fn step_names(&self, id: NodeId) -> Json {
+    pub(super) fn step_names(&self, id: NodeId) -> Json {
         let node = self.node(id);
         let mut names = Object::new();
         names.insert("status".into(), node.status.as_str().into());

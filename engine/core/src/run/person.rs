@@ -1,7 +1,7 @@
 //! What people decide: approvals, unknown outcomes, the end of a run.
 
 use super::state::NodeId;
-use super::{IllegalEvent, Run, RunStatus};
+use super::{IllegalEvent, Run, Why};
 use crate::event::{EventKind, Json, Object, Resolution, StepStatus};
 use crate::hash;
 use crate::path::StepPath;
@@ -26,7 +26,7 @@ impl Run {
     }
 
     /// The question and the digest of what it shows.
-    fn question(&self, id: NodeId) -> Result<(String, String), String> {
+    pub(super) fn question(&self, id: NodeId) -> Result<(String, String), String> {
         let Action::Approve { message, .. } = &self.spec(id).action else { return Ok(Default::default()) };
         let names = self.names(id, &message.exprs(), &Object::new())?;
         let value = message.evaluate(&names).map_err(|e| format!("approve.message: {e}"))?;
@@ -58,7 +58,7 @@ impl Run {
         let actor = Some(actor.to_owned());
         if let Some(environment) = name.strip_prefix("environment:") {
             let asked = self.gates.get(environment).is_some_and(|g| g.asked && g.answer.is_none());
-            if asked && self.status == RunStatus::Running {
+            if asked && self.is_driven() {
                 self.record(now, Some(StepPath(name.into())), None, actor, kind)?;
                 let queue = self.gates.get_mut(environment).map(|g| std::mem::take(&mut g.queue)).unwrap_or_default();
                 self.ready.extend(queue);
@@ -104,11 +104,14 @@ impl Run {
 
     /// `trees cancel`: from now on nothing in `steps` starts.
     pub(super) fn cancel(&mut self, actor: &str, at_once: bool, now: Timestamp) -> Answered {
-        if self.status != RunStatus::Running {
+        if !self.is_driven() {
             return Ok(());
         }
         self.record(now, None, None, Some(actor.into()), EventKind::CancelRequested { now: at_once })?;
         self.swept = None;
+        if self.rollback.is_some() && at_once {
+            self.stop_all(Why::Cancel);
+        }
         Ok(())
     }
 }

@@ -1,20 +1,30 @@
 //! Resume: what is kept, what starts anew, and what became of attempts that the engine left.
 
+use super::input::Recovered;
 use super::state::{Halt, NodeId, ROOT, ScopeId, Stage};
 use super::{IllegalEvent, Run, RunStatus};
-use crate::event::{ErrorReason, EventKind, StepError, StepStatus};
+use crate::event::{ErrorReason, EventKind, Object, Resolution, StepError, StepStatus};
 use crate::tree::OnCrash;
 use jiff::Timestamp;
 
 impl Run {
     /// The run is held again: its tables are those of the journal.
-    pub(super) fn recover(&mut self, epoch: u64, approved: Vec<String>, now: Timestamp) -> Result<(), IllegalEvent> {
+    pub(super) fn recover(&mut self, how: Recovered, now: Timestamp) -> Result<(), IllegalEvent> {
+        let Recovered { epoch, approved, accept_changes, force, skip, actor } = how;
+        self.accepts_changes = accept_changes;
         self.approved = self.facts.as_ref().map(|f| f.approved.clone()).unwrap_or_default();
         self.approved.extend(approved);
         if self.status == RunStatus::Pending {
             return Ok(());
         }
         self.record(now, None, None, None, EventKind::RunResumed { epoch })?;
+        for step in skip {
+            let kind = EventKind::StepResolved { resolution: Resolution::Done, note: Some("skipped".into()), outputs: Object::new() };
+            self.record(now, Some(step), None, Some(actor.clone()), kind)?;
+        }
+        if self.rollback.is_none() {
+            self.suspect_all(&force, now)?;
+        }
         for id in 0..super::apply::index(self.nodes.len()) {
             self.recover_node(id, now)?;
         }
@@ -27,7 +37,7 @@ impl Run {
         Ok(())
     }
 
-    fn recover_node(&mut self, id: NodeId, now: Timestamp) -> Result<(), IllegalEvent> {
+    pub(super) fn recover_node(&mut self, id: NodeId, now: Timestamp) -> Result<(), IllegalEvent> {
         if !self.is_live(id) {
             return Ok(());
         }
@@ -35,6 +45,8 @@ impl Run {
             self.emit(now, Some(id), EventKind::StepInterrupted { error: cut_off() })?;
         }
         match self.node(id).status {
+            // `on_crash: undo_first`, cut off in its undo.
+            StepStatus::Undoing if !self.is_rolled_back(id) => self.emit(now, Some(id), EventKind::StepInterrupted { error: cut_off() }),
             StepStatus::Waiting if self.is_approval(id) => {
                 let expires = self.node(id).more.as_ref().and_then(|m| m.expires_at);
                 self.limits.extend(expires.map(|at| (at, id)));
@@ -85,8 +97,8 @@ impl Run {
         let recorded = self.node(id).more.as_ref().is_some_and(|m| m.action.is_some());
         match self.spec(id).on_crash {
             _ if recorded || self.is_tree(id) => self.enqueue(id),
-            OnCrash::Rerun | OnCrash::Check => self.enqueue(id),
-            OnCrash::Ask | OnCrash::UndoFirst => return self.ask_decision(id, now),
+            OnCrash::Rerun | OnCrash::Check | OnCrash::UndoFirst => self.enqueue(id),
+            OnCrash::Ask => return self.ask_decision(id, now),
             OnCrash::Fail if self.node(id).more.as_ref().is_some_and(|m| m.doubted) => return self.ask_decision(id, now),
             OnCrash::Fail => {
                 let error = self.node(id).error.clone().map_or_else(cut_off, |e| *e);
@@ -103,7 +115,7 @@ impl Run {
 
     /// What a resume does to the tables: called by `apply`, so that replay does the same.
     pub(super) fn reopen(&mut self) {
-        let ended = self.status.is_ended();
+        let (ended, paused) = (self.status.is_ended(), self.status == RunStatus::Paused);
         let late = if self.is_over() { Some(Halt::Late) } else { None };
         let halt = self.scope(ROOT).halt.or(late).filter(|_| !ended);
         self.forget_sitting();
@@ -114,21 +126,28 @@ impl Run {
         match halt {
             // A cancel or a deadline that was being carried out goes on to its end.
             Some(Halt::Cancelled | Halt::Late) => self.scopes[ROOT as usize].halt = halt,
-            Some(Halt::Stopped) | None => {
-                if self.reopen_nodes(ROOT) || ended {
+            Some(Halt::Stopped | Halt::Failing | Halt::RolledBack) | None => {
+                if self.reopen_nodes(ROOT, paused) || ended {
                     self.reopen_finally(ROOT);
                 }
             }
         }
+        self.activate_all();
+    }
+
+    /// Counts anew and queues what may be decided, in all trees at work.
+    pub(super) fn activate_all(&mut self) {
         let mut live = vec![ROOT];
         while let Some(scope) = live.pop() {
             self.activate(scope);
             live.extend(self.live_children(scope));
+            let suspects = self.members(scope).into_iter().filter(|id| self.node(*id).suspect);
+            live.extend(suspects.filter_map(|id| self.node(id).child).collect::<Vec<_>>());
         }
     }
 
     /// What was true of the last sitting only.
-    fn forget_sitting(&mut self) {
+    pub(super) fn forget_sitting(&mut self) {
         self.todo.clear();
         self.closing.clear();
         self.ready.clear();
@@ -139,6 +158,9 @@ impl Run {
         self.swept = None;
         self.cancel_now = false;
         self.interrupting = false;
+        self.pausing = false;
+        self.order = None;
+        self.refused.clear();
         (self.count.busy, self.count.outstanding) = (0, 0);
         for gate in self.gates.values_mut() {
             gate.queue.clear();
@@ -151,6 +173,7 @@ impl Run {
         }
         for node in &mut self.nodes {
             node.stage = Stage::Idle;
+            node.suspect = false;
             if let Some(fan) = &mut node.fan {
                 fan.active = 0;
                 fan.queue.clear();
@@ -179,20 +202,20 @@ impl Run {
         self.scopes[scope as usize].halt = None;
         self.scopes[scope as usize].params.take();
         self.scopes[scope as usize].surroundings.take();
-        self.reopen_nodes(scope);
+        self.reopen_nodes(scope, false);
         self.reopen_finally(scope);
     }
 
     /// True where a step in `steps` starts anew. Where none does, what was skipped or blocked by others stays so.
-    fn reopen_nodes(&mut self, scope: ScopeId) -> bool {
+    fn reopen_nodes(&mut self, scope: ScopeId, paused: bool) -> bool {
         let mut again = false;
         let mut scopes = vec![scope];
         while let Some(at) = scopes.pop() {
             let members = self.members(at);
             let follows = |id: &NodeId| self.node(*id).follows && self.node(*id).status.is_final();
             let open = |id: &NodeId| !self.spec(*id).finally && !self.is_kept(*id) && !follows(id);
-            // What is in its `finally` goes on with that to its end.
-            let ending = self.scope(at).open_main == 0 && self.scope(at).open_finally > 0;
+            // What is in its `finally` goes on with that to its end; a pause comes before it.
+            let ending = !paused && self.scope(at).open_main == 0 && self.scope(at).open_finally > 0;
             let part = !ending && members.iter().any(open);
             for id in members {
                 if part || self.spec(id).finally || self.is_allowed(id) {
@@ -214,13 +237,9 @@ impl Run {
             return;
         }
         match self.node(id).status {
-            StepStatus::Failed | StepStatus::TimedOut if self.was_in_doubt(id) => {
-                let error = self.node_mut(id).error.take();
-                self.renew(id);
-                self.set(id, StepStatus::Interrupted);
-                self.node_mut(id).error = error;
-                self.node_mut(id).more().doubted = true;
-            }
+            StepStatus::Failed | StepStatus::TimedOut if self.was_in_doubt(id) => self.doubt(id),
+            // Nobody knows what a failed undo left.
+            StepStatus::UndoFailed if self.is_external(id) => self.doubt(id),
             StepStatus::Failed
             | StepStatus::TimedOut
             | StepStatus::Cancelled
@@ -241,11 +260,24 @@ impl Run {
         }
     }
 
+    /// Its outcome is unknown again.
+    pub(super) fn doubt(&mut self, id: NodeId) {
+        let error = self.node_mut(id).error.take();
+        self.renew(id);
+        self.set(id, StepStatus::Interrupted);
+        let node = self.node_mut(id);
+        node.error = error;
+        let more = node.more();
+        (more.doubted, more.unsettled, more.action) = (true, true, None);
+    }
+
     /// It failed as `on_crash: fail` says, and nobody knows whether its change was made.
-    fn was_in_doubt(&self, id: NodeId) -> bool {
+    pub(super) fn was_in_doubt(&self, id: NodeId) -> bool {
         let node = self.node(id);
         let attempted = node.attempt > 0 && node.fan.is_none();
-        self.spec(id).on_crash == OnCrash::Fail && attempted && node.error.as_ref().is_some_and(|e| self.is_unknown(id, e))
+        matches!(self.spec(id).on_crash, OnCrash::Fail | OnCrash::UndoFirst)
+            && attempted
+            && node.error.as_ref().is_some_and(|e| self.is_unknown(id, e))
     }
 
     pub(super) fn is_kept(&self, id: NodeId) -> bool {
@@ -254,7 +286,7 @@ impl Run {
     }
 
     /// `finally` runs each time its tree ends, from its beginning.
-    fn reopen_finally(&mut self, scope: ScopeId) {
+    pub(super) fn reopen_finally(&mut self, scope: ScopeId) {
         let finally: Vec<NodeId> = self.members(scope).into_iter().filter(|id| self.spec(*id).finally).collect();
         for id in finally {
             let succeeded = self.node(id).status.is_success();
@@ -285,17 +317,17 @@ impl Run {
         for id in self.scope(scope).nodes.clone() {
             let Some(fan) = &self.node(id).fan else { continue };
             let children = fan.children.clone();
-            let open = children.iter().filter(|c| !self.node(**c).status.is_final()).count();
+            let open = children.iter().filter(|c| !self.node(**c).is_settled()).count();
             if let Some(fan) = &mut self.node_mut(id).fan {
                 fan.open = super::apply::index(open);
             }
-            if self.node(id).status != StepStatus::Running {
+            if self.node(id).status != StepStatus::Running && !self.node(id).suspect {
                 continue;
             }
             for child in children {
-                let waiting = self.explicit_needs(child).into_iter().filter(|p| !self.node(*p).status.is_final()).count();
+                let waiting = self.explicit_needs(child).into_iter().filter(|p| !self.node(*p).is_settled()).count();
                 self.node_mut(child).open = super::apply::index(waiting);
-                self.node_mut(child).counted = self.node(child).status.is_final();
+                self.node_mut(child).counted = self.node(child).is_settled();
                 self.todo.push_back(child);
             }
             self.closing.push_back(super::Closing::Fan(id));

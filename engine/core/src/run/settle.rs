@@ -5,7 +5,7 @@ use super::state::{Halt, NodeId, Stage};
 use super::{Effect, IllegalEvent, Mode, Run, Why};
 use crate::event::{ArtifactRef, ErrorReason, EventKind, Json, Object, StepError, StepStatus, WaitFor};
 use crate::path::StepPath;
-use crate::tree::{Action, OnCrash, RetryOn};
+use crate::tree::{Action, OnCrash, Retry, RetryOn};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +18,9 @@ type Settled = Result<(), IllegalEvent>;
 impl Run {
     pub(super) fn prepared(&mut self, step: &StepPath, result: Result<Box<Prepared>, StepError>, now: Timestamp) -> Settled {
         let Some(id) = self.find(step).filter(|id| self.node(*id).stage == Stage::Preparing) else { return Ok(()) };
+        if self.node(id).suspect {
+            return self.compared(id, result, now);
+        }
         if self.interrupting || self.halted(id).is_some() {
             self.release(id);
             return match self.halted(id) {
@@ -107,6 +110,9 @@ impl Run {
     pub(super) fn ended(&mut self, step: &StepPath, attempt: u32, outcome: Outcome, now: Timestamp) -> Settled {
         let Some(id) = self.living(step, attempt) else { return Ok(()) };
         let stopped = self.node(id).stage == Stage::Stopping;
+        if self.node(id).status == StepStatus::Undoing {
+            return self.undo_ended(id, outcome, now);
+        }
         match outcome {
             Outcome::NotDone if self.is_tree(id) => {
                 self.stage(id, Stage::Inside);
@@ -249,10 +255,17 @@ impl Run {
                 self.emit(now, Some(id), EventKind::AttemptFailed { error, retry_at: now })
             }
             OnCrash::Rerun | OnCrash::Check | OnCrash::Fail => self.fail_finally(id, error, now),
-            OnCrash::Ask | OnCrash::UndoFirst => {
+            OnCrash::Ask => {
                 self.emit(now, Some(id), EventKind::StepInterrupted { error })?;
                 if self.node(id).counted { Ok(()) } else { self.ask_decision(id, now) }
             }
+            // Once it is taken back it is tried again; where no try is left it has failed.
+            OnCrash::UndoFirst if more_tries => {
+                self.emit(now, Some(id), EventKind::StepInterrupted { error })?;
+                self.todo.push_back(id);
+                Ok(())
+            }
+            OnCrash::UndoFirst => self.fail_finally(id, error, now),
         }
     }
 
@@ -262,8 +275,8 @@ impl Run {
         let (undecided, recorded) = node.more.as_ref().map_or((false, false), |m| (m.undecided, m.action.is_some()));
         let unknown = node.status == StepStatus::Interrupted || (node.status == StepStatus::Waiting && undecided);
         let settled = match self.spec(id).on_crash {
-            OnCrash::Rerun | OnCrash::Check => true,
-            OnCrash::Ask | OnCrash::Fail | OnCrash::UndoFirst => recorded || self.is_tree(id),
+            OnCrash::Rerun | OnCrash::Check | OnCrash::UndoFirst => true,
+            OnCrash::Ask | OnCrash::Fail => recorded || self.is_tree(id),
         };
         unknown && !settled
     }
@@ -305,9 +318,12 @@ impl Run {
     /// min(max_delay, delay·factor^(k-1)) · uniform(1-jitter, 1+jitter); the draw comes from the
     /// run, the step and the attempt, so that it is the same in every replay.
     fn delay(&self, id: NodeId) -> Duration {
-        let retry = &self.spec(id).retry;
+        self.delay_after(id, &self.spec(id).retry, self.node(id).tries)
+    }
+
+    pub(super) fn delay_after(&self, id: NodeId, retry: &Retry, tries: u32) -> Duration {
         let node = self.node(id);
-        let k = i32::try_from(node.tries.saturating_sub(1)).unwrap_or(i32::MAX);
+        let k = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = retry.delay.as_secs_f64() * retry.factor.max(1.0).powi(k);
         let capped = retry.max_delay.map_or(grown, |max| grown.min(max.as_secs_f64()));
         let digest = crate::hash::bytes(format!("{}\n{}\n{}", self.id, node.path, node.attempt).as_bytes());
@@ -321,9 +337,11 @@ impl Run {
         while let Some((at, id)) = self.retries.first().copied().filter(|(at, _)| *at <= now) {
             self.retries.remove(&(at, id));
             // In a sub-tree that waits to go on its timers are set again when it does.
-            let waits = self.node(id).status == StepStatus::RetryWait && self.node(id).stage == Stage::Idle;
-            if waits && self.is_in_open_scope(id) {
-                self.enqueue(id);
+            let idle = self.node(id).stage == Stage::Idle;
+            match self.node(id).status {
+                StepStatus::RetryWait if idle && self.is_in_open_scope(id) => self.enqueue(id),
+                StepStatus::Undoing if idle => self.queue_undo(id),
+                _ => {}
             }
         }
         while let Some((at, id)) = self.limits.first().copied().filter(|(at, _)| *at <= now) {
@@ -365,7 +383,7 @@ impl Run {
         match self.halted(id) {
             _ if self.interrupting => Why::Interrupt,
             Some(Halt::Late) => Why::Timeout,
-            Some(Halt::Stopped | Halt::Cancelled) | None => Why::Cancel,
+            Some(Halt::Stopped | Halt::Failing | Halt::Cancelled | Halt::RolledBack) | None => Why::Cancel,
         }
     }
 

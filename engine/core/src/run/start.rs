@@ -40,7 +40,7 @@ impl Run {
     }
 
     /// A node that was called up does not start: the next in its queues may.
-    fn pass_on(&mut self, id: NodeId) {
+    pub(super) fn pass_on(&mut self, id: NodeId) {
         self.leave_locks(id);
         if let Some((key, _)) = self.pool_of(id)
             && let Some(next) = self.pools.get_mut(&key).and_then(|p| p.queue.pop_front())
@@ -53,7 +53,7 @@ impl Run {
         }
     }
 
-    fn places(&self) -> u32 {
+    pub(super) fn places(&self) -> u32 {
         self.facts.as_ref().map_or(4, |f| f.max_parallel).max(1)
     }
 
@@ -133,7 +133,7 @@ impl Run {
         Some(((String::new(), name.clone()), size))
     }
 
-    fn take_pool(&mut self, id: NodeId) -> bool {
+    pub(super) fn take_pool(&mut self, id: NodeId) -> bool {
         let Some((key, size)) = self.pool_of(id) else { return true };
         let pool = self.pools.entry(key).or_default();
         if pool.active >= size.max(1) {
@@ -154,12 +154,16 @@ impl Run {
         }
     }
 
-    fn take_locks(&mut self, id: NodeId, now: Timestamp) -> Result<bool, IllegalEvent> {
+    pub(super) fn take_locks(&mut self, id: NodeId, now: Timestamp) -> Result<bool, IllegalEvent> {
         let wanted = match self.locks_of(id) {
             Ok(wanted) => wanted,
             Err(message) => {
                 self.release(id);
-                self.fail_early(id, message, now)?;
+                if self.is_undoing() {
+                    self.undo_impossible(id, message, now)?
+                } else {
+                    self.fail_early(id, message, now)?
+                }
                 return Ok(false);
             }
         };
@@ -228,6 +232,10 @@ impl Run {
     pub(super) fn lock_busy(&mut self, name: &str, holder: &str, now: Timestamp) -> Result<(), IllegalEvent> {
         let waiting: Vec<NodeId> = self.locks.get(name).map(|l| l.queue.iter().copied().collect()).unwrap_or_default();
         for id in waiting {
+            if self.node(id).status.is_final() {
+                // An undo that waits: its step has ended long since.
+                continue;
+            }
             let on = format!("{name} (held by {holder})");
             self.emit(now, Some(id), EventKind::StepWaiting { what: WaitFor::Lock, on })?;
         }
@@ -296,6 +304,9 @@ impl Run {
         }
         if self.repeats_only_verify(id) {
             return self.launch(id, Mode::Verify, now).map(|()| true);
+        }
+        if self.is_undone_first(id) {
+            return self.launch_undo(id, now).map(|()| true);
         }
         if self.is_tree(id) {
             return self.begin_tree(id, now).map(|()| true);

@@ -52,10 +52,21 @@ pub(super) struct Surroundings {
 pub(super) enum Halt {
     /// `on_failure: stop`.
     Stopped,
+    /// `on_failure: cancel`: what runs is ended too.
+    Failing,
     /// `trees cancel`.
     Cancelled,
+    /// `trees rollback` of a run that had not ended.
+    RolledBack,
     /// A `timeout` or `deadline` passed.
     Late,
+}
+
+impl Halt {
+    /// Nothing goes on, not even what is in doubt.
+    pub fn ends_all(self) -> bool {
+        matches!(self, Self::Cancelled | Self::RolledBack)
+    }
 }
 
 /// Who needs whom, turned around; the same for all scopes of a tree.
@@ -101,6 +112,8 @@ pub(super) struct Node {
     pub stage: Stage,
     /// It was skipped or blocked because of what others did: the same again while they stay so.
     pub follows: bool,
+    /// It ended well before this sitting, and whether it stays so is not settled yet.
+    pub suspect: bool,
     /// Those that count it know that it ended (an attempt that a cancel interrupted ends so).
     pub counted: bool,
     /// The number of the last attempt.
@@ -160,6 +173,20 @@ pub(super) struct More {
     pub doubted: bool,
     /// Intents, in order.
     pub intents: Vec<Json>,
+    /// Its action succeeded in this run and is not taken back.
+    pub acted: bool,
+    /// It started in this run and is not taken back.
+    pub touched: bool,
+    /// The outcome of its last attempt is unknown.
+    pub unsettled: bool,
+    /// The event with which its last attempt began.
+    pub begun_at: u64,
+    /// The event with which it last ended.
+    pub ended_at: u64,
+    /// Tries of its undo in this rollback.
+    pub undo_tries: u32,
+    /// Tries of its undo in all.
+    pub undos: u32,
 }
 
 /// Where a node is in this sitting; never recorded.
@@ -189,6 +216,7 @@ impl Node {
             status: StepStatus::Pending,
             stage: Stage::Idle,
             follows: false,
+            suspect: false,
             counted: false,
             attempt: 0,
             tries: 0,
@@ -206,6 +234,21 @@ impl Node {
         self.more.get_or_insert_default()
     }
 
+    /// It has ended, and that stays.
+    pub fn is_settled(&self) -> bool {
+        self.status.is_final() && !self.suspect
+    }
+
+    /// Nothing of it is left in the world.
+    pub fn taken_back(&mut self) {
+        let more = self.more.get_or_insert_default();
+        (more.acted, more.touched, more.unsettled) = (false, false, false);
+        more.undo_tries = 0;
+        more.generation += 1;
+        more.action = None;
+        more.intents.clear();
+    }
+
     pub fn is_busy(&self) -> bool {
         matches!(self.stage, Stage::Preparing | Stage::Active | Stage::Stopping)
     }
@@ -213,6 +256,7 @@ impl Node {
     /// Forgets how it ended.
     pub fn forget(&mut self) {
         self.tries = 0;
+        self.follows = false;
         self.error = None;
         if let Some(more) = &mut self.more {
             more.begun = None;

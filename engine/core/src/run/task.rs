@@ -7,7 +7,7 @@ use crate::event::{ErrorReason, Json, Object, StepError, StepStatus};
 use crate::expr::{Expr, Template};
 use crate::hash;
 use crate::path::StepPath;
-use crate::tree::{Action, Shell, SideAction, Step};
+use crate::tree::{Action, NeedKind, Shell, SideAction, Step};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -166,7 +166,7 @@ impl Run {
         (self.scope(self.node(id).scope).tree.source, self.environment_of(id), names)
     }
 
-    fn job(&self, id: NodeId, action: &Action, extra: &Object) -> Result<Job, String> {
+    pub(super) fn job(&self, id: NodeId, action: &Action, extra: &Object) -> Result<Job, String> {
         match action {
             Action::Run(run) => {
                 let exprs: Vec<&Expr> = run.script.bindings.iter().map(|b| &b.expr).collect();
@@ -267,8 +267,13 @@ impl Run {
         for name in &self.spec(id).secrets {
             parts.insert(format!("secret:{name}"), marks.get(name).cloned().unwrap_or_default());
         }
-        for need in self.spec(id).needs.iter().filter(|_| self.spec(id).cache) {
-            let node = self.node(self.scope(self.node(id).scope).nodes[need.step as usize]);
+        let compared = |step: u32| self.spec(id).cache || super::keep::declares(&self.scope(self.node(id).scope).tree.steps[step as usize]);
+        // What the items alone were made of is no ingredient of an instance: its item is.
+        let of_items = |kind: NeedKind| self.node(id).group.is_some() && matches!(kind, NeedKind::Succeeded | NeedKind::Done);
+        for need in self.spec(id).needs.iter().filter(|n| compared(n.step) && (self.spec(id).cache || !of_items(n.kind))) {
+            let whole = self.scope(self.node(id).scope).nodes[need.step as usize];
+            let partner = (need.kind == NeedKind::ByKey).then(|| self.partner(id, whole)).flatten();
+            let node = self.node(partner.unwrap_or(whole));
             let result = node.result.as_deref().map(|r| json!([r.outputs, r.artifacts]));
             parts.insert(format!("need:{}", node.path), digest(&result.unwrap_or(Json::Null)));
         }
@@ -305,11 +310,11 @@ impl Run {
     }
 }
 
-fn cannot(message: String) -> StepError {
+pub(super) fn cannot(message: String) -> StepError {
     StepError { reason: ErrorReason::Spawn, code: None, message, log: None }
 }
 
-fn with_secrets(secrets: &Secrets) -> Object {
+pub(super) fn with_secrets(secrets: &Secrets) -> Object {
     let mut names = Object::new();
     let values = secrets.iter().map(|(k, v)| (k.clone(), Json::String(v.clone()))).collect();
     names.insert("secrets".into(), Json::Object(values));

@@ -1,6 +1,7 @@
 //! What others may see of a run at work.
 
 use super::Run;
+use super::state::NodeId;
 use crate::event::{RunStarted, RunStatus, StepError, StepStatus};
 use crate::path::{RunId, StepPath};
 use jiff::Timestamp;
@@ -54,7 +55,8 @@ impl Run {
     /// Attempts that the journal calls running: after a load, those that were cut off.
     pub fn running(&self) -> Vec<(StepPath, u32)> {
         let all = 0..super::apply::index(self.nodes.len());
-        let cut_off = all.filter(|id| self.node(*id).status == StepStatus::Running && self.was_cut_off(*id));
+        let undoing = |id: &NodeId| self.node(*id).status == StepStatus::Undoing;
+        let cut_off = all.filter(|id| undoing(id) || (self.node(*id).status == StepStatus::Running && self.was_cut_off(*id)));
         cut_off.map(|id| self.node(id)).map(|n| (n.path.clone(), n.attempt)).collect()
     }
 

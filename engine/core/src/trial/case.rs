@@ -46,6 +46,8 @@ pub struct Mock {
     pub takes: Duration,
     /// What it returns.
     pub outputs: Object,
+    /// Its undo fails, each time.
+    pub undo_fails: bool,
 }
 
 /// How an attempt ends.

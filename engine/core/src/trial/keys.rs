@@ -76,6 +76,7 @@ static MOCK: Record = record(
         key("times", Form::Whole(1, 1000), "So many attempts end so, the next one well; all of them by default."),
         key("takes", Form::Duration, "How long an attempt takes; no time by default."),
         key("done", Form::Flag, "Its check, its observation or the cache calls it done."),
+        key("undo", Form::Choice(&["succeeds", "fails"]), "How its undo ends in a rollback; well by default."),
         key("outputs", LITERALS, "What it returns; a declared output that is not given has a value of its type."),
     ],
 );

@@ -45,6 +45,7 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<'_>) -> Option<Mock> {
         times: value.get("times").and_then(whole),
         takes: value.get("takes").and_then(duration).unwrap_or_default(),
         outputs: outputs(reader, value.get("outputs"), place),
+        undo_fails: value.get("undo").and_then(text) == Some("fails"),
     })
 }
 
@@ -64,6 +65,9 @@ fn misplaced(reader: &mut Reader<'_>, value: Ref<'_>, place: Place<'_>) {
             }
             ("fails", "timeout") if step.timeout.is_none() && step.deadline.is_none() => {
                 Some(("this step has no `timeout`", "give it one, or write `fails: failure`".into()))
+            }
+            ("undo", _) if !place.may_be_undone(reader.kinds) => {
+                Some(("nothing takes this step back: it has no `undo` and no kind that does", "leave it out".into()))
             }
             ("done", _) if !place.may_be_done(reader.kinds) => {
                 Some(("nothing can call this step done: it has no `check`, no `cache`, and no kind that observes", "leave it out".into()))

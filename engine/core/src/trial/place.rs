@@ -59,6 +59,12 @@ impl Place<'_> {
         matches!(self.step.action, Action::Tree { .. })
     }
 
+    /// Whether something takes it back.
+    pub fn may_be_undone(&self, kinds: &dyn Kinds) -> bool {
+        let kind = matches!(&self.step.action, Action::Uses { kind, .. } if kinds.kind(kind).is_some_and(|k| k.undoes));
+        self.step.undo.is_some() || kind
+    }
+
     /// Whether something could call it done before it runs.
     pub fn may_be_done(&self, kinds: &dyn Kinds) -> bool {
         let observes = matches!(&self.step.action, Action::Uses { kind, .. } if kinds.kind(kind).is_some_and(|k| k.observes));

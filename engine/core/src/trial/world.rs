@@ -74,7 +74,7 @@ impl World<'_> {
             let mut decision = self.run.handle(inputs, self.now)?;
             inputs = self.perform(&mut decision);
             self.events.append(&mut decision.events);
-            if self.run.status() != RunStatus::Running {
+            if !matches!(self.run.status(), RunStatus::Running | RunStatus::RollingBack) {
                 break;
             }
             if inputs.is_empty() {
@@ -104,6 +104,7 @@ impl World<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
             max_parallel: self.case.max_parallel,
             approved: Vec::new(),
+            pause_on_failure: false,
         }
     }
 
@@ -201,12 +202,15 @@ impl World<'_> {
                 };
                 Cached { reason, outputs: Json::Object(self.outputs(&step, spec)), artifacts: artifacts(&task) }
             });
-            Box::new(Prepared { digests, cached })
+            Box::new(Prepared { digests, cached, lost: None })
         });
         Input::Prepared { step, result }
     }
 
     fn launch(&mut self, step: StepPath, attempt: u32, mode: Mode) {
+        if mode == Mode::Undo {
+            return self.take_back(step, attempt);
+        }
         if mode != Mode::Verify {
             *self.attempts.entry(step.clone()).or_default() += 1;
         }
@@ -231,8 +235,20 @@ impl World<'_> {
                 self.fail(step, attempt, Duration::ZERO, StepError { reason, code, message, log: None });
             }
             (Mode::Check, _) => self.land(step, attempt, Duration::ZERO, Outcome::NotDone),
+            (Mode::Undo, _) => {}
             (Mode::Action, end) => self.act(step, attempt, &task, end, takes),
         }
+    }
+
+    fn take_back(&mut self, step: StepPath, attempt: u32) {
+        let outcome = match self.mock(&step) {
+            Some(mock) if mock.undo_fails => {
+                let error = StepError { reason: ErrorReason::Exit, code: Some(1), message: "undo failed".into(), log: None };
+                Outcome::Failed { error, permanent: false }
+            }
+            Some(_) | None => well(Object::new(), BTreeMap::new()),
+        };
+        self.land(step, attempt, Duration::ZERO, outcome);
     }
 
     fn act(&mut self, step: StepPath, attempt: u32, task: &Task, end: End, takes: Duration) {
@@ -317,7 +333,7 @@ impl World<'_> {
         let decision = self.run.handle([], self.now)?;
         self.run.attend(true);
         self.events.extend(decision.events);
-        Ok(self.run.status() != RunStatus::Running)
+        Ok(!matches!(self.run.status(), RunStatus::Running | RunStatus::RollingBack))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, RunStarted, StepError};
 use trees_core::language::{self, Loader, Source};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Decision, Effect, Input, Outcome, Prepared, Run};
+use trees_core::run::{Decision, Effect, Input, Outcome, Prepared, Recovered, Run};
 use trees_core::tree::{KindInfo, Kinds, Tree};
 
 struct NoKinds;
@@ -103,7 +103,7 @@ impl Stage {
             "resume" => {
                 self.run = fresh(&self.tree);
                 self.run.replay(&self.journal).unwrap();
-                Input::Recovered { epoch: 2, approved: Vec::new() }
+                Input::Recovered(Box::new(Recovered { epoch: 2, ..Recovered::default() }))
             }
             "wait" => {
                 self.now += SignedDuration::from_secs(words[1].parse().unwrap());
@@ -154,7 +154,11 @@ impl Stage {
 }
 
 fn prepared() -> Prepared {
-    Prepared { digests: Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: false }, cached: None }
+    Prepared {
+        digests: Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: false },
+        cached: None,
+        lost: None,
+    }
 }
 
 fn facts(tree: &Tree) -> RunStarted {
@@ -173,6 +177,7 @@ fn facts(tree: &Tree) -> RunStarted {
         version: "0".into(),
         max_parallel: tree.max_parallel.unwrap_or(8),
         approved: Vec::new(),
+        pause_on_failure: false,
     }
 }
 

@@ -67,22 +67,29 @@ impl Loader for Files {
 
 impl Forest {
     pub fn grow(seed: u64) -> Self {
-        Self::plant(seed, true)
+        Self::plant(seed, Sort::Wild)
     }
 
     /// Without conditions, rules and external steps.
     pub fn grow_calm(seed: u64) -> Self {
-        Self::plant(seed, false)
+        Self::plant(seed, Sort::Calm)
     }
 
-    fn plant(seed: u64, wild: bool) -> Self {
+    /// Steps that can be taken back, and trees that are.
+    pub fn grow_undoable(seed: u64) -> Self {
+        Self::plant(seed, Sort::Undoable)
+    }
+
+    fn plant(seed: u64, sort: Sort) -> Self {
         let mut dice = Dice::new(seed);
+        let (wild, undoable) = (sort != Sort::Calm, sort == Sort::Undoable);
         let mut files = HashMap::new();
         for name in ["one", "two"] {
-            let inner = Gardener { dice: &mut dice, wild, subs: if name == "two" { &["one"] } else { &[] }, top: false }.tree(name, 4);
+            let inner =
+                Gardener { dice: &mut dice, wild, undoable, subs: if name == "two" { &["one"] } else { &[] }, top: false }.tree(name, 4);
             files.insert(format!("{name}.yaml"), serde_json::to_string_pretty(&inner).unwrap());
         }
-        let top = Gardener { dice: &mut dice, wild, subs: &["one", "two"], top: true }.tree("top", 9);
+        let top = Gardener { dice: &mut dice, wild, undoable, subs: &["one", "two"], top: true }.tree("top", 9);
         let text = serde_json::to_string_pretty(&top).unwrap();
         let checked = language::check(Source { name: "top.yaml".into(), text: text.clone() }, &Files(files), &NoKinds);
         let tree = checked.tree.unwrap_or_else(|| panic!("seed {seed}: {:#?}\n{text}", checked.diagnostics));
@@ -90,9 +97,17 @@ impl Forest {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Sort {
+    Calm,
+    Wild,
+    Undoable,
+}
+
 struct Gardener<'a> {
     dice: &'a mut Dice,
     wild: bool,
+    undoable: bool,
     subs: &'a [&'a str],
     top: bool,
 }
@@ -115,6 +130,9 @@ impl Gardener<'_> {
             tree.insert("environments".into(), json!({ "lab": { "default": true }, "live": { "protected": true } }));
             if self.wild && self.dice.percent(20) {
                 tree.insert("on_failure".into(), "stop".into());
+            }
+            if self.undoable && self.dice.percent(70) {
+                tree.insert("on_failure".into(), (*self.dice.pick(&["rollback", "rollback", "pause", "cancel"])).into());
             }
             if self.wild && self.dice.percent(10) {
                 tree.insert("deadline".into(), format!("{}s", 20 + self.dice.below(200)).into());
@@ -154,7 +172,31 @@ impl Gardener<'_> {
         if self.wild {
             self.wild_keys(&mut step, leaf, main);
         }
+        if self.undoable && main {
+            self.undo_keys(&mut step, leaf);
+        }
         Value::Object(step)
+    }
+
+    fn undo_keys(&mut self, step: &mut Map<String, Value>, leaf: bool) {
+        if !self.dice.percent(if leaf { 70 } else { 20 }) {
+            return;
+        }
+        let mut undo = json!({ "run": ":" });
+        if self.dice.percent(30) {
+            undo["retry"] = json!({ "attempts": 2, "delay": "1s" });
+        }
+        if self.dice.percent(15) && leaf {
+            undo["when"] = "started".into();
+        }
+        step.insert("undo".into(), undo);
+        if self.dice.percent(20) && leaf {
+            step.insert("effect".into(), "external".into());
+            step.insert("on_crash".into(), "undo_first".into());
+        }
+        if self.dice.percent(5) && leaf {
+            step.insert("pivot".into(), true.into());
+        }
     }
 
     fn action(&mut self, step: &mut Map<String, Value>, main: bool) {

@@ -2,7 +2,7 @@
 
 use crate::forest::Forest;
 use crate::world::{World, is_end, story};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Resolution, RunStatus};
 use trees_core::run::Mode;
@@ -32,6 +32,8 @@ impl<'a> Laws<'a> {
         self.doubts_are_settled_by_people();
         self.sittings_leave_nothing_running();
         self.statuses_fit_the_steps();
+        self.what_was_built_on_goes_first();
+        self.nothing_is_left();
     }
 
     fn events(&self) -> &[Event] {
@@ -59,6 +61,7 @@ impl<'a> Laws<'a> {
         for event in self.events() {
             match event.kind {
                 EventKind::RunStarted(_) | EventKind::RunResumed { .. } => open = true,
+                EventKind::RollbackStarted(ref how) if how.epoch.is_some() => open = true,
                 EventKind::RunFinished { .. } | EventKind::RunSuspended { .. } if !open => self.broken("a sitting ends once", event),
                 EventKind::RunFinished { .. } | EventKind::RunSuspended { .. } => open = false,
                 _ if !open => self.broken("nothing happens at rest", event),
@@ -75,6 +78,8 @@ impl<'a> Laws<'a> {
             match &event.kind {
                 EventKind::StepSucceeded { .. } | EventKind::StepCached { .. } => drop(done.insert(step, event.seq)),
                 EventKind::StepResolved { resolution: Resolution::Done, .. } => drop(done.insert(step, event.seq)),
+                EventKind::UndoSucceeded | EventKind::UndoFailed { .. } | EventKind::StepReopened { .. } => drop(done.remove(step)),
+                EventKind::StepResolved { resolution: Resolution::Undone, .. } => drop(done.remove(step)),
                 EventKind::StepStarted { .. } if !finally && done.contains_key(step) => {
                     self.broken("a recorded success is not run again", event)
                 }
@@ -124,11 +129,14 @@ impl<'a> Laws<'a> {
     }
 
     fn nothing_starts_after_a_cancel(&self) {
-        let mut cancelled = false;
+        let (mut cancelled, mut back) = (false, false);
         for event in self.events() {
             match &event.kind {
-                EventKind::CancelRequested { .. } => cancelled = true,
+                // A rollback that is cancelled rests; what it has done stays done.
+                EventKind::CancelRequested { .. } => cancelled = !back,
                 EventKind::RunResumed { .. } => cancelled = false,
+                EventKind::RollbackStarted(_) => (cancelled, back) = (false, true),
+                EventKind::RunFinished { .. } if back => back = false,
                 EventKind::StepStarted { .. } if cancelled => {
                     let path = event.step.as_ref().map_or("", |s| s.as_str());
                     if !path.split('/').any(|part| part.starts_with('f')) {
@@ -146,11 +154,12 @@ impl<'a> Laws<'a> {
     fn finally_comes_last(&self) {
         let mut open: BTreeMap<&str, bool> = BTreeMap::new();
         for event in self.events() {
-            if matches!(event.kind, EventKind::RunResumed { .. }) {
+            if matches!(event.kind, EventKind::RunResumed { .. } | EventKind::RollbackStarted(_)) {
                 open.clear();
             }
             let Some(path) = event.step.as_ref().map(|s| s.as_str()).filter(|p| !p.contains('/')) else { continue };
             match &event.kind {
+                EventKind::UndoStarted | EventKind::UndoSucceeded | EventKind::UndoFailed { .. } => {}
                 EventKind::StepStarted { .. } if path.starts_with('f') => {
                     if let Some((other, _)) = open.iter().find(|(p, o)| p.starts_with('s') && **o) {
                         self.broken(&format!("finally starts while {other} runs"), event);
@@ -167,9 +176,14 @@ impl<'a> Laws<'a> {
     /// What was launched had its start in the journal before.
     fn launches_are_recorded(&self) {
         for (step, attempt, mode, length) in &self.world.launches {
-            let known = self.events()[..*length]
-                .iter()
-                .any(|e| e.step.as_ref() == Some(step) && e.attempt == Some(*attempt) && matches!(e.kind, EventKind::StepStarted { .. }));
+            let known = self.events()[..*length].iter().any(|e| {
+                e.step.as_ref() == Some(step)
+                    && e.attempt == Some(*attempt)
+                    && match mode {
+                        Mode::Undo => e.kind == EventKind::UndoStarted,
+                        Mode::Action | Mode::Verify | Mode::Check => matches!(e.kind, EventKind::StepStarted { .. }),
+                    }
+            });
             let verified = *mode != Mode::Verify || known;
             assert!(
                 known && verified,
@@ -233,7 +247,7 @@ impl<'a> Laws<'a> {
                 }
                 EventKind::StepInterrupted { .. } => drop(doubtful.entry(path).or_insert(true)),
                 EventKind::ActionSucceeded { .. } => drop(doubtful.insert(path, false)),
-                EventKind::StepResolved { .. } => drop(doubtful.remove(path)),
+                EventKind::StepResolved { .. } | EventKind::UndoSucceeded => drop(doubtful.remove(path)),
                 _ => {}
             }
         }
@@ -246,7 +260,7 @@ impl<'a> Laws<'a> {
             let path = event.step.as_ref().map_or("", |s| s.as_str());
             let leaf = || self.step(path).is_some_and(|s| matches!(s.action, Action::Run(_)));
             match &event.kind {
-                EventKind::RunResumed { .. } => open.clear(),
+                EventKind::RunResumed { .. } | EventKind::RollbackStarted(_) => open.clear(),
                 EventKind::StepStarted { .. } if leaf() => drop(open.insert(path, true)),
                 EventKind::StepInterrupted { .. } | EventKind::AttemptFailed { .. } => drop(open.remove(path)),
                 EventKind::RunFinished { .. } | EventKind::RunSuspended { .. } if !open.is_empty() => {
@@ -254,6 +268,64 @@ impl<'a> Laws<'a> {
                 }
                 kind if is_end(kind) => drop(open.remove(path)),
                 _ => {}
+            }
+        }
+    }
+
+    /// In a rollback: a step of the top tree is taken back after all that needs it.
+    fn what_was_built_on_goes_first(&self) {
+        let tree = &self.forest.tree;
+        let mut acted: BTreeSet<String> = BTreeSet::new();
+        let mut back = None;
+        for event in self.events() {
+            match &event.kind {
+                EventKind::RollbackStarted(how) => back = Some(how),
+                EventKind::RunFinished { .. } => back = None,
+                _ => {}
+            }
+            let path = event.step.as_ref().map_or("", |s| s.as_str());
+            if let (EventKind::UndoStarted, Some(how), Some(id)) = (&event.kind, back, tree.index.get(top_of(path))) {
+                let later = acted.iter().find(|a| {
+                    let rests = tree.index.get(top_of(a)).is_some_and(|d| self.rests_on(*d, *id));
+                    rests && !how.skip.iter().any(|s| s.as_str() == *a) && !self.has_pivot()
+                });
+                if let Some(later) = later {
+                    self.broken(&format!("{later} rests on it and is not taken back"), event);
+                }
+            }
+            note(&mut acted, event, self.step(path).as_ref());
+        }
+    }
+
+    /// Whether a step of the top tree needs another as a whole, directly or not.
+    fn rests_on(&self, step: u32, on: u32) -> bool {
+        let mut open = vec![step];
+        while let Some(at) = open.pop() {
+            for need in self.forest.tree.steps[at as usize].needs.iter().filter(|n| n.kind != NeedKind::ByKey) {
+                if need.step == on {
+                    return true;
+                }
+                open.push(need.step);
+            }
+        }
+        false
+    }
+
+    fn has_pivot(&self) -> bool {
+        self.forest.text.contains("pivot")
+            || self.events().iter().any(|e| self.step(e.step.as_ref().map_or("", |s| s.as_str())).is_some_and(|s| s.pivot))
+    }
+
+    /// A run that was rolled back left nothing that it had a way to take back.
+    fn nothing_is_left(&self) {
+        let mut acted: BTreeSet<String> = BTreeSet::new();
+        for event in self.events() {
+            let path = event.step.as_ref().map_or("", |s| s.as_str());
+            note(&mut acted, event, self.step(path).as_ref());
+            if let EventKind::RunFinished { status: RunStatus::RolledBack, .. } = &event.kind
+                && let Some(left) = acted.iter().find(|a| !in_finally(a))
+            {
+                self.broken(&format!("{left} is not taken back"), event);
             }
         }
     }
@@ -288,6 +360,24 @@ impl<'a> Laws<'a> {
             }
         }
     }
+}
+
+/// What a journal says that is in the world, by step: set by its success, gone by its undo.
+fn note(acted: &mut BTreeSet<String>, event: &Event, step: Option<&Step>) {
+    let Some(path) = event.step.as_ref().map(|s| s.as_str()).filter(|p| !in_finally(p)) else { return };
+    let leaf = step.is_some_and(|s| s.undo.is_some() && matches!(s.action, Action::Run(_)));
+    match &event.kind {
+        EventKind::ActionSucceeded { .. } | EventKind::StepResolved { resolution: Resolution::Done, .. } if leaf => {
+            _ = acted.insert(path.into())
+        }
+        EventKind::StepSucceeded { .. } if leaf && event.attempt.is_some() => _ = acted.insert(path.into()),
+        EventKind::UndoSucceeded | EventKind::StepResolved { resolution: Resolution::Undone, .. } => _ = acted.remove(path),
+        _ => {}
+    }
+}
+
+fn top_of(path: &str) -> &str {
+    path.split(['/', '[']).next().unwrap_or_default()
 }
 
 fn in_finally(path: &str) -> bool {

@@ -48,6 +48,32 @@ fn a_crash_after_every_event_is_survived() {
     }
 }
 
+/// Runs that are taken back, by their tree or by a person, with undos that fail and crashes.
+#[test]
+fn what_was_done_is_taken_back() {
+    for seed in seeds(1_000) {
+        let forest = Forest::grow_undoable(seed);
+        let mut world = World::new(&forest, seed, Plan::backwards(seed));
+        world.run_to_the_end();
+        Laws::of(&forest, &world).check();
+    }
+}
+
+/// A rollback goes on from every prefix of its journal.
+#[test]
+fn a_crash_after_every_event_of_a_rollback_is_survived() {
+    for seed in seeds(40) {
+        let forest = Forest::grow_undoable(seed);
+        let mut world = World::new(&forest, seed, Plan::backwards(seed));
+        world.run_to_the_end();
+        for cut in 1..world.journal.len() {
+            let mut again = World::from_prefix(&forest, seed, &world, cut);
+            again.run_to_the_end();
+            Laws::of(&forest, &again).check();
+        }
+    }
+}
+
 /// The same seed gives the same journal.
 #[test]
 fn the_same_seed_gives_the_same_trace() {

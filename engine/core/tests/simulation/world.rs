@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, RunStarted, RunStatus, StepError, StepStatus};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Decision, Effect, Input, Mode, Outcome, Prepared, Run};
+use trees_core::run::{Decision, Effect, Input, Mode, Outcome, Prepared, Recovered, RollBack, Run};
 
 /// How the world behaves.
 #[derive(Clone)]
@@ -21,6 +21,10 @@ pub struct Plan {
     pub interrupt: u64,
     pub say_no: u64,
     pub done_already: u64,
+    /// A person takes the run back.
+    pub roll_back: u64,
+    /// An undo fails.
+    pub stick: u64,
     pub sittings: u32,
 }
 
@@ -36,12 +40,32 @@ impl Plan {
             interrupt: dice.below(3),
             say_no: 20,
             done_already: 15,
+            roll_back: 0,
+            stick: 0,
             sittings: 60,
         }
     }
 
+    /// As wild, and a person takes runs back.
+    pub fn backwards(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0xBACC);
+        Self { roll_back: 50, stick: dice.below(15), ..Self::wild(seed) }
+    }
+
     pub fn calm() -> Self {
-        Self { fail: 0, time_out: 0, crash: 0, lose: 0, cancel: 0, interrupt: 0, say_no: 0, done_already: 0, sittings: 60 }
+        Self {
+            fail: 0,
+            time_out: 0,
+            crash: 0,
+            lose: 0,
+            cancel: 0,
+            interrupt: 0,
+            say_no: 0,
+            done_already: 0,
+            roll_back: 0,
+            stick: 0,
+            sittings: 60,
+        }
     }
 }
 
@@ -121,9 +145,19 @@ impl<'a> World<'a> {
         run
     }
 
-    fn first(&self) -> Input {
+    fn first(&mut self, run: &Run) -> Input {
+        // Whose rollback is stuck goes on only by a rollback.
+        let stuck = run.status() == RunStatus::RollbackStuck;
+        if !self.journal.is_empty() && (stuck || self.dice.percent(self.plan.roll_back)) {
+            let skip = if stuck && self.dice.percent(10) { failed_undos(run) } else { Vec::new() };
+            let mark_undone = if stuck && self.dice.percent(10) { failed_undos(run) } else { Vec::new() };
+            let epoch = u64::from(self.sittings) + 1;
+            return Input::RollBack(Box::new(RollBack { epoch, to: None, skip, mark_undone, actor: "me".into() }));
+        }
         if !self.journal.is_empty() {
-            return Input::Recovered { epoch: u64::from(self.sittings) + 1, approved: Vec::new() };
+            let accept_changes = self.plan_is_calm() || self.dice.percent(50);
+            let epoch = u64::from(self.sittings) + 1;
+            return Input::Recovered(Box::new(Recovered { epoch, accept_changes, ..Recovered::default() }));
         }
         let tree = &self.forest.tree;
         Input::Started(Box::new(RunStarted {
@@ -141,6 +175,7 @@ impl<'a> World<'a> {
             version: "0".into(),
             max_parallel: tree.max_parallel.unwrap_or(4),
             approved: Vec::new(),
+            pause_on_failure: false,
         }))
     }
 
@@ -148,7 +183,7 @@ impl<'a> World<'a> {
     fn sit(&mut self) {
         let mut run = self.run();
         (self.flights, self.preparing, self.locks) = (Vec::new(), Vec::new(), BTreeSet::new());
-        let mut inputs = vec![self.first()];
+        let mut inputs = vec![self.first(&run)];
         if self.dice.percent(60) {
             inputs.extend(self.late_answers(&run));
         }
@@ -163,7 +198,7 @@ impl<'a> World<'a> {
             if crash {
                 return;
             }
-            if run.status() != RunStatus::Running {
+            if !matches!(run.status(), RunStatus::Running | RunStatus::RollingBack) {
                 assert!(
                     self.flights.is_empty(),
                     "seed {}: rests with attempts under way\n{}\n{}",
@@ -272,6 +307,12 @@ impl<'a> World<'a> {
     }
 
     fn outcome(&mut self, step: &StepPath, mode: Mode, _run: &Run) -> Outcome {
+        if mode == Mode::Undo {
+            return match self.dice.percent(self.plan.stick) {
+                true => Outcome::Failed { error: error(ErrorReason::Exit, Some(1)), permanent: self.dice.percent(20) },
+                false => Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() },
+            };
+        }
         if mode == Mode::Check && !self.dice.percent(self.plan.done_already) {
             return Outcome::NotDone;
         }
@@ -300,7 +341,9 @@ impl<'a> World<'a> {
     fn rest(&mut self, run: &Run) {
         self.now += Duration::from_secs(self.dice.below(100));
         let again = !self.plan_is_calm() && self.dice.percent(50);
-        self.ended = run.status().is_ended() && !(run.status() != RunStatus::Succeeded && again);
+        let takes_back = self.plan.roll_back > 0 && self.dice.percent(self.plan.roll_back);
+        let open = run.status() == RunStatus::RollbackStuck || (run.status() != RunStatus::Succeeded && again) || takes_back;
+        self.ended = run.status().is_ended() && !open;
     }
 
     fn plan_is_calm(&self) -> bool {
@@ -324,9 +367,13 @@ impl<'a> World<'a> {
     }
 }
 
+fn failed_undos(run: &Run) -> Vec<StepPath> {
+    run.steps().filter(|s| s.status == StepStatus::UndoFailed).map(|s| s.path).collect()
+}
+
 fn prepared(step: &StepPath) -> Input {
     let digests = Digests { definition: "d".into(), input: "i".into(), ingredients: BTreeMap::new(), reusable: false };
-    Input::Prepared { step: step.clone(), result: Ok(Box::new(Prepared { digests, cached: None })) }
+    Input::Prepared { step: step.clone(), result: Ok(Box::new(Prepared { digests, cached: None, lost: None })) }
 }
 
 fn error(reason: ErrorReason, code: Option<i32>) -> StepError {

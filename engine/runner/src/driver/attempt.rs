@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
-use trees_core::run::{Input, Job, Outcome, Task};
+use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
 use trees_core::units;
 
@@ -58,6 +58,8 @@ pub(super) enum Part {
     Verify { job: Job, timeout: Option<Duration> },
     /// Only `check` or the observation.
     Check,
+    /// The way back.
+    Undo(Undo),
 }
 
 /// Ends an attempt from the driver's thread, and knows when it is over.
@@ -121,6 +123,8 @@ impl Attempt {
         let script = |job: &Job| matches!(job, Job::Run { .. });
         let part = match &self.part {
             Part::Verify { job, .. } => script(job),
+            Part::Undo(Undo::Job { job, .. }) => return script(job),
+            Part::Undo(Undo::Records { .. }) => false,
             Part::Action | Part::Check => true,
         };
         part && self.task.job.as_ref().is_none_or(script) && self.task.check.as_ref().is_none_or(script) && self.task.artifacts.is_empty()
@@ -142,6 +146,7 @@ impl Attempt {
             Part::Action => self.act().await,
             Part::Check => self.look().await,
             Part::Verify { job, timeout } => self.verify(job, *timeout).await,
+            Part::Undo(undo) => self.undo(undo).await,
         };
         match made {
             Ok(input) => self.without_secrets(input),
@@ -255,6 +260,37 @@ impl Attempt {
         Ok(self.ended(Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() }))
     }
 
+    /// Takes back what the action did; what is returned is not kept.
+    async fn undo(&self, undo: &Undo) -> Made<Input> {
+        match undo {
+            Undo::Job { job: job @ Job::Run { .. }, timeout } => {
+                let (code, _) = self.script(job, *timeout, "undo").await?;
+                match code {
+                    Ended::Code(0) => {}
+                    Ended::Code(_) => return Err(self.fail(ErrorReason::Exit, code_of(code), format!("undo {}", ended(code)))),
+                    Ended::Signal(_) => return Err(self.fail(ErrorReason::Signal, code_of(code), format!("undo {}", ended(code)))),
+                }
+            }
+            Undo::Job { job: Job::Uses { kind, with }, timeout } => drop(self.apply(kind, with, *timeout).await?),
+            Undo::Records { kind, records, timeout } => self.undo_records(kind, records, *timeout).await?,
+        }
+        Ok(self.ended(Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() }))
+    }
+
+    async fn undo_records(&self, name: &str, records: &[Json], timeout: Option<Duration>) -> Made<()> {
+        let kind = self.kind(name)?;
+        let (cx, port) = self.cx()?;
+        let work = async {
+            for record in records {
+                kind.undo(record, &cx).await?;
+            }
+            Ok(())
+        };
+        let made = self.bounded(timeout, "undo", work).await;
+        port.close();
+        made?.map_err(|error| self.kind_failed(ErrorReason::Exit, &error))
+    }
+
     /// Asks a kind without letting it change anything: a reading kind does its work, another
     /// observes.
     async fn asks(&self, kind: &str, with: &Json, timeout: Option<Duration>) -> Made<Result<Object, KindError>> {
@@ -329,7 +365,7 @@ impl Attempt {
     /// Runs a script to its end: how it ended, and the folder with the file behind its `$TREES_OUTPUT`.
     async fn script(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<(Ended, Scratch)> {
         let Job::Run { text, shell, bound } = job else { return Err(self.fail(ErrorReason::Spawn, None, "no script".into())) };
-        let folder = if what == "action" { self.folder.clone() } else { self.folder.join(what) };
+        let folder = if matches!(what, "action" | "undo") { self.folder.clone() } else { self.folder.join(what) };
         let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
         let secrets = self.secret_files()?;
         let output = scratch.file(OUTPUTS);
@@ -574,7 +610,7 @@ fn unsaid() -> Outcome {
 /// A check that took too long or was killed says nothing of the action, which has not begun.
 fn before_the_action(trouble: Trouble) -> Trouble {
     match trouble {
-        Trouble::Failed(error, permanent) if matches!(error.reason, ErrorReason::Timeout | ErrorReason::Signal) => {
+        Trouble::Failed(error, permanent) if matches!(error.reason, ErrorReason::Timeout | ErrorReason::Signal | ErrorReason::Output) => {
             Trouble::Failed(StepError { reason: ErrorReason::Verify, ..error }, permanent)
         }
         other @ (Trouble::Failed(..) | Trouble::Stopped) => other,

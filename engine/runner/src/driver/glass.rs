@@ -45,6 +45,10 @@ impl Store for Glass {
         Ok(self.store.content(&artifact.sha256).is_some())
     }
 
+    fn is_there(&self, artifact: &ArtifactRef, at: &Path) -> bool {
+        self.store.is_there(artifact, at)
+    }
+
     fn content(&self, sha256: &str) -> Option<PathBuf> {
         self.store.content(sha256)
     }

@@ -101,7 +101,7 @@ impl Looker {
         let task = self.task(run, step)?;
         let dotenv = self.dotenv.of(&task).map_err(failed)?;
         let tree = run.facts().map(|f| f.tree.clone()).unwrap_or_default();
-        let work = Work { task, dotenv, store: Arc::clone(&self.glass), kinds: Arc::clone(&self.eyes.kinds), tree };
+        let work = Work { task, dotenv, recorded: Vec::new(), store: Arc::clone(&self.glass), kinds: Arc::clone(&self.eyes.kinds), tree };
         work.prepare().map_err(|e| failed(self.masker.mask(&e).into_owned()))
     }
 

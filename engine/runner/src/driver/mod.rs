@@ -43,7 +43,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Decision, Effect, IllegalEvent, Input, Run};
+use trees_core::run::{Decision, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
 use trees_core::store::Store;
 use trees_core::tree::{Kinds, Tree};
 
@@ -95,7 +95,9 @@ pub enum Begin {
     /// A new run.
     New(Box<RunStarted>),
     /// A run of the journal goes on.
-    Resume,
+    Resume(Box<Recovered>),
+    /// What a run did is taken back.
+    RollBack(Box<RollBack>),
     /// A run at rest is taken up only to be ended.
     Cancel {
         /// External steps are not awaited.
@@ -205,13 +207,15 @@ impl Driver {
         let mut run = Run::new(self.hold.run().clone(), Arc::clone(&self.tree), self.setup.kinds.as_kinds());
         let events = match begin {
             Begin::New(_) => Vec::new(),
-            Begin::Resume | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
+            Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
         };
         run.replay(&events)?;
         run.attend(self.setup.options.attended);
         let environment = match &begin {
             Begin::New(started) => (started.environment.clone(), started.dir.clone()),
-            Begin::Resume | Begin::Cancel { .. } => run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default(),
+            Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => {
+                run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default()
+            }
         };
         let vault = match self.vault {
             Some(vault) => vault,
@@ -254,7 +258,7 @@ impl Sitting {
                 Ok(()) => {}
                 Err(error) => break Err(error),
             }
-            if self.run.status() != RunStatus::Running {
+            if !matches!(self.run.status(), RunStatus::Running | RunStatus::RollingBack) {
                 break Ok(self.ended());
             }
             inputs = match self.gather(inbox).await {
@@ -269,11 +273,13 @@ impl Sitting {
     /// The first inputs. What a former sitting left running is ended first.
     async fn first(&mut self, begin: Begin) -> Result<Vec<Input>, DriveError> {
         let actor = self.setup.options.actor.clone();
-        let recovered = Input::Recovered { epoch: self.hold.epoch(), approved: self.setup.options.approve.clone() };
+        let (epoch, approved) = (self.hold.epoch(), self.setup.options.approve.clone());
+        let recovered = |how: Recovered| Input::Recovered(Box::new(Recovered { epoch, approved, actor: actor.clone(), ..how }));
         let mut inputs = match begin {
             Begin::New(started) => return Ok(vec![Input::Started(started)]),
-            Begin::Resume => vec![recovered],
-            Begin::Cancel { now } => vec![recovered, Input::Cancel { actor, now }],
+            Begin::Resume(how) => vec![recovered(*how)],
+            Begin::RollBack(asked) => vec![Input::RollBack(Box::new(RollBack { epoch, actor: actor.clone(), ..*asked }))],
+            Begin::Cancel { now } => vec![recovered(Recovered::default()), Input::Cancel { actor, now }],
         };
         self.end_leftovers().await?;
         // What ran out at rest did so before any answer that came later.

@@ -58,8 +58,14 @@ impl Sitting {
                 let (job, timeout) = self.run.verify_job(step, &outputs, &values)?.ok_or_else(|| failed("no verify is declared".into()))?;
                 Part::Verify { job, timeout }
             }
+            Mode::Undo => {
+                let (values, _) = self.vault.of(source, &environment, &names);
+                Part::Undo(self.run.undo_of(step, &values)?)
+            }
         };
         let folder = self.setup.store.attempt_folder(self.hold.run(), step, attempt).map_err(|e| failed(e.to_string()))?;
+        // Each try of the way back has a log of its own.
+        let folder = if mode == Mode::Undo { folder.join(format!("undo-{}", self.run.undo_number(step))) } else { folder };
         Ok(Attempt {
             marks: Marks { run: self.hold.run().clone(), step: step.clone(), attempt },
             secrets: self.vault.given(source, &environment, &task.secrets),

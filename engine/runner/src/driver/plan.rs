@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use trees_core::event::{ArtifactRef, Digests, Event, EventKind, Reason, RunStarted, RunStatus};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Decision, Effect, Input, Job, Mode, Outcome, Prepared, Run, Task};
-use trees_core::tree::{Action, Effect as Changes, Tree};
+use trees_core::tree::{Action, Effect as Changes, OnFailure, Tree};
 
 /// The id of the run that does not take place; a value that holds it is not known.
 const RUN: &str = "the-run-that-is-planned";
@@ -25,6 +25,8 @@ const RUN: &str = "the-run-that-is-planned";
 /// # Errors
 /// When something that the tree names is missing.
 pub fn plan(eyes: Eyes, tree: &Arc<Tree>, started: RunStarted) -> Result<Looked<Plan>, DriveError> {
+    // What a failure would do to the rest is no reason not to tell of the rest.
+    let tree = &Arc::new(Tree { on_failure: OnFailure::Continue, ..Tree::clone(tree) });
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let looker = Looker::open(eyes, RunId(RUN.into()), (tree, &started.environment, Path::new(&started.dir)), runtime.handle())?;
     let kinds = Arc::clone(&looker.eyes.kinds);
@@ -444,7 +446,7 @@ fn names_the_run(task: &Task) -> bool {
 
 fn blank() -> Prepared {
     let digests = Digests { definition: String::new(), input: String::new(), ingredients: BTreeMap::new(), reusable: false };
-    Prepared { digests, cached: None }
+    Prepared { digests, cached: None, lost: None }
 }
 
 fn unkept(task: &Task) -> BTreeMap<String, ArtifactRef> {

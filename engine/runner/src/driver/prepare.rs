@@ -8,7 +8,7 @@ use crate::{environment, files};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trees_core::event::{Digests, ErrorReason, Json, Reason, StepError};
+use trees_core::event::{ArtifactRef, Digests, ErrorReason, Json, Reason, StepError};
 use trees_core::hash;
 use trees_core::path::StepPath;
 use trees_core::run::{Cached, Input, Job, Prepared, Run, Task};
@@ -28,12 +28,18 @@ impl Sitting {
             Ok(dotenv) => dotenv,
             Err(message) => return Some(Input::Prepared { step, result: Err(self.masked(message)) }),
         };
-        let work =
-            Work { task, dotenv, store: Arc::clone(&self.setup.store), kinds: Arc::clone(&self.setup.kinds), tree: self.tree_name() };
+        let work = Work {
+            task,
+            dotenv,
+            recorded: self.run.recorded_artifacts(&step),
+            store: Arc::clone(&self.setup.store),
+            kinds: Arc::clone(&self.setup.kinds),
+            tree: self.tree_name(),
+        };
         if work.is_quick() {
             return Some(Input::Prepared {
                 step,
-                result: work.digest().map(|digests| Box::new(Prepared { digests, cached: None })).map_err(|e| self.masked(e)),
+                result: work.digest().map(|digests| Box::new(Prepared { digests, cached: None, lost: None })).map_err(|e| self.masked(e)),
             });
         }
         let unsaid = error("a bug in trees broke its preparation off".into());
@@ -101,6 +107,8 @@ impl Dotenvs {
 pub(super) struct Work {
     pub task: Task,
     pub dotenv: Dotenv,
+    /// Of a step that ended before and is looked at again.
+    pub recorded: Vec<ArtifactRef>,
     pub store: Arc<dyn Store>,
     pub kinds: Arc<dyn KindSet>,
     pub tree: String,
@@ -109,13 +117,22 @@ pub(super) struct Work {
 impl Work {
     /// No file is read and no earlier result looked for.
     fn is_quick(&self) -> bool {
-        self.task.inputs.is_none() && !self.task.spec().cache && self.file_inputs().is_empty()
+        self.task.inputs.is_none() && self.recorded.is_empty() && !self.task.spec().cache && self.file_inputs().is_empty()
     }
 
     pub fn prepare(&self) -> Result<Prepared, String> {
         let digests = self.digest()?;
         let cached = if self.task.spec().cache { self.cached(&digests)? } else { None };
-        Ok(Prepared { digests, cached })
+        Ok(Prepared { digests, cached, lost: self.lost() })
+    }
+
+    /// The first recorded artifact that is not in its place as it was.
+    fn lost(&self) -> Option<String> {
+        let there = |a: &&ArtifactRef| {
+            let path = files::artifact(&self.task.dir, &a.path);
+            path.is_ok_and(|path| self.store.is_there(a, &path))
+        };
+        self.recorded.iter().find(|a| !there(a)).map(|a| a.path.clone())
     }
 
     fn digest(&self) -> Result<Digests, String> {

@@ -1,0 +1,125 @@
+//! What a resume keeps and what it runs again: hashes of definition and inputs, artifacts, needs,
+//! edits of the tree, force and skip.
+
+use crate::bench::Bench;
+use serde_json::Value;
+use std::fs;
+
+const TREE: &str = r#"tree: t
+steps:
+  read: { run: 'cat in.txt; echo read >> did', inputs: [in.txt] }
+  after: { needs: read, run: 'echo after >> did' }
+  size: { needs: read, run: 'echo "n=$(wc -l < in.txt | tr -d " ")" >> "$TREES_OUTPUT"; echo size >> did', inputs: [in.txt], outputs: { n: integer } }
+  use: { needs: size, run: 'echo {{ steps.size.outputs.n }}; echo use >> did' }
+  make: { run: 'echo made > made.txt; echo make >> did', artifacts: { made: made.txt } }
+  pack: { needs: make, run: 'echo pack >> did' }
+  fan: { foreach: [a, b], run: 'cat "{{ item }}.txt"; echo fan-{{ item }} >> did', inputs: [a.txt] }
+  sub: { tree: ./sub.yaml, with: { word: hello } }
+  bad: { needs: [after, use, pack, fan, sub], run: 'test -e mended' }
+"#;
+
+const SUB: &str = r#"tree: sub
+params: { word: string }
+steps:
+  one: { run: 'echo {{ params.word }}; echo one >> did', inputs: [one.txt] }
+  two: { needs: one, run: 'echo two >> did' }
+"#;
+
+/// A run that failed at its last step.
+fn failed() -> Bench {
+    let bench = Bench::with("t.yaml", TREE);
+    bench.write("sub.yaml", SUB);
+    for (name, text) in [("in.txt", "a\n"), ("a.txt", "a"), ("b.txt", "b"), ("one.txt", "1")] {
+        bench.write(name, text);
+    }
+    bench.run(&["run", "t.yaml"]).expect(1);
+    fs::remove_file(bench.path("did")).unwrap();
+    bench.write("mended", "");
+    bench
+}
+
+/// What ran in the resume, sorted.
+fn resumed(bench: &Bench, options: &[&str]) -> Vec<String> {
+    bench.run(&[&["resume", "@last"], options].concat()).expect(0);
+    let mut did: Vec<String> = fs::read_to_string(bench.path("did")).unwrap_or_default().lines().map(str::to_owned).collect();
+    did.sort();
+    did
+}
+
+fn check(change: impl FnOnce(&Bench), options: &[&str], ran: &[&str]) {
+    let bench = failed();
+    change(&bench);
+    assert_eq!(resumed(&bench, options), ran);
+}
+
+#[test]
+fn nothing_changed_and_nothing_runs_again() {
+    check(|_| {}, &[], &[]);
+}
+
+#[test]
+fn a_changed_file_runs_what_reads_it_and_what_needs_that() {
+    check(|b| b.write("in.txt", "b\n"), &[], &["after", "read", "size"]);
+    check(|b| b.write("in.txt", "b\nc\n"), &[], &["after", "read", "size", "use"]);
+    check(|b| b.write("a.txt", "new"), &[], &["fan-a", "fan-b"]);
+    check(|b| b.write("one.txt", "2"), &[], &["one", "two"]);
+}
+
+#[test]
+fn a_lost_or_changed_artifact_is_made_again() {
+    // It comes out the same: what needs it stays.
+    check(|b| fs::remove_file(b.path("made.txt")).unwrap(), &[], &["make"]);
+    check(|b| b.write("made.txt", "other"), &[], &["make"]);
+}
+
+#[test]
+fn a_step_can_be_forced_and_another_skipped() {
+    check(|_| {}, &["--force", "read"], &["after", "read", "size"]);
+    check(|_| {}, &["--force", "sub/two", "--force", "fan:b"], &["fan-b", "two"]);
+    let bench = failed();
+    fs::remove_file(bench.path("mended")).unwrap();
+    assert_eq!(resumed(&bench, &["--skip", "bad"]), Vec::<String>::new());
+    let wrong = bench.run(&["resume", "@last", "--force", "raed"]).expect(2);
+    assert!(wrong.stderr.contains("has no step `raed`"), "{}", wrong.stderr);
+}
+
+#[test]
+fn why_names_the_file() {
+    let bench = failed();
+    bench.write("in.txt", "b\n");
+    resumed(&bench, &[]);
+    let why = bench.run(&["why", "@last", "read"]).expect(0).stdout;
+    assert!(why.contains("in.txt changed") && why.contains("file:in.txt = changed"), "{why}");
+    let why = bench.run(&["why", "@last", "after"]).expect(0).stdout;
+    assert!(why.contains("read ran again"), "{why}");
+}
+
+#[test]
+fn an_external_step_runs_again_only_with_consent() {
+    let tree = "tree: t\nsteps:\n  out: { effect: external, run: 'cat in.txt; echo out >> did', inputs: [in.txt] }\n  bad: { needs: out, run: 'test -e mended' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.write("in.txt", "a");
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("in.txt", "b");
+    bench.write("mended", "");
+    let refused = bench.run(&["resume"]).expect(3);
+    assert!(refused.stderr.contains("out (in.txt changed)") && refused.stderr.contains("--accept-changes"), "{}", refused.stderr);
+    assert_eq!(bench.read("did"), "out\n");
+    bench.run(&["resume", "--accept-changes"]).expect(0);
+    assert_eq!(bench.read("did"), "out\nout\n");
+}
+
+#[test]
+fn items_that_changed_expand_again() {
+    let tree = "tree: t\nsteps:\n  list: { run: 'echo \"all=$(cat list.json)\" >> \"$TREES_OUTPUT\"', inputs: [list.json], outputs: { all: list } }\n  each: { foreach: { items: \"{{ steps.list.outputs.all }}\" }, run: 'echo {{ item }} >> did' }\n  bad: { needs: each, run: 'test -e mended' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.write("list.json", "[\"a\",\"b\"]");
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("list.json", "[\"b\",\"c\"]");
+    bench.write("mended", "");
+    fs::remove_file(bench.path("did")).unwrap();
+    assert_eq!(resumed(&bench, &[]), ["c"]);
+    let steps = bench.run(&["show", "@last", "--format", "json"]).json();
+    let outputs: Vec<&Value> = steps["steps"].as_array().unwrap().iter().filter(|s| s["path"] == "each").map(|s| &s["outputs"]).collect();
+    assert_eq!(outputs[0].as_array().unwrap().len(), 2);
+}
