@@ -164,6 +164,16 @@ fn estimate(state: &State, tree: &str) -> Option<Duration> {
 
 /// From here on signals end no more than the sitting, in order.
 fn listen_to_signals(handle: Handle, note: Box<dyn Fn(Line) + Send>, grace: Duration) -> Result<(), Failure> {
+    on_signals(move |heard, number| {
+        handle.signal(number);
+        if let Some(text) = heard_signal(heard, number, grace) {
+            note(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
+        }
+    })
+}
+
+/// Hands each signal that would end the process on, with how many came before it.
+pub fn on_signals(mut hear: impl FnMut(u32, i32) + Send + 'static) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::failed)?;
     let (mut interrupt, mut terminate, mut hangup) = {
         let _guard = runtime.enter();
@@ -179,10 +189,7 @@ fn listen_to_signals(handle: Handle, note: Box<dyn Fn(Line) + Send>, grace: Dura
                     _ = terminate.recv() => 15,
                     () = received(&mut hangup) => 1,
                 };
-                handle.signal(number);
-                if let Some(text) = heard_signal(heard, number, grace) {
-                    note(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
-                }
+                hear(heard, number);
             }
         });
     });

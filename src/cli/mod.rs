@@ -9,6 +9,7 @@ mod cancel;
 mod check;
 mod completions;
 mod cookbook;
+mod diff;
 mod docs;
 mod doctor;
 mod drift;
@@ -26,6 +27,7 @@ mod list;
 mod logs;
 mod plan;
 mod proposal;
+mod replay;
 mod resolve;
 mod resume;
 mod rollback;
@@ -39,6 +41,7 @@ mod steps;
 mod story;
 mod supervise;
 mod test;
+mod timeline;
 mod why;
 
 use crate::failure::{Exit, Failure};
@@ -79,6 +82,9 @@ enum Command {
     Show(show::Args),
     Logs(logs::Args),
     Events(events::Args),
+    Replay(replay::Args),
+    Timeline(timeline::Args),
+    Diff(diff::Args),
     Why(why::Args),
     Cancel(cancel::Args),
     Approve(answer::ApproveArgs),
@@ -144,6 +150,9 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(&args, global),
         Command::Logs(args) => logs::run(&args, global),
         Command::Events(args) => events::run(&args, global),
+        Command::Replay(args) => replay::run(&args, global),
+        Command::Diff(args) => diff::run(&args, global),
+        Command::Timeline(args) => timeline::run(&args, global),
         Command::Why(args) => why::run(&args, global),
         Command::Cancel(args) => cancel::run(&args, global),
         Command::Approve(args) => answer::approve(args, global),

@@ -10,9 +10,10 @@ use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use trees_core::event::{Json, StepStatus};
+use trees_core::event::{Event, Json, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::Run;
+use trees_core::tree::Tree;
 use trees_state::State;
 use trees_steps::deploy::{self, Deployment};
 
@@ -46,34 +47,59 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let run = runs::find(&state, &run.run.0)?;
     let recorded = state.load(&run.run, 0)?;
     let tree = runs::tree(&state, &run.run).ok();
-    let mut story = Story::of(&recorded, tree.as_deref());
-    if let Some(tree) = &tree {
-        let mut replayed = Run::new(run.run.clone(), Arc::clone(tree), &trees_steps::catalogue());
-        // A record that this version cannot replay is shown as it stands.
-        if replayed.replay(&recorded).is_ok() {
-            story.settle(&replayed);
-        }
+    let project = runs::facts(&recorded).map(|f| f.project.clone()).unwrap_or_default();
+    let deployed = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
+    let shown = Shown { deployed, ..Shown::of(run, &recorded, tree) };
+    match json {
+        true => out_json(&shown.document()),
+        false => shown.print(&state, global.quiet),
     }
-    let facts = runs::facts(&recorded);
-    let project = facts.map(|f| f.project.clone()).unwrap_or_default();
-    let deployed: Vec<Deployment> = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
-    if json {
-        let mut document = row(&run);
+    Ok(Exit::OK)
+}
+
+/// A run as it is shown: as it is now, or after one of its events.
+pub struct Shown {
+    run: RunSummary,
+    story: Story,
+    params: Json,
+    deployed: Vec<Deployment>,
+}
+
+impl Shown {
+    /// After the events given.
+    pub fn of(run: RunSummary, recorded: &[Event], tree: Option<Arc<Tree>>) -> Self {
+        let mut story = Story::of(recorded, tree.as_deref());
+        if let Some(tree) = tree {
+            let mut replayed = Run::new(run.run.clone(), tree, &trees_steps::catalogue());
+            // A record that this version cannot replay is shown as it stands.
+            if replayed.replay(recorded).is_ok() {
+                story.settle(&replayed);
+            }
+        }
+        let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
+        Self { run, story, params, deployed: Vec::new() }
+    }
+
+    /// For programs.
+    pub fn document(&self) -> Value {
+        let mut document = row(&self.run);
         document["schema"] = "trees/show".into();
         document["version"] = 1.into();
-        document["params"] = facts.map(|f| Json::Object(f.params.clone())).unwrap_or_default();
-        document["outputs"] = Json::Object(story.outputs.clone());
-        document["reason"] = story.reason.clone().into();
-        document["deployments"] = json!(deployed);
-        document["steps"] = story.steps.iter().map(step).collect();
-        out_json(&document);
-        return Ok(Exit::OK);
+        document["params"] = self.params.clone();
+        document["outputs"] = Json::Object(self.story.outputs.clone());
+        document["reason"] = self.story.reason.clone().into();
+        document["deployments"] = json!(self.deployed);
+        document["steps"] = self.story.steps.iter().map(step).collect();
+        document
     }
-    head(&run, &story);
-    steps(&story, global.quiet);
-    failures(&story, &state);
-    foot(&run, &story, &deployed);
-    Ok(Exit::OK)
+
+    /// For people.
+    pub fn print(&self, state: &State, quiet: bool) {
+        head(&self.run, &self.story);
+        steps(&self.story, quiet);
+        failures(&self.story, state);
+        foot(&self.run, &self.story, &self.deployed);
+    }
 }
 
 /// The same screen that the run's own terminal shows, from the journal.

@@ -185,7 +185,7 @@ impl Told {
 }
 
 /// `run`, `tree`, `approve` or the step kind.
-fn kind(step: &Step) -> &str {
+pub fn kind(step: &Step) -> &str {
     match &step.action {
         Action::Run(_) => "run",
         Action::Uses { kind, .. } => kind,

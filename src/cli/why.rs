@@ -6,7 +6,7 @@ use super::story::{Story, Told};
 use crate::failure::{Exit, Failure};
 use crate::report::{clean, out_json, out_line, said};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use trees_core::event::{Digests, Event, EventKind, Reason, RunStatus, StepStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::path::StepPath;
@@ -168,7 +168,7 @@ fn ran(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> Resu
     for earlier in runs::list(state, &filter)?.into_iter().filter(|r| r.number < run.number) {
         let events = state.load(&earlier.run, 0)?;
         let Some(before) = digests(step.as_str(), &events) else { continue };
-        reason.values = differences(before, now);
+        reason.values = words(&before.ingredients, &now.ingredients);
         reason.text = match (before.definition == now.definition, reason.values.is_empty()) {
             (true, true) => format!("nothing changed since run {}, but it is not cached", earlier.run),
             (false, _) => format!("its definition changed since run {}", earlier.run),
@@ -180,9 +180,10 @@ fn ran(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> Resu
     Ok(reason)
 }
 
-fn differences(before: &Digests, now: &Digests) -> std::collections::BTreeMap<String, String> {
-    let names: HashSet<&String> = before.ingredients.keys().chain(now.ingredients.keys()).collect();
-    let word = |name: &String| match (before.ingredients.get(name), now.ingredients.get(name)) {
+/// What became of each name: `changed`, `new` or `gone`; nothing where it is the same.
+pub fn words(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let names: HashSet<&String> = before.keys().chain(now.keys()).collect();
+    let word = |name: &String| match (before.get(name), now.get(name)) {
         (Some(a), Some(b)) if a == b => None,
         (Some(_), Some(_)) => Some("changed"),
         (None, Some(_)) => Some("new"),

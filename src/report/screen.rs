@@ -1,6 +1,7 @@
 //! The screen of a sitting: chosen once, heard by the driver, closed with the run's end.
 
 use super::ask::{Answer, Answers};
+use super::clock::Clock;
 use super::echo;
 use super::said::Said;
 use super::shape::Shape;
@@ -76,12 +77,17 @@ pub enum Screen {
 impl Screen {
     /// Opens it.
     pub fn open(setup: Setup) -> Self {
+        Self::by(setup, Clock::default())
+    }
+
+    /// Opens it with a clock of its own.
+    pub fn by(setup: Setup, clock: Clock) -> Self {
         let mut view = View::new(Shape::new(setup.tree), setup.estimate);
         view.approve(&setup.approved);
         view.replay(&setup.before);
         let teller = Teller { state: setup.state, quiet: setup.quiet, tails: 0 };
         match setup.look {
-            Look::Terminal => Self::Terminal(Terminal::open(view, teller)),
+            Look::Terminal => Self::Terminal(Terminal::open(view, teller, clock)),
             Look::Plain => Self::Written(plain::open(view, teller)),
             Look::Json => Self::Written(json::open(view)),
         }

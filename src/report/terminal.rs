@@ -5,13 +5,13 @@
 //! show steps that ended long ago.
 
 use super::ask::Answers;
+use super::clock::Clock;
 use super::screen::Teller;
 use super::style::Line;
 use super::view::{Tally, View};
 use super::{echo, mute, set_bars, style};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jiff::Timestamp;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -49,14 +49,14 @@ struct Ear(Arc<Shared>);
 
 impl Terminal {
     /// Starts drawing.
-    pub fn open(view: View, teller: Teller) -> Self {
+    pub fn open(view: View, teller: Teller, clock: Clock) -> Self {
         let shared = Arc::new(Shared {
             view: Mutex::new(view),
             answers: Mutex::new(None),
             closed: AtomicBool::new(false),
             taken: AtomicU64::new(0),
         });
-        let drawer = Drawer::new(Arc::clone(&shared), teller);
+        let drawer = Drawer::new(Arc::clone(&shared), teller, clock);
         let (end, ended) = channel();
         let thread = thread::spawn(move || drawer.work(end)).thread().clone();
         Self { shared, thread, ended }
@@ -101,6 +101,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Drawer {
     shared: Arc<Shared>,
     teller: Teller,
+    clock: Clock,
     bar: ProgressBar,
     /// Lines drawn last.
     lines: usize,
@@ -109,11 +110,11 @@ struct Drawer {
 }
 
 impl Drawer {
-    fn new(shared: Arc<Shared>, teller: Teller) -> Self {
+    fn new(shared: Arc<Shared>, teller: Teller, clock: Clock) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(20));
         bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
         set_bars(Some(bar.clone()));
-        Self { shared, teller, bar, lines: 0, width: style::size().1 }
+        Self { shared, teller, clock, bar, lines: 0, width: style::size().1 }
     }
 
     /// `end` is dropped when all is drawn.
@@ -138,7 +139,7 @@ impl Drawer {
         }
         let (said, lines) = {
             let mut view = lock(&self.shared.view);
-            (view.take_said(), view.lines(width.saturating_sub(1), height, Timestamp::now()))
+            (view.take_said(), view.lines(width.saturating_sub(1), height, self.clock.now()))
         };
         let above: Vec<String> = said.iter().flat_map(|s| self.teller.tell(s)).map(|line| line.painted()).collect();
         self.lines = lines.len();

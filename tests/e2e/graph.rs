@@ -53,11 +53,52 @@ fn as_dot_and_mermaid() {
 #[test]
 fn as_svg() {
     let svg = bench().run(&["graph", "t.yaml", "--format", "svg"]).expect(0).stdout;
-    assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"), "{svg}");
-    for label in ["test", "build", "sub/two", "finally: clean"] {
-        assert!(svg.contains(label), "{label}");
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    for part in [
+        "<title id=\"title\">t</title>",
+        "<title>build; needs test</title>",
+        "<title>sub/two; needs sub/one</title>",
+        "<title>clean (finally)</title>",
+        ">suites ×</text>",
+        "<path class=\"inferred\"",
+        "prefers-color-scheme: dark",
+    ] {
+        assert!(svg.contains(part), "{part}:\n{svg}");
     }
-    assert!(svg.contains("stroke-dasharray"), "inferred needs are dashed");
+    assert_eq!(svg.matches("<path class=\"inferred\"").count(), 1, "the need of ship for build follows from a reference");
+}
+
+#[test]
+fn of_a_run_by_status() {
+    let bench = Bench::with("t.yaml", TREE);
+    bench.write("sub.yaml", SUB.replace("two: { needs: one, run: \":\" }", "two: { needs: one, run: \"exit 3\" }"));
+    bench.run(&["run", "t.yaml", "-q"]).expect(1);
+    let svg = bench.run(&["graph", "@last", "--format", "svg"]).expect(0).stdout;
+    for part in [
+        "<title id=\"title\">t #1 failed</title>",
+        "6 succeeded, ",
+        "<g class=\"node bad\"><title>sub/two: failed; needs sub/one</title>",
+        "<g class=\"node block\"><title>last: blocked; needs sub/two</title>",
+        "<g class=\"node good finally\"><title>clean (finally): succeeded</title>",
+        "</tspan> suites 2/2</text>",
+    ] {
+        assert!(svg.contains(part), "{part}:\n{svg}");
+    }
+}
+
+#[test]
+fn steps_of_a_fanned_out_sub_tree_stand_for_their_instances() {
+    let bench = Bench::with(
+        "t.yaml",
+        "tree: t\nsteps:\n  each: { foreach: { items: [a, b], as: x }, tree: ./sub.yaml, with: { x: \"{{ x }}\" } }\n",
+    );
+    bench.write(
+        "sub.yaml",
+        "tree: sub\nparams: { x: { type: string, required: true } }\nsteps:\n  one: { run: \"test {{ params.x }} = a\" }\n",
+    );
+    bench.run(&["run", "t.yaml", "-q"]).expect(1);
+    let text = bench.run(&["graph", "@last"]).expect(0).stdout;
+    assert!(text.contains("each/one [failed]"), "{text}");
 }
 
 #[test]

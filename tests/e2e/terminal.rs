@@ -114,3 +114,15 @@ fn three_times_ctrl_c_leaves_the_terminal_as_it_was() {
     assert!(seen.contains("trees resume ") && seen.contains("ended by SIGINT (Ctrl-C)"), "{seen}");
     assert!(seen.contains("stopping: nothing new starts") && seen.contains("steps got SIGTERM"), "{seen}");
 }
+
+#[test]
+fn ctrl_c_ends_a_replay_and_leaves_the_terminal_as_it_was() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps:\n  one: { run: sleep 0.2 }\n");
+    bench.run(&["run", "t.yaml", "-q"]).expect(0);
+    let mut terminal = Terminal::start(&bench, &["replay", "--speed", "0.001"], 60, 20);
+    terminal.until("• one");
+    terminal.press("\u{3}");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 130, "{seen}");
+    assert!(!seen.contains("one succeeded"), "{seen}");
+}

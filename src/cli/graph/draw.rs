@@ -13,6 +13,79 @@ pub struct Drawing {
     pub nodes: Vec<Node>,
     /// From a need to what needs it.
     pub edges: Vec<Edge>,
+    /// Sub-trees and `finally`, each after what it is in.
+    pub groups: Vec<Group>,
+    /// What comes after what without needing it: `finally`. Not drawn.
+    pub after: Vec<Edge>,
+    /// The run: its number and how it stands.
+    pub run: Option<String>,
+}
+
+/// Nodes that belong together.
+pub struct Group {
+    /// What it is called.
+    pub title: String,
+    /// The group it is in.
+    pub parent: Option<usize>,
+    /// Steps of a `finally`.
+    pub finally: bool,
+    /// A sub-tree over many items.
+    pub fans_out: bool,
+}
+
+/// The statuses of a run.
+#[derive(Default)]
+pub struct Statuses {
+    /// By path.
+    own: HashMap<String, StepStatus>,
+    /// Of instances, by the path without keys.
+    instances: HashMap<String, Vec<StepStatus>>,
+}
+
+impl Statuses {
+    /// Notes how a step or instance stands.
+    pub fn insert(&mut self, path: &str, status: StepStatus) {
+        let plain = without_keys(path);
+        if plain == path {
+            self.own.insert(plain, status);
+        } else {
+            self.instances.entry(plain).or_default().push(status);
+        }
+    }
+
+    /// How a step stands: of many instances what matters most.
+    fn of(&self, path: &str) -> Option<StepStatus> {
+        if self.own.is_empty() && self.instances.is_empty() {
+            return None;
+        }
+        let worst = || self.instances.get(path)?.iter().copied().max_by_key(|status| weight(*status));
+        Some(self.own.get(path).copied().or_else(worst).unwrap_or(StepStatus::Pending))
+    }
+
+    /// How many instances are done, and how many there are.
+    fn count(&self, path: &str) -> Option<(usize, usize)> {
+        let all = self.instances.get(path)?;
+        Some((all.iter().filter(|status| status.is_success()).count(), all.len()))
+    }
+}
+
+/// A path without the keys of instances.
+fn without_keys(path: &str) -> String {
+    let segments = path.split('/').map(|segment| segment.split('[').next().unwrap_or(segment));
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// What is to be seen first among instances.
+fn weight(status: StepStatus) -> u8 {
+    match status {
+        StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::UndoFailed => 6,
+        StepStatus::Interrupted => 5,
+        StepStatus::Running | StepStatus::RetryWait | StepStatus::Waiting | StepStatus::Undoing => 4,
+        StepStatus::Blocked | StepStatus::Cancelled => 3,
+        StepStatus::Pending | StepStatus::Ready => 2,
+        StepStatus::Succeeded | StepStatus::Cached | StepStatus::Undone => 1,
+        StepStatus::Skipped => 0,
+    }
 }
 
 /// A leaf.
@@ -23,12 +96,18 @@ pub struct Node {
     pub status: Option<StepStatus>,
     /// It stands in `finally`.
     pub finally: bool,
+    /// The line of its file.
+    pub line: u32,
+    /// The innermost group it is in.
+    pub group: Option<usize>,
+    /// Of a fan-out of a run: instances that are done, and all.
+    pub instances: Option<(usize, usize)>,
     /// What marks it: `×` a fan-out, `?` an approval.
     pub mark: &'static str,
 }
 
 /// A need.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
     /// Index of the node that comes first.
     pub from: usize,
@@ -44,25 +123,43 @@ struct Ends {
     last: Vec<usize>,
 }
 
+/// What a scope's steps are drawn in.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    /// What stands before the ids.
+    prefix: &'a str,
+    finally: bool,
+    group: Option<usize>,
+}
+
 impl Drawing {
     /// Of a tree, with the statuses of a run's paths.
-    pub fn of(tree: &Tree, statuses: &HashMap<String, StepStatus>) -> Self {
-        let mut drawing = Self { name: tree.name.clone(), nodes: Vec::new(), edges: Vec::new() };
-        drawing.add(tree, "", false, statuses);
+    pub fn of(tree: &Tree, statuses: &Statuses) -> Self {
+        let mut drawing =
+            Self { name: tree.name.clone(), nodes: Vec::new(), edges: Vec::new(), groups: Vec::new(), after: Vec::new(), run: None };
+        drawing.add(tree, Within { prefix: "", finally: false, group: None }, statuses);
         drawing.edges.sort_unstable();
         drawing.edges.dedup_by_key(|e| (e.from, e.to));
         drawing
     }
 
-    fn add(&mut self, tree: &Tree, prefix: &str, finally: bool, statuses: &HashMap<String, StepStatus>) -> Ends {
+    fn add(&mut self, tree: &Tree, within: Within<'_>, statuses: &Statuses) -> Ends {
         let mut ends: HashMap<u32, Ends> = HashMap::new();
         let mut needed = vec![false; tree.steps.len()];
+        let mut last_group = None;
         for index in &tree.order {
             let step = &tree.steps[*index as usize];
-            let path = format!("{prefix}{}", step.id);
+            let path = format!("{}{}", within.prefix, step.id);
+            let group = if step.finally { Some(*last_group.get_or_insert_with(|| self.finally(within.group))) } else { within.group };
+            let finally = within.finally || step.finally;
             let own = match &step.action {
-                Action::Tree { tree, .. } => self.add(tree, &format!("{path}/"), finally || step.finally, statuses),
-                Action::Run(_) | Action::Uses { .. } | Action::Approve { .. } => self.leaf(step, path, finally, statuses),
+                Action::Tree { tree, .. } => {
+                    let group = self.sub_tree(step, group);
+                    self.add(tree, Within { prefix: &format!("{path}/"), finally, group: Some(group) }, statuses)
+                }
+                Action::Run(_) | Action::Uses { .. } | Action::Approve { .. } => {
+                    self.leaf(step, path, Within { finally, group, ..within }, statuses)
+                }
             };
             for need in &step.needs {
                 needed[need.step as usize] = true;
@@ -74,19 +171,52 @@ impl Drawing {
             let kept = tree.order.iter().filter(|i| keep(**i as usize));
             kept.filter_map(|i| ends.get(i)).flat_map(|e| side(e).iter().copied()).collect()
         };
-        Ends { first: pick(&|i| tree.steps[i].needs.is_empty(), |e| &e.first), last: pick(&|i| !needed[i], |e| &e.last) }
+        let main = |i: usize| !tree.steps[i].finally;
+        let closing = pick(&|i| !main(i) && tree.steps[i].needs.is_empty(), |e| &e.first);
+        let before = pick(&|i| main(i) && !needed[i], |e| &e.last);
+        self.follow(&before, &closing);
+        let first = pick(&|i| main(i) && tree.steps[i].needs.is_empty(), |e| &e.first);
+        Ends { first: if first.is_empty() { closing } else { first }, last: pick(&|i| !needed[i], |e| &e.last) }
     }
 
-    fn leaf(&mut self, step: &Step, path: String, finally: bool, statuses: &HashMap<String, StepStatus>) -> Ends {
+    /// What is in `finally` stands behind the last layer.
+    fn follow(&mut self, before: &[usize], closing: &[usize]) {
+        let layers = self.layers();
+        if let Some(deepest) = before.iter().copied().max_by_key(|i| layers[*i]) {
+            self.after.extend(closing.iter().map(|to| Edge { from: deepest, to: *to, inferred: false }));
+        }
+    }
+
+    fn finally(&mut self, parent: Option<usize>) -> usize {
+        self.groups.push(Group { title: "finally".into(), parent, finally: true, fans_out: false });
+        self.groups.len() - 1
+    }
+
+    fn sub_tree(&mut self, step: &Step, parent: Option<usize>) -> usize {
+        let fans_out = step.fan_out.is_some();
+        let title = if fans_out { format!("{} ×", step.id) } else { step.id.clone() };
+        self.groups.push(Group { title, parent, finally: false, fans_out });
+        self.groups.len() - 1
+    }
+
+    fn leaf(&mut self, step: &Step, path: String, within: Within<'_>, statuses: &Statuses) -> Ends {
         let mark = match (&step.action, &step.fan_out) {
             (_, Some(_)) => "×",
             (Action::Approve { .. }, None) => "?",
             _ => "",
         };
-        let status = statuses.get(&path).copied().or_else(|| (!statuses.is_empty()).then_some(StepStatus::Pending));
-        self.nodes.push(Node { path, status, finally: finally || step.finally, mark });
+        let (status, instances) = (statuses.of(&path), statuses.count(&path));
+        self.nodes.push(Node { path, status, line: step.span.line, finally: within.finally, group: within.group, instances, mark });
         let index = self.nodes.len() - 1;
         Ends { first: vec![index], last: vec![index] }
+    }
+
+    /// What stands above it.
+    pub fn title(&self) -> String {
+        match &self.run {
+            Some(run) => format!("{} {run}", self.name),
+            None => self.name.clone(),
+        }
     }
 
     fn join(&mut self, from: Option<&Ends>, to: &Ends, need: &Need) {
@@ -102,8 +232,10 @@ impl Drawing {
     /// The layer of each node: one more than the deepest of its needs.
     fn layers(&self) -> Vec<usize> {
         let mut layers = vec![0; self.nodes.len()];
-        // Edges are sorted by where they come from, and nodes stand after their needs.
-        for edge in &self.edges {
+        let mut edges = self.edges.clone();
+        edges.sort_unstable();
+        // Nodes stand after their needs.
+        for edge in &edges {
             layers[edge.to] = layers[edge.to].max(layers[edge.from] + 1);
         }
         layers
@@ -174,6 +306,41 @@ impl Drawing {
             writeln!(text, "  style n{index} fill:{}", fill(node.status)).unwrap_or_default();
         }
         text
+    }
+}
+
+impl Node {
+    /// What stands in its box: its id, and of many instances how many.
+    pub fn label(&self) -> String {
+        let id = self.path.rsplit('/').next().unwrap_or(&self.path);
+        match (self.mark, self.instances) {
+            ("×", Some((done, all))) => format!("{id} {done}/{all}"),
+            ("×", None) => format!("{id} ×"),
+            _ => id.to_owned(),
+        }
+    }
+
+    /// The sign of its status.
+    pub fn sign(&self) -> Option<char> {
+        let Some(status) = self.status else { return (self.mark == "?").then_some('?') };
+        match (status, self.mark) {
+            (StepStatus::Succeeded, _) => Some('✓'),
+            (StepStatus::Cached, _) => Some('='),
+            (StepStatus::Skipped | StepStatus::Cancelled, _) => Some('-'),
+            (StepStatus::Blocked, _) => Some('⊘'),
+            (StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::UndoFailed, _) => Some('✗'),
+            (StepStatus::Running | StepStatus::Undoing, _) => Some('•'),
+            (StepStatus::RetryWait | StepStatus::Waiting, _) => Some('~'),
+            (StepStatus::Interrupted, _) => Some('!'),
+            (StepStatus::Undone, _) => Some('↶'),
+            (StepStatus::Pending | StepStatus::Ready, "?") => Some('?'),
+            (StepStatus::Pending | StepStatus::Ready, _) => None,
+        }
+    }
+
+    /// All that stands in its box.
+    pub fn text(&self) -> String {
+        self.sign().map_or_else(|| self.label(), |sign| format!("{sign} {}", self.label()))
     }
 }
 

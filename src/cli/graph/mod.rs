@@ -1,20 +1,25 @@
 //! `trees graph`: the steps and what they need, of a file or of a run.
 
 mod draw;
+mod place;
 mod svg;
+#[cfg(test)]
+mod tests;
 
 use super::global::{Format, Global};
 use super::runs;
 use super::source::TreeFile;
+use super::story::Story;
 use crate::failure::{Exit, Failure};
 use crate::report::out;
-use crate::report::said::status_after;
-use draw::Drawing;
-use std::collections::HashMap;
+use crate::report::said::status_word;
+use draw::{Drawing, Statuses};
 use std::path::Path;
 use std::sync::Arc;
-use trees_core::event::{Event, StepStatus};
+use trees_core::event::Event;
 use trees_core::journal::Journal as _;
+use trees_core::path::RunId;
+use trees_core::run::Run;
 use trees_core::tree::Tree;
 
 /// Draw the graph of a tree file, or of a run by status.
@@ -30,13 +35,13 @@ pub struct Args {
 /// Does it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let format = global.known(&[Format::Svg, Format::Dot, Format::Mermaid, Format::Text])?.unwrap_or(Format::Text);
-    let (tree, statuses) = match subject(&args.subject, global)? {
+    let Subject { tree, statuses, run } = match subject(&args.subject, global)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
-    let drawing = Drawing::of(&tree, &statuses);
+    let drawing = Drawing { run, ..Drawing::of(&tree, &statuses) };
     let text = match format {
-        Format::Svg => svg::svg(&drawing)?,
+        Format::Svg => svg::svg(&drawing),
         Format::Dot => drawing.dot(),
         Format::Mermaid => drawing.mermaid(),
         _ => drawing.text(),
@@ -45,24 +50,41 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-type Statuses = HashMap<String, StepStatus>;
+/// What is drawn.
+struct Subject {
+    tree: Arc<Tree>,
+    statuses: Statuses,
+    /// Of a run: its number and how it stands.
+    run: Option<String>,
+}
 
 /// A file where there is one, else a run, else a cookbook.
-fn subject(name: &str, global: &Global) -> Result<Result<(Arc<Tree>, Statuses), Exit>, Failure> {
+fn subject(name: &str, global: &Global) -> Result<Result<Subject, Exit>, Failure> {
     let is_file = name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") || Path::new(name).is_file();
     if !is_file
         && let Some(state) = runs::existing(global)?
         && let Ok(run) = runs::find(&state, name)
     {
         let tree = runs::tree(&state, &run.run)?;
-        return Ok(Ok((tree, statuses(&state.load(&run.run, 0)?))));
+        let (_, word) = status_word(run.status);
+        let statuses = statuses(&run.run, &tree, &state.load(&run.run, 0)?);
+        return Ok(Ok(Subject { tree, statuses, run: Some(format!("#{} {word}", run.number)) }));
     }
     let source = TreeFile::find(name).map_err(|f| if is_file { f } else { f.hint("`trees list` shows the runs there are") })?;
-    Ok(super::check::tree(&source, &trees_steps::catalogue()).map(|(tree, _)| (tree, Statuses::new())))
+    Ok(super::check::tree(&source, &trees_steps::catalogue()).map(|(tree, _)| Subject { tree, statuses: Statuses::default(), run: None }))
 }
 
 /// The status of each path after all events.
-fn statuses(events: &[Event]) -> Statuses {
-    let of = |event: &Event| Some((event.step.as_ref()?.0.clone(), status_after(&event.kind)?));
-    events.iter().filter_map(of).collect()
+fn statuses(run: &RunId, tree: &Arc<Tree>, events: &[Event]) -> Statuses {
+    let mut story = Story::of(events, Some(tree));
+    let mut replayed = Run::new(run.clone(), Arc::clone(tree), &trees_steps::catalogue());
+    // A record that this version cannot replay is drawn as it stands.
+    if replayed.replay(events).is_ok() {
+        story.settle(&replayed);
+    }
+    let mut statuses = Statuses::default();
+    for (path, status) in story.steps.iter().filter_map(|told| Some((&told.path, told.status?))) {
+        statuses.insert(path, status);
+    }
+    statuses
 }

@@ -230,6 +230,8 @@ impl View {
                 self.reopen();
             }
             (self.status, self.reason) = (RunStatus::Running, None);
+            // The time shown is that of the sitting.
+            self.began = Some(event.ts);
         }
         self.began.get_or_insert(event.ts);
     }
