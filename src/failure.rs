@@ -24,6 +24,8 @@ impl Exit {
     pub const ROLLED_BACK: Self = Self(4);
     /// Taking back is stuck.
     pub const STUCK: Self = Self(5);
+    /// Changes were found.
+    pub const CHANGES: Self = Self(10);
     /// A bug.
     pub const BUG: Self = Self(70);
 

@@ -2,6 +2,7 @@
 
 use super::global::{Format, Global};
 use super::source::TreeFile;
+use super::test;
 use crate::diagnose::{Findings, excerpt, sarif};
 use crate::failure::{Exit, Failure};
 use crate::report::said::plural;
@@ -18,7 +19,7 @@ use trees_core::tree::Tree;
 /// proposal. Exit 2 if there are errors.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Tree files, or names of cookbooks
+    /// Tree files, test files, or names of cookbooks
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
     /// Warnings count as errors
@@ -32,7 +33,19 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let kinds = trees_steps::catalogue();
     let mut all = Vec::new();
     let mut fine = Vec::new();
+    let mut trees_wrong = false;
     for file in &args.files {
+        if test::is_test_file(file) {
+            match test::checked(file) {
+                Err(failure) => all.push(unreadable(file, &failure)),
+                Ok(None) => trees_wrong = true,
+                Ok(Some((findings, line))) => {
+                    fine.push(line);
+                    all.push(findings);
+                }
+            }
+            continue;
+        }
         match TreeFile::find(file) {
             Err(failure) => all.push(unreadable(file, &failure)),
             Ok(source) => {
@@ -55,7 +68,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
             }
         }
     }
-    let wrong = all.iter().any(|f| f.diagnostics.iter().any(|d| d.is_error() || args.strict));
+    let wrong = trees_wrong || all.iter().any(|f| f.diagnostics.iter().any(|d| d.is_error() || args.strict));
     Ok(if wrong { Exit::WRONG } else { Exit::OK })
 }
 

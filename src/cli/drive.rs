@@ -77,6 +77,16 @@ impl KindSet for Known {
     }
 }
 
+/// The step kinds as the driver takes them.
+pub fn kinds() -> Arc<dyn KindSet> {
+    Arc::new(Known(trees_steps::catalogue()))
+}
+
+/// How steps are performed where nobody watches them.
+pub fn options(global: &Global) -> Options {
+    Options { grace: global.grace, approve: Vec::new(), attended: false, log_limit: LOG_LIMIT, actor: runs::actor() }
+}
+
 /// The screen that was asked for.
 pub fn look(global: &Global) -> Result<Look, Failure> {
     Ok(match global.known(&[Format::Human, Format::Plain, Format::Json])? {
@@ -124,15 +134,8 @@ impl Sitting {
     }
 
     fn setup(&self, look: Look, global: &Global) -> Setup {
-        let options = Options {
-            grace: global.grace,
-            approve: self.approve.clone(),
-            attended: look.asks(),
-            log_limit: LOG_LIMIT,
-            actor: runs::actor(),
-        };
-        let kinds = Arc::new(Known(trees_steps::catalogue()));
-        Setup { journal: Arc::clone(&self.state) as _, store: Arc::clone(&self.state) as _, kinds, options }
+        let options = Options { approve: self.approve.clone(), attended: look.asks(), ..options(global) };
+        Setup { journal: Arc::clone(&self.state) as _, store: Arc::clone(&self.state) as _, kinds: kinds(), options }
     }
 }
 

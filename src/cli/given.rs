@@ -26,6 +26,11 @@ pub struct Params {
 }
 
 impl Params {
+    /// Whether no param is given here.
+    pub fn is_empty(&self) -> bool {
+        self.params.is_empty() && self.params_file.is_none()
+    }
+
     /// The params as the tree will see them; what is wrong is drawn.
     pub fn resolve(&self, tree: &Tree, findings: Findings) -> Result<Result<Object, Exit>, Failure> {
         let mut given: Vec<(String, Given)> = Vec::new();

@@ -4,8 +4,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "plan", "drift", "watch", "test", "shell", "audit", "export", "import"];
-const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--plan"];
+const COMMANDS: &[&str] = &["rerun", "watch", "shell", "audit", "export", "import"];
+const RUN: &[&str] = &["--only", "--from", "--skip", "--detach"];
 const RESUME: &[&str] = &[];
 const INIT: &[&str] = &["--template"];
 const ROLLBACK: &[&str] = &["--release"];

@@ -12,6 +12,7 @@ mod cookbook;
 mod diff;
 mod docs;
 mod doctor;
+mod drift;
 mod drive;
 mod env;
 mod events;
@@ -24,6 +25,8 @@ mod init;
 mod later;
 mod list;
 mod logs;
+mod plan;
+mod proposal;
 mod replay;
 mod resolve;
 mod resume;
@@ -37,6 +40,7 @@ mod source;
 mod steps;
 mod story;
 mod supervise;
+mod test;
 mod timeline;
 mod why;
 
@@ -70,6 +74,9 @@ enum Command {
     Resume(resume::Args),
     Rollback(rollback::Args),
     Check(check::Args),
+    Test(test::Args),
+    Plan(plan::Args),
+    Drift(drift::Args),
     Graph(graph::Args),
     List(list::Args),
     Show(show::Args),
@@ -135,6 +142,9 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Resume(args) => resume::run(args, global),
         Command::Rollback(args) => rollback::run(&args, global),
         Command::Check(args) => check::run(&args, global),
+        Command::Test(args) => test::run(&args, global),
+        Command::Plan(args) => plan::run(&args, global),
+        Command::Drift(args) => drift::run(args, global),
         Command::Graph(args) => graph::run(&args, global),
         Command::List(args) => list::run(&args, global),
         Command::Show(args) => show::run(&args, global),
@@ -151,7 +161,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Secret(args) => secret::run(args, global),
         Command::Env(args) => env::run(args, global),
         Command::Steps(args) => steps::run(&args, global),
-        Command::Schema(_) => schema::run(),
+        Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args, global),
         Command::Cookbook(args) => cookbook::run(args, global),
         Command::Doctor(_) => doctor::run(global),

@@ -1,20 +1,17 @@
 //! `trees run`: checks a tree file, records a run of it, drives it.
 
 use super::busy::{self, Turn};
-use super::check;
 use super::drive::{self, Sitting};
 use super::given::Params;
 use super::global::Global;
+use super::plan::{self, Saved};
+use super::proposal::Proposal;
 use super::runs;
-use super::source::TreeFile;
-use crate::diagnose::Findings;
 use crate::failure::{Exit, Failure};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
-use trees_core::event::{Object, RunStarted};
-use trees_core::hash;
-use trees_core::journal::{Hold, Journal as _, NewRun};
-use trees_core::language;
+use trees_core::event::RunStarted;
+use trees_core::journal::{Journal as _, NewRun};
 use trees_core::tree::{Action, Tree};
 use trees_runner::driver::{Begin, Vault};
 
@@ -32,6 +29,9 @@ pub struct Args {
     /// How many steps run at once [default: the tree's max_parallel, else the cores, at least 4]
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
+    /// Run what `trees plan --out` saved, with its params and environment; refused if it no longer holds
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     #[command(flatten)]
     consent: Consent,
     /// Rest when a step fails, to look at it: trees shell, then trees resume or trees cancel
@@ -86,69 +86,37 @@ fn without_keys(path: &str) -> String {
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     drive::look(global)?;
-    let mut source = TreeFile::find(&args.file)?;
-    let kinds = trees_steps::catalogue();
-    // What is wrong with a tree leaves no trace: nothing is made before it is checked.
-    let checked = source.check(&kinds);
-    check::print(&source.findings(&checked));
-    let Some(tree) = checked.tree.clone() else { return Ok(Exit::WRONG) };
-    let later = language::later(&tree);
-    if !later.is_empty() {
-        check::print(&Findings { diagnostics: later, ..source.findings(&checked) });
-        return Ok(Exit::WRONG);
-    }
-    let environment = args.params.environment(&tree)?;
-    let params = match args.params.resolve(&tree, source.findings(&checked))? {
-        Ok(params) => params,
+    let saved = args.plan.as_deref().map(Saved::read).transpose()?;
+    let found = match &saved {
+        Some(saved) => saved.proposal(&args.file, &args.params)?,
+        None => Proposal::find(&args.file, &args.params)?,
+    };
+    let mut proposal = match found {
+        Ok(proposal) => proposal,
         Err(exit) => return Ok(exit),
     };
-    args.consent.fits(&tree)?;
+    args.consent.fits(&proposal.tree)?;
     let state = Arc::new(runs::open(global)?);
-    source.settle(runs::folder(&state))?;
-    let definition = serde_json::to_value(&checked.sources).map_err(Failure::bug)?;
-    let digest = hash::json(&definition).map_err(Failure::bug)?;
+    proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
-    let vault = Vault::open(&tree, &environment, &source.dir, &*state)?;
-    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
-    let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
-    let started = facts(&source, &tree, &*hold, environment, params, digest, &args);
-    let sitting = Sitting {
-        state,
-        hold,
-        definitions: tree.into(),
-        vault: Some(vault),
-        approve: args.consent.approve,
-        strict: args.consent.strict,
-        before: Vec::new(),
-    };
-    sitting.drive(Begin::New(Box::new(started)), global)
-}
-
-fn facts(
-    source: &TreeFile,
-    tree: &Tree,
-    hold: &dyn Hold,
-    environment: String,
-    params: Object,
-    definition: String,
-    args: &Args,
-) -> RunStarted {
-    let cores = thread::available_parallelism().map_or(4, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)).max(4);
-    RunStarted {
-        tree: tree.name.clone(),
-        project: tree.project.clone(),
+    let vault = Vault::open(&proposal.tree, &proposal.environment, &proposal.source.dir, &*state)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &proposal.tree, None)? else { return Ok(Exit::OK) };
+    if let Some(saved) = &saved {
+        match plan::look(&proposal, args.jobs, Arc::clone(&state), global)? {
+            Ok(now) => saved.holds(&now)?,
+            Err(signal) => return Ok(Exit::signal(signal)),
+        }
+    }
+    let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
+    let hold = state.create(&new)?;
+    let facts = RunStarted {
         number: hold.number(),
-        file: source.given.clone(),
-        dir: source.dir.display().to_string(),
-        tree_dir: source.tree_dir.display().to_string(),
-        environment,
-        params,
-        definition,
         epoch: hold.epoch(),
-        trigger: "run".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        max_parallel: args.jobs.or(tree.max_parallel).unwrap_or(cores),
         approved: args.consent.approve.clone(),
         pause_on_failure: args.pause_on_failure,
-    }
+        ..proposal.facts(args.jobs)
+    };
+    let (tree, approve, strict) = (proposal.tree, args.consent.approve, args.consent.strict);
+    let sitting = Sitting { state, hold, definitions: tree.into(), vault: Some(vault), approve, strict, before: Vec::new() };
+    sitting.drive(Begin::New(Box::new(facts)), global)
 }

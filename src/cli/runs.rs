@@ -127,14 +127,7 @@ pub fn facts(events: &[Event]) -> Option<&RunStarted> {
 
 /// A step's path as a person writes it: `smoke:general` is `smoke[general]`.
 pub fn step_path(text: &str) -> StepPath {
-    if text.starts_with("environment:") {
-        return StepPath(text.into());
-    }
-    let segment = |part: &str| match part.split_once(':') {
-        Some((id, key)) if !id.contains('[') => StepPath::root(id).instance(key).0,
-        _ => part.to_owned(),
-    };
-    StepPath(text.split('/').map(segment).collect::<Vec<_>>().join("/"))
+    StepPath::written(text)
 }
 
 #[cfg(test)]

@@ -77,6 +77,14 @@ impl TreeFile {
         Ok(())
     }
 
+    /// A text beside the tree file.
+    pub fn beside(&self, name: &str) -> Result<Source, String> {
+        match &self.built_in {
+            Some(cookbook) => cookbook.load(name, &self.top.name),
+            None => Disk(self.dir.clone()).load(name, &self.top.name),
+        }
+    }
+
     /// Checks it with its sub-trees.
     pub fn check(&self, kinds: &dyn Kinds) -> Checked {
         match &self.built_in {

@@ -11,7 +11,9 @@ pub mod clock;
 pub mod closing;
 mod echo;
 mod json;
+pub mod junit;
 mod plain;
+pub mod plan;
 pub mod said;
 pub mod screen;
 pub mod shape;
@@ -66,6 +68,11 @@ pub fn out(text: &str) -> bool {
 /// Prints a line of data to standard output; false when nobody reads it any more.
 pub fn out_line(line: &str) -> bool {
     out(&format!("{line}\n"))
+}
+
+/// Prints painted lines to standard output, until nobody reads them any more.
+pub fn out_lines(lines: &[Line]) {
+    lines.iter().all(|line| out_line(&line.painted_out()));
 }
 
 /// Prints a JSON document to standard output.

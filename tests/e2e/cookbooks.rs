@@ -126,6 +126,22 @@ fn slackpath_is_built_and_published_and_a_second_run_changes_nothing() {
     }
     let messages: Value = serde_json::from_str(&get(production, "/channels/general/messages")).unwrap();
     assert_eq!(messages.as_array().unwrap().len(), 1, "posting twice is posting once");
+    let plan = bench.run(&["plan", "slackpath.yaml", "-p", &staging_port, "-p", &production_port]);
+    assert!(plan.code == 0 && plan.stdout.contains("nothing to do"), "{}\n{}", plan.stdout, plan.stderr);
+    bench.run(&["drift", "slackpath.yaml"]).expect(0);
+    for pid in [
+        processes(&[bench.dir().canonicalize().unwrap().to_str().unwrap(), "__supervise", "staging"]),
+        processes(&[&format!("--port={staging} ")]),
+    ]
+    .concat()
+    {
+        drop(Command::new("kill").args(["-KILL", &pid]).status());
+    }
+    let drift = bench.run(&["drift", "slackpath.yaml"]).expect(10);
+    assert!(drift.stdout.contains("~ staging/deploy") && !drift.stdout.contains("~ production"), "{}", drift.stdout);
+    let healed = trees(&bench, &args).ends(0);
+    assert!(healed.those("succeeded").contains(&"staging/deploy".to_owned()), "{:?}", healed.steps());
+    bench.run(&["drift", "slackpath.yaml"]).expect(0);
 }
 
 #[test]

@@ -191,7 +191,8 @@ fn every_tree_of_the_book_passes_the_check() {
 fn every_cookbook_passes_the_check() {
     let kinds = trees_steps::catalogue();
     let trees = files("cookbooks", ".yaml");
-    let trees: Vec<&String> = trees.iter().filter(|name| Path::new(name).components().count() == 3).collect();
+    let is_tree = |name: &&String| Path::new(name).components().count() == 3 && !name.ends_with(".test.yaml");
+    let trees: Vec<&String> = trees.iter().filter(is_tree).collect();
     for name in &trees {
         let checked = language::check(Source { name: (*name).clone(), text: read(name) }, &Files::Disk, &kinds);
         assert_eq!(wrong(&checked, name, 0), Vec::<String>::new());

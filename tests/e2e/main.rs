@@ -17,6 +17,7 @@ mod language;
 mod laws;
 mod live;
 mod nothing;
+mod plans;
 mod reference;
 mod replay;
 mod rollback;
@@ -28,4 +29,5 @@ mod storage;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod timeline;
+mod trials;
 mod workflows;

@@ -16,4 +16,5 @@ pub mod run;
 pub mod shell;
 pub mod store;
 pub mod tree;
+pub mod trial;
 pub mod units;

@@ -25,6 +25,18 @@ impl StepPath {
         Self(id.into())
     }
 
+    /// A path as a person writes it: `smoke:general` is `smoke[general]`.
+    pub fn written(text: &str) -> Self {
+        if text.starts_with("environment:") {
+            return Self(text.into());
+        }
+        let segment = |part: &str| match part.split_once(':') {
+            Some((id, key)) if !id.contains('[') => Self::root(id).instance(key).0,
+            _ => part.to_owned(),
+        };
+        Self(text.split('/').map(segment).collect::<Vec<_>>().join("/"))
+    }
+
     /// The path of a step in the sub-tree that runs at this path.
     #[must_use]
     pub fn child(&self, id: &str) -> Self {

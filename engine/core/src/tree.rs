@@ -105,6 +105,20 @@ pub enum ValueType {
     Object,
 }
 
+impl ValueType {
+    /// A value of this type that stands for one nobody knows; a text is its own name.
+    pub fn example(self, name: &str) -> Json {
+        match self {
+            Self::String => name.into(),
+            Self::Integer => 1.into(),
+            Self::Number => Json::from(1.0),
+            Self::Boolean => true.into(),
+            Self::List => Json::Array(Vec::new()),
+            Self::Object => Json::Object(Object::new()),
+        }
+    }
+}
+
 /// Where a run works.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
@@ -285,6 +299,26 @@ pub struct Step {
     pub on_crash: OnCrash,
     /// What it left in the background stays.
     pub leave_running: bool,
+}
+
+impl Step {
+    /// The outputs that it declares, with their types; a sub-tree's have none.
+    pub fn declared(&self, kinds: &dyn Kinds) -> Vec<(String, Option<ValueType>)> {
+        match &self.action {
+            Action::Run(_) => self.outputs.iter().flat_map(|o| o.iter()).map(|(n, t)| (n.clone(), Some(*t))).collect(),
+            Action::Uses { kind, .. } => {
+                kinds.kind(kind).map(|k| k.outputs.iter().map(|(n, t, _)| (n.clone(), Some(*t))).collect()).unwrap_or_default()
+            }
+            Action::Tree { tree, .. } => tree.outputs.iter().map(|(n, _)| (n.clone(), None)).collect(),
+            Action::Approve { .. } => Vec::new(),
+        }
+    }
+
+    /// A value for each output that it declares: of its type, where nobody knows the real one.
+    pub fn examples(&self, kinds: &dyn Kinds) -> Object {
+        let declared = self.declared(kinds).into_iter();
+        declared.map(|(name, kind)| (name.clone(), kind.unwrap_or(ValueType::String).example(&name))).collect()
+    }
 }
 
 /// What a step does.

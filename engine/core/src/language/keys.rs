@@ -102,11 +102,11 @@ pub const APPROVE: u8 = 8;
 const WORK: u8 = RUN | USES;
 const ALL: u8 = RUN | USES | SUB | APPROVE;
 
-const fn key(name: &'static str, form: Form, doc: &'static str) -> Key {
+pub(crate) const fn key(name: &'static str, form: Form, doc: &'static str) -> Key {
     Key { name, form, required: false, with: ALL, doc }
 }
 
-const fn needed(name: &'static str, form: Form, doc: &'static str) -> Key {
+pub(crate) const fn needed(name: &'static str, form: Form, doc: &'static str) -> Key {
     Key { required: true, ..key(name, form, doc) }
 }
 
@@ -114,7 +114,7 @@ const fn beside(with: u8, name: &'static str, form: Form, doc: &'static str) -> 
     Key { with, ..key(name, form, doc) }
 }
 
-const fn record(title: &'static str, name: &'static str, doc: &'static str, keys: &'static [Key]) -> Record {
+pub(crate) const fn record(title: &'static str, name: &'static str, doc: &'static str, keys: &'static [Key]) -> Record {
     Record { title, name, doc, keys, rest: None, extensible: false }
 }
 

@@ -89,7 +89,7 @@ fn braces(schema: &mut Json, own: &str, top: bool) {
     }
 }
 
-fn record(record: &Record, definitions: &mut Object) -> Json {
+pub(crate) fn record(record: &Record, definitions: &mut Object) -> Json {
     let properties = record.keys.iter().map(|k| (k.name.to_owned(), property(k, definitions))).collect::<Object>();
     let required: Vec<&str> = record.keys.iter().filter(|k| k.required).map(|k| k.name).collect();
     let rest = record.rest.map_or(Json::Bool(false), |f| form(f, definitions));

@@ -114,7 +114,8 @@ pub fn article(kind: ValueType) -> &'static str {
     }
 }
 
-fn is_a(value: &Json, kind: ValueType) -> bool {
+/// Whether a value is of a type.
+pub fn is_a(value: &Json, kind: ValueType) -> bool {
     match kind {
         ValueType::String => value.is_string(),
         ValueType::Integer => value.is_i64() || value.is_u64(),

@@ -100,7 +100,7 @@ impl Control {
 }
 
 /// How a part of an attempt went wrong.
-enum Trouble {
+pub(super) enum Trouble {
     /// It failed; the flag: trying again cannot help.
     Failed(StepError, bool),
     /// It was ended as asked.
@@ -108,7 +108,7 @@ enum Trouble {
 }
 
 /// What a part gave.
-type Made<T> = Result<T, Trouble>;
+pub(super) type Made<T> = Result<T, Trouble>;
 
 /// What a job gave.
 struct Done {
@@ -198,7 +198,7 @@ impl Attempt {
     }
 
     /// What `check` says: an outcome where it is done.
-    async fn checked(&self) -> Made<Option<Outcome>> {
+    pub(super) async fn checked(&self) -> Made<Option<Outcome>> {
         let Some(check) = &self.task.check else { return Ok(None) };
         let outputs = match check {
             Job::Run { .. } => {
@@ -422,7 +422,7 @@ impl Attempt {
     }
 
     /// A kind's work within its time; when asked to end it may finish what it cannot leave half-done.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         timeout: Option<Duration>,
         what: &str,
@@ -509,7 +509,7 @@ impl Attempt {
         self.kinds.get(name).ok_or_else(|| self.fail(ErrorReason::Spawn, None, format!("no step kind `{name}`")))
     }
 
-    fn read_cx(&self) -> Made<ReadCx> {
+    pub(super) fn read_cx(&self) -> Made<ReadCx> {
         let client = self.client()?;
         let cancel = CancellationToken::new();
         let token = cancel.clone();

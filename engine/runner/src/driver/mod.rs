@@ -5,15 +5,26 @@
 //! the journal. A resume is the same loop with another first input. Read [`Driver::drive`] first.
 
 mod attempt;
+mod drift;
+mod glass;
 mod locks;
+mod look;
 mod message;
 mod perform;
+mod plan;
 mod port;
 mod prepare;
 mod secrets;
+mod unknown;
+mod verdict;
+
+pub use drift::{Drift, drift};
+pub use look::{Eyes, Looked};
 
 pub use message::Handle;
+pub use plan::plan;
 pub use secrets::Vault;
+pub use verdict::{Plan, Row, Verdict};
 
 use crate::environment::Environment;
 use crate::http::Client;
@@ -25,7 +36,6 @@ use crate::scratch::Pool;
 use locks::Locks;
 use message::{Message, Pending};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle as Runtime};
@@ -148,7 +158,7 @@ struct Sitting {
     locks: Locks,
     attempts: HashMap<StepPath, attempt::Control>,
     scratch: Pool,
-    dotenv: HashMap<PathBuf, Arc<prepare::Dotenv>>,
+    dotenv: prepare::Dotenvs,
     /// What steps get of our own environment, by their `env_pass`.
     inherited: HashMap<Vec<String>, Arc<Environment>>,
     register: Arc<Register>,
@@ -226,7 +236,7 @@ impl Driver {
             attempts: HashMap::new(),
             scratch: Pool::new(scratch, workers.clone()),
             workers,
-            dotenv: HashMap::new(),
+            dotenv: prepare::Dotenvs::default(),
             inherited: HashMap::new(),
             register,
             taken: Vec::new(),

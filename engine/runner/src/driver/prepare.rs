@@ -2,15 +2,16 @@
 //! ones, if an earlier run has one. Changes nothing but putting cached artifacts back.
 
 use super::message::LastWord;
-use super::{KindSet, Sitting};
+use super::{KindSet, Sitting, Vault};
+use crate::mask::Masker;
 use crate::{environment, files};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{ArtifactRef, Digests, ErrorReason, Json, Reason, StepError};
 use trees_core::hash;
 use trees_core::path::StepPath;
-use trees_core::run::{Cached, Input, Job, Prepared, Task};
+use trees_core::run::{Cached, Input, Job, Prepared, Run, Task};
 use trees_core::store::Store;
 
 /// A dotenv file, read once a sitting.
@@ -58,27 +59,12 @@ impl Sitting {
 
     /// The task of a step's next attempt, with its secrets.
     pub(super) fn task(&self, step: &StepPath) -> Result<Task, StepError> {
-        let (source, environment, names) = self.run.secret_names(step);
-        let (values, marks) = self.vault.of(source, &environment, &names);
-        let masked = |e: StepError| StepError { message: self.masker.mask(&e.message).into_owned(), ..e };
-        self.run.task(step, &values, &marks).map_err(masked)
+        task(&self.run, &self.vault, &self.masker, step)
     }
 
     /// The plain environment of a step's dotenv files.
     pub(super) fn dotenv_of(&mut self, task: &Task) -> Result<Dotenv, String> {
-        let mut all = Dotenv::new();
-        for file in &task.dotenv {
-            let path = task.dir.join(file);
-            if !self.dotenv.contains_key(&path) {
-                let pairs = environment::read_dotenv(&task.dir, std::slice::from_ref(file))?;
-                self.dotenv.insert(path.clone(), Arc::new(pairs));
-            }
-            let secret = |name: &String| task.tree.secrets.contains_key(name);
-            if let Some(pairs) = self.dotenv.get(&path) {
-                all.extend(pairs.iter().filter(|(name, _)| !secret(name)).cloned());
-            }
-        }
-        Ok(all)
+        self.dotenv.of(task)
     }
 
     fn tree_name(&self) -> String {
@@ -86,15 +72,46 @@ impl Sitting {
     }
 }
 
+/// The task of a step's next attempt, with its secrets.
+pub(super) fn task(run: &Run, vault: &Vault, masker: &Masker, step: &StepPath) -> Result<Task, StepError> {
+    let (source, environment, names) = run.secret_names(step);
+    let (values, marks) = vault.of(source, &environment, &names);
+    let masked = |e: StepError| StepError { message: masker.mask(&e.message).into_owned(), ..e };
+    run.task(step, &values, &marks).map_err(masked)
+}
+
+/// The dotenv files read so far, each once a sitting.
+#[derive(Default)]
+pub(super) struct Dotenvs(HashMap<PathBuf, Arc<Dotenv>>);
+
+impl Dotenvs {
+    /// The plain environment of a step's dotenv files.
+    pub fn of(&mut self, task: &Task) -> Result<Dotenv, String> {
+        let mut all = Dotenv::new();
+        for file in &task.dotenv {
+            let path = task.dir.join(file);
+            if !self.0.contains_key(&path) {
+                let pairs = environment::read_dotenv(&task.dir, std::slice::from_ref(file))?;
+                self.0.insert(path.clone(), Arc::new(pairs));
+            }
+            let secret = |name: &String| task.tree.secrets.contains_key(name);
+            if let Some(pairs) = self.0.get(&path) {
+                all.extend(pairs.iter().filter(|(name, _)| !secret(name)).cloned());
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// One prepare.
-struct Work {
-    task: Task,
-    dotenv: Dotenv,
+pub(super) struct Work {
+    pub task: Task,
+    pub dotenv: Dotenv,
     /// Of a step that ended before and is looked at again.
-    recorded: Vec<ArtifactRef>,
-    store: Arc<dyn Store>,
-    kinds: Arc<dyn KindSet>,
-    tree: String,
+    pub recorded: Vec<ArtifactRef>,
+    pub store: Arc<dyn Store>,
+    pub kinds: Arc<dyn KindSet>,
+    pub tree: String,
 }
 
 impl Work {
@@ -103,7 +120,7 @@ impl Work {
         self.task.inputs.is_none() && self.recorded.is_empty() && !self.task.spec().cache && self.file_inputs().is_empty()
     }
 
-    fn prepare(&self) -> Result<Prepared, String> {
+    pub fn prepare(&self) -> Result<Prepared, String> {
         let digests = self.digest()?;
         let cached = if self.task.spec().cache { self.cached(&digests)? } else { None };
         Ok(Prepared { digests, cached, lost: self.lost() })

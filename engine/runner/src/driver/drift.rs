@@ -1,0 +1,101 @@
+//! What changed on the targets since a run: the external steps of the run that succeeded are looked
+//! at again, each with what it was given then. Nothing is driven and nothing changed.
+
+use super::DriveError;
+use super::look::{Eyes, Looked, Looker, Seen, signalled};
+use super::unknown::Lineage;
+use crate::kind::Change;
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use trees_core::event::Event;
+use trees_core::path::{RunId, StepPath};
+use trees_core::run::Run;
+use trees_core::tree::{Action, Effect, Tree};
+
+/// How one step's target stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Drift {
+    /// The step.
+    pub path: StepPath,
+    /// `run`, or the kind.
+    pub kind: String,
+    /// It is as it was: `None` where that could not be told.
+    pub holds: Option<bool>,
+    /// Nothing can look at it.
+    pub blind: bool,
+    /// In words.
+    pub reason: String,
+    /// What differs: `old` is what was found, `new` what the run had made.
+    pub changes: Vec<Change>,
+}
+
+/// Looks at the external steps of a recorded run. A signal ends it.
+///
+/// # Errors
+/// When the record cannot be replayed, or a secret is missing.
+pub fn drift(eyes: Eyes, id: RunId, tree: &Arc<Tree>, recorded: &[Event]) -> Result<Looked<Vec<Drift>>, DriveError> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut run = Run::new(id.clone(), Arc::clone(tree), eyes.kinds.as_kinds());
+    run.replay(recorded)?;
+    let facts = run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default();
+    let mut looker = Looker::open(eyes, id, (tree, &facts.0, Path::new(&facts.1)), runtime.handle())?;
+    runtime.block_on(async {
+        let end = signalled();
+        tokio::pin!(end);
+        let (mut looks, mut signal) = (JoinSet::new(), None);
+        let mut all = Vec::new();
+        for view in run.steps().filter(|s| s.status.is_success() && !s.contains) {
+            let Some(step) = Lineage::of(tree, &view.path).and_then(|l| l.step()) else { continue };
+            let kind = match &step.action {
+                Action::Run(_) => "run".to_owned(),
+                Action::Uses { kind, .. } => kind.clone(),
+                Action::Tree { .. } | Action::Approve { .. } => continue,
+            };
+            let instances = step.fan_out.is_some() && !view.path.as_str().ends_with(']');
+            if step.effect != Effect::External || step.finally || instances {
+                continue;
+            }
+            let at = all.len();
+            all.push(Drift { path: view.path.clone(), kind, holds: None, blind: false, reason: String::new(), changes: Vec::new() });
+            match looker.look(&run, &view.path) {
+                Ok(look) => drop(looks.spawn(async move { (at, look.see().await) })),
+                Err(error) => tell(&mut all, at, Seen::Unknown(error.message)),
+            }
+        }
+        loop {
+            tokio::select! {
+                looked = looks.join_next() => match looked {
+                    Some(Ok((at, seen))) => tell(&mut all, at, seen),
+                    Some(Err(_)) => {}
+                    None => break,
+                },
+                heard = &mut end, if signal.is_none() => {
+                    signal = Some(heard);
+                    looker.stop();
+                }
+            }
+        }
+        looker.close().await;
+        Ok(signal.map_or(Ok(all), Err))
+    })
+}
+
+fn tell(all: &mut [Drift], at: usize, seen: Seen) {
+    let Some(drift) = all.get_mut(at) else { return };
+    drift.blind = matches!(seen, Seen::Blind);
+    let (holds, reason) = match seen {
+        Seen::Done { text, .. } => (Some(true), text),
+        Seen::Differs(changes) => {
+            drift.changes = changes;
+            (Some(false), "it is not as the run left it".into())
+        }
+        Seen::Absent => (Some(false), "it is not there any more".into()),
+        Seen::NotDone => (Some(false), "its check says that it is not done any more".into()),
+        Seen::Blind => (None, "nothing looks at it: it has neither a check nor a kind that observes".into()),
+        Seen::Unknown(why) => (None, format!("could not tell: {why}")),
+    };
+    (drift.holds, drift.reason) = (holds, reason);
+}

@@ -1,0 +1,125 @@
+//! `trees drift`: what changed on the targets since a run left them well; `--heal` runs it again.
+
+use super::busy::{self, Turn};
+use super::drive::{self, Sitting};
+use super::global::Global;
+use super::run::Consent;
+use super::source::TreeFile;
+use super::{check, runs};
+use crate::failure::{Exit, Failure};
+use crate::report::plan as page;
+use crate::report::{out_json, out_lines, say};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use trees_core::event::{Event, RunStarted, RunStatus};
+use trees_core::journal::{Journal as _, NewRun, RunFilter, RunSummary};
+use trees_core::tree::Tree;
+use trees_runner::driver::{Begin, Drift, Eyes, drift};
+use trees_state::State;
+
+/// Show what changed on the targets since the last run that left them well.
+///
+/// The external steps of the newest successful run of the tree, or of the run named, are looked at
+/// again, each with what it was given then. Exit 10: something drifted; 0: nothing; 1: it could not
+/// be told.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A tree file, or a run [default: the newest successful run here]
+    #[arg(value_name = "FILE|RUN")]
+    what: Option<String>,
+    /// Run the tree again, as it was recorded, so that what drifted is put right
+    #[arg(long)]
+    heal: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// Does it.
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let json = global.json()?;
+    let state = Arc::new(runs::required(global)?);
+    let Some(run) = chosen(args.what.as_deref(), &state)? else { return Ok(Exit::WRONG) };
+    let tree = runs::tree(&state, &run.run)?;
+    let recorded = state.load(&run.run, 0)?;
+    let eyes = Eyes { store: Arc::clone(&state) as _, kinds: drive::kinds(), options: drive::options(global) };
+    let found = match drift(eyes, run.run.clone(), &tree, &recorded)? {
+        Ok(found) => found,
+        Err(signal) => return Ok(Exit::signal(signal)),
+    };
+    let drifted = found.iter().any(|d| d.holds == Some(false));
+    let unknown = found.iter().any(|d| d.holds.is_none() && !d.blind);
+    let exit = match (drifted, unknown) {
+        (true, _) => Exit::CHANGES,
+        (false, true) => Exit::FAILED,
+        (false, false) => Exit::OK,
+    };
+    // The events of the run that heals are the standard output then.
+    if json && !(args.heal && drifted) {
+        out_json(&document(&run, &found, exit));
+    } else if !json {
+        let place = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
+        let head = format!("{} #{}{place}, run {}", run.tree, run.number, run.run);
+        out_lines(&page::drifts(&head, &found, global.quiet));
+    }
+    if args.heal && drifted { heal(args, state, &run, tree, &recorded, global) } else { Ok(exit) }
+}
+
+/// The run that is looked at; none where a tree file is wrong, which was drawn.
+fn chosen(what: Option<&str>, state: &State) -> Result<Option<RunSummary>, Failure> {
+    let tree = match what {
+        Some(text) if is_file(text) => match check::tree(&TreeFile::find(text)?, &trees_steps::catalogue()) {
+            Ok((tree, _)) => Some(tree.name.clone()),
+            Err(_) => return Ok(None),
+        },
+        Some(text) => return runs::find(state, text).map(Some),
+        None => None,
+    };
+    let statuses = vec![RunStatus::Succeeded, RunStatus::SucceededWithWarnings];
+    let newest = runs::list(state, &RunFilter { tree: tree.clone(), statuses, limit: 1 })?.into_iter().next();
+    newest.map(Some).ok_or_else(|| {
+        let of = tree.map(|t| format!(" of {t}")).unwrap_or_default();
+        Failure::wrong(format!("there is no successful run{of} whose targets could be looked at"))
+            .hint("`trees list` shows the runs there are")
+    })
+}
+
+fn is_file(text: &str) -> bool {
+    text.ends_with(".yaml") || text.ends_with(".yml") || text.contains('/') || Path::new(text).is_file()
+}
+
+fn document(run: &RunSummary, found: &[Drift], exit: Exit) -> Value {
+    json!({
+        "schema": "trees/drift", "version": 1, "run": run.run, "tree": run.tree, "environment": run.environment,
+        "drifted": found.iter().filter(|d| d.holds == Some(false)).count(), "exit": exit.0, "steps": found,
+    })
+}
+
+/// A normal run of what was recorded, with the same params.
+fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, recorded: &[Event], global: &Global) -> Result<Exit, Failure> {
+    let facts = runs::facts(recorded).ok_or_else(|| Failure::wrong(format!("run {} has no beginning", run.run)))?;
+    args.consent.fits(&tree)?;
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
+    say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
+    let hold =
+        state.create(&NewRun { tree: tree.name.clone(), digest: facts.definition.clone(), definition: state.definition(&run.run)? })?;
+    let facts = RunStarted {
+        number: hold.number(),
+        epoch: hold.epoch(),
+        trigger: "heal".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        approved: args.consent.approve.clone(),
+        pause_on_failure: false,
+        ..facts.clone()
+    };
+    let sitting = Sitting {
+        state,
+        hold,
+        definitions: tree.into(),
+        vault: None,
+        approve: args.consent.approve,
+        strict: args.consent.strict,
+        before: Vec::new(),
+    };
+    sitting.drive(Begin::New(Box::new(facts)), global)
+}
