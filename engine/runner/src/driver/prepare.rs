@@ -3,6 +3,7 @@
 
 use super::message::LastWord;
 use super::{KindSet, Sitting};
+use crate::watch::paths;
 use crate::{environment, files};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,16 +144,6 @@ impl Work {
             values: BTreeMap::from([("run".into(), found.run.0), ("step".into(), found.step.0)]),
         };
         Ok(Some(Cached { reason, outputs: found.outputs, artifacts: found.artifacts }))
-    }
-}
-
-/// A path, a list of paths, or the paths of a mapping.
-fn paths(value: &Json) -> Vec<String> {
-    match value {
-        Json::String(path) => vec![path.clone()],
-        Json::Array(items) => items.iter().flat_map(paths).collect(),
-        Json::Object(entries) => entries.values().flat_map(paths).collect(),
-        Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
     }
 }
 
