@@ -29,10 +29,12 @@ mod runs;
 mod schema;
 mod secret;
 mod show;
+mod signals;
 mod source;
 mod steps;
 mod story;
 mod supervise;
+mod watch;
 mod why;
 
 use crate::failure::{Exit, Failure};
@@ -63,6 +65,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Resume(resume::Args),
+    Watch(watch::Args),
     Check(check::Args),
     Graph(graph::Args),
     List(list::Args),
@@ -124,6 +127,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
+        Command::Watch(args) => watch::run(args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Graph(args) => graph::run(&args, global),
         Command::List(args) => list::run(&args, global),

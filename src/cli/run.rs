@@ -106,21 +106,29 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     // What is missing is said before the run has a number.
     let vault = Vault::open(&tree, &environment, &source.dir, &*state)?;
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
-    let started = facts(&source, &tree, &*hold, environment, params, digest, &args);
+    let started =
+        facts(&source, &tree, &*hold, Facts { environment, params, digest, jobs: args.jobs, approved: args.consent.approve.clone() });
     let sitting =
         Sitting { state, hold, tree, vault: Some(vault), approve: args.consent.approve, strict: args.consent.strict, before: Vec::new() };
     sitting.drive(Begin::New(Box::new(started)), global)
 }
 
-fn facts(
-    source: &TreeFile,
-    tree: &Tree,
-    hold: &dyn Hold,
-    environment: String,
-    params: Object,
-    definition: String,
-    args: &Args,
-) -> RunStarted {
+/// What is said of a run on the command line or follows from it.
+pub struct Facts {
+    /// The environment, `""` where the tree has none.
+    pub environment: String,
+    /// The params as resolved.
+    pub params: Object,
+    /// The digest of the sources.
+    pub digest: String,
+    /// How many steps run at once, if that was said.
+    pub jobs: Option<u32>,
+    /// Approvals given beforehand.
+    pub approved: Vec<String>,
+}
+
+/// The first event of a run.
+pub fn facts(source: &TreeFile, tree: &Tree, hold: &dyn Hold, facts: Facts) -> RunStarted {
     let cores = thread::available_parallelism().map_or(4, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)).max(4);
     RunStarted {
         tree: tree.name.clone(),
@@ -129,13 +137,14 @@ fn facts(
         file: source.given.clone(),
         dir: source.dir.display().to_string(),
         tree_dir: source.tree_dir.display().to_string(),
-        environment,
-        params,
-        definition,
+        environment: facts.environment,
+        params: facts.params,
+        definition: facts.digest,
         epoch: hold.epoch(),
         trigger: "run".into(),
+        changed: None,
         version: env!("CARGO_PKG_VERSION").into(),
-        max_parallel: args.jobs.or(tree.max_parallel).unwrap_or(cores),
-        approved: args.consent.approve.clone(),
+        max_parallel: facts.jobs.or(tree.max_parallel).unwrap_or(cores),
+        approved: facts.approved,
     }
 }

@@ -44,6 +44,11 @@ impl Ears {
         heard.sitting = Some((handle, notes));
     }
 
+    /// The sitting has ended.
+    pub fn rest(&self) {
+        self.heard().sitting = None;
+    }
+
     /// The first signal that came.
     pub fn signal(&self) -> Option<i32> {
         self.heard().first
