@@ -10,7 +10,7 @@ use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use trees_core::event::{Json, StepStatus};
+use trees_core::event::{Changed, Json, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::Run;
 use trees_state::State;
@@ -18,6 +18,8 @@ use trees_steps::deploy::{self, Deployment};
 
 /// Lines of a failed step's log that are shown.
 const TAIL: usize = 5;
+/// Changed files that are named.
+const CHANGED: usize = 5;
 /// Failed steps that are shown with their log.
 const TAILS: usize = 5;
 
@@ -69,7 +71,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         out_json(&document);
         return Ok(Exit::OK);
     }
-    head(&run, &story);
+    head(&run, &story, facts.and_then(|f| f.changed.as_ref()));
     steps(&story, global.quiet);
     failures(&story, &state);
     foot(&run, &story, &deployed);
@@ -109,7 +111,7 @@ fn print(line: &Line) {
     out_line(&line.painted_out());
 }
 
-fn head(run: &RunSummary, story: &Story) {
+fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>) {
     let (paint, word) = said::status_word(run.status);
     let name = format!("{} #{}", run.tree, run.number);
     let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
@@ -118,6 +120,12 @@ fn head(run: &RunSummary, story: &Story) {
     let took = took.map(|t| format!(", took {t}")).unwrap_or_default();
     print(&Line::default().with(Paint::Faint, format!("  run {}, started {}{took}", run.run, run.started.strftime("%Y-%m-%d %H:%M:%SZ"))));
     print(&Line::default().with(Paint::Faint, format!("  {}", run.file)));
+    if let Some(Changed { count, files }) = changed {
+        let more = usize::try_from(*count).unwrap_or(usize::MAX).saturating_sub(CHANGED);
+        let more = if more > 0 { format!(" and {} more", said::plural(more, "file")) } else { String::new() };
+        let files = files.iter().take(CHANGED).map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+        print(&Line::default().with(Paint::Faint, format!("  started by a change of {files}{more}")));
+    }
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
     }

@@ -23,4 +23,5 @@ mod start;
 mod storage;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod watch;
 mod workflows;

@@ -28,7 +28,7 @@ use trees_core::hash;
 use trees_core::journal::{Journal as _, NewRun, RequestBody};
 use trees_core::path::RunId;
 use trees_runner::driver::{Begin, Ended, Vault};
-use trees_runner::watch::{Bell, Course, Snapshot, Used, Watch};
+use trees_runner::watch::{Bell, Course, Snapshot, Used, Verdict, Watch};
 use trees_state::State;
 
 /// Run a tree again whenever something that it reads changes.
@@ -154,13 +154,19 @@ impl Session<'_> {
         self.last = self.state.load(&run, 0)?;
         let used = Used::of(&self.last, &self.source.dir);
         self.watch.turn(self.watch.scope().after(&self.last, &used));
-        let ears = self.ears.clone();
-        self.watch.settle(&|| ears.signal().is_some());
         self.watch.look();
         let before = before.within(self.watch.scope());
-        let verdict = self.course.ran(&before, self.watch.seen(), &used);
-        self.teller.own(&verdict.own, self.watch.scope());
-        Ok((!verdict.again.is_empty()).then_some(Cause::Meanwhile(verdict.again, number)))
+        let Verdict { mut again, own } = self.course.ran(&before, self.watch.seen(), &used);
+        self.teller.own(&own, self.watch.scope());
+        if again.is_empty() {
+            return Ok(None);
+        }
+        // What goes on changing is one with it.
+        let ears = self.ears.clone();
+        self.watch.settle(&|| ears.signal().is_some());
+        let later = self.watch.look();
+        again.extend(self.course.between(later));
+        Ok(Some(Cause::Meanwhile(again, number)))
     }
 
     /// A new run of the tree as it is now; none where something is wrong with it, which is said.

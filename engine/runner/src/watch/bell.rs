@@ -71,11 +71,9 @@ impl Bell {
         }
     }
 
-    /// Waits for the silence, if there was a ring.
-    pub fn settle(&self, over: &dyn Fn() -> bool) {
-        if self.burst().first.is_some() {
-            self.wait(over);
-        }
+    /// Whether it was rung and is not answered yet.
+    pub fn is_rung(&self) -> bool {
+        self.burst().first.is_some()
     }
 
     fn burst(&self) -> MutexGuard<'_, Burst> {
@@ -111,12 +109,8 @@ mod tests {
     fn one_answer_for_many_rings_and_none_when_it_is_over() {
         let bell = Bell::default();
         assert!(!bell.wait(&|| true));
-        bell.settle(&|| false);
         (0..1000).for_each(|_| bell.ring());
-        assert!(bell.wait(&|| false));
-        bell.settle(&|| false);
-        bell.ring();
-        bell.settle(&|| false);
-        assert!(bell.burst().first.is_none());
+        assert!(bell.is_rung() && bell.wait(&|| false));
+        assert!(!bell.is_rung());
     }
 }

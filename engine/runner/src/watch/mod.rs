@@ -9,6 +9,7 @@
 mod bell;
 mod course;
 mod eyes;
+mod git;
 mod ignored;
 mod reads;
 mod scope;
@@ -69,14 +70,25 @@ impl Watch {
         self.seen = fresh.but_as_in(&self.seen);
     }
 
-    /// Waits until something may have changed and it is quiet again. False: it is over first.
+    /// Waits until something may have changed, it is quiet again and git is not at work. False: it is
+    /// over first.
     pub fn wait(&self, over: &dyn Fn() -> bool) -> bool {
-        self.bell.wait(over)
+        loop {
+            if !self.bell.wait(over) {
+                return false;
+            }
+            if !git::is_at_work(self.scope.dir()) {
+                return true;
+            }
+            self.bell.ring();
+        }
     }
 
     /// Waits until it is quiet, if it is not.
     pub fn settle(&self, over: &dyn Fn() -> bool) {
-        self.bell.settle(over);
+        if self.bell.is_rung() {
+            self.wait(over);
+        }
     }
 
     /// Looks; what differs from what was seen before.
