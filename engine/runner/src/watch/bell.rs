@@ -9,6 +9,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(2);
 /// However they go on coming: after this they are answered.
 const BOUND: Duration = Duration::from_secs(10);
+/// A ring so soon after another tells nothing new: the answer comes later than both.
+const ECHO: Duration = Duration::from_millis(50);
 /// How often it is asked whether it is over.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -24,6 +26,11 @@ impl Burst {
     fn heard(&mut self, now: Instant) {
         self.first.get_or_insert(now);
         self.last = Some(now);
+    }
+
+    /// Whether it was heard of a moment ago.
+    fn echoes(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.duration_since(last) < ECHO)
     }
 
     /// When it counts as ended, if nothing more is heard.
@@ -46,6 +53,15 @@ impl Bell {
     pub fn ring(&self) {
         self.burst().heard(Instant::now());
         self.rung.notify_all();
+    }
+
+    /// Something may have changed, if `what` says so; it is not asked right after another ring, as
+    /// thousands of words come in a burst.
+    pub fn ring_if(&self, what: impl FnOnce() -> bool) {
+        let echoes = self.burst().echoes(Instant::now());
+        if !echoes && what() {
+            self.ring();
+        }
     }
 
     /// Something else is to be looked at: whoever waits asks again whether it is over.
@@ -103,6 +119,27 @@ mod tests {
         check((0..=6000).step_by(10), Some(8000));
         // What never ends is answered all the same.
         check((0..=60_000).step_by(10), Some(10_000));
+    }
+
+    #[test]
+    fn a_word_right_after_a_ring_is_not_looked_at() {
+        let (bell, asked) = (Bell::default(), std::cell::Cell::new(0));
+        let ring = |answer: bool| {
+            bell.ring_if(|| {
+                asked.set(asked.get() + 1);
+                answer
+            });
+        };
+        ring(false);
+        assert!(!bell.is_rung());
+        ring(true);
+        assert!(bell.is_rung() && asked.get() == 2);
+        let mut burst = Burst::default();
+        let now = Instant::now();
+        burst.heard(now);
+        assert!(burst.echoes(now + ECHO / 2) && !burst.echoes(now + ECHO));
+        // Whatever was passed over is older than the answer.
+        assert!(ECHO * 2 < QUIET);
     }
 
     #[test]

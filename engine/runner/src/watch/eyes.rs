@@ -96,10 +96,10 @@ fn change(watcher: &mut RecommendedWatcher, new: &[&PathBuf], gone: &[&PathBuf])
 fn told(bell: &Arc<Bell>, scope: &Shared) -> notify::Result<RecommendedWatcher> {
     let (bell, scope) = (Arc::clone(bell), Arc::clone(scope));
     notify::recommended_watcher(move |event: notify::Result<Event>| {
-        let scope = Arc::clone(&scope.lock().unwrap_or_else(PoisonError::into_inner));
-        if rings(&event, &scope) {
-            bell.ring();
-        }
+        bell.ring_if(|| {
+            let scope = Arc::clone(&scope.lock().unwrap_or_else(PoisonError::into_inner));
+            rings(&event, &scope)
+        });
     })
 }
 

@@ -75,7 +75,7 @@ impl Scope {
 
     /// A file that a step used, however it came to know of it.
     pub(super) fn learn(&mut self, path: &Path) {
-        if !self.takes(path) && !is_temporary(path) {
+        if !self.takes(path) && !self.is_never(path) && !is_temporary(path) {
             self.places.insert(path.to_path_buf());
         }
     }
@@ -179,7 +179,7 @@ impl Set {
 fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or(OsStr::new("")).to_string_lossy();
     let swap = name.starts_with('.') && [".swp", ".swo", ".swx"].iter().any(|end| name.ends_with(end));
-    swap || name.ends_with('~') || name.starts_with(".#") || (name.starts_with('#') && name.ends_with('#')) || name == "4913"
+    swap || name.ends_with('~') || name.starts_with(".#") || (name.starts_with('#') && name.ends_with('#'))
 }
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
         for path in ["README.md", "sub/Cargo.toml", "src/gen/x", "src/out", "src/out/app", "src/.git/x", ".trees/db", "/elsewhere/src/a"] {
             check(path, false);
         }
-        for path in ["src/.a.rs.swp", "src/a.rs~", "src/4913", "src/.#a.rs", "src/#a.rs#"] {
+        for path in ["src/.a.rs.swp", "src/a.rs~", "src/.#a.rs", "src/#a.rs#"] {
             check(path, false);
         }
     }
