@@ -4,8 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] =
-    &["rerun", "replay", "rollback", "plan", "drift", "test", "shell", "diff", "timeline", "audit", "export", "import"];
+const COMMANDS: &[&str] = &["rerun", "replay", "rollback", "plan", "drift", "test", "diff", "timeline", "audit", "export", "import"];
 const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure", "--plan"];
 const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
 const INIT: &[&str] = &["--template"];

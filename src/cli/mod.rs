@@ -28,6 +28,7 @@ mod run;
 mod runs;
 mod schema;
 mod secret;
+mod shell;
 mod show;
 mod signals;
 mod source;
@@ -73,6 +74,7 @@ enum Command {
     Logs(logs::Args),
     Events(events::Args),
     Why(why::Args),
+    Shell(shell::Args),
     Cancel(cancel::Args),
     Approve(answer::ApproveArgs),
     Reject(answer::RejectArgs),
@@ -135,6 +137,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, global),
         Command::Events(args) => events::run(&args, global),
         Command::Why(args) => why::run(&args, global),
+        Command::Shell(args) => shell::run(&args, global),
         Command::Cancel(args) => cancel::run(&args, global),
         Command::Approve(args) => answer::approve(args, global),
         Command::Reject(args) => answer::reject(args, global),

@@ -11,6 +11,8 @@ mod perform;
 mod port;
 mod prepare;
 mod secrets;
+pub mod shell;
+mod surroundings;
 
 pub use message::Handle;
 pub use secrets::Vault;

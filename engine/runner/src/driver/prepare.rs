@@ -68,9 +68,8 @@ impl Sitting {
                 let pairs = environment::read_dotenv(&task.dir, std::slice::from_ref(file))?;
                 self.dotenv.insert(path.clone(), Arc::new(pairs));
             }
-            let secret = |name: &String| task.tree.secrets.contains_key(name);
             if let Some(pairs) = self.dotenv.get(&path) {
-                all.extend(pairs.iter().filter(|(name, _)| !secret(name)).cloned());
+                all.extend(plain(task, pairs));
             }
         }
         Ok(all)
@@ -79,6 +78,11 @@ impl Sitting {
     fn tree_name(&self) -> String {
         self.run.facts().map(|f| f.tree.clone()).unwrap_or_default()
     }
+}
+
+/// What of a dotenv file is no secret of the tree.
+pub(super) fn plain(task: &Task, pairs: &[(String, String)]) -> Dotenv {
+    pairs.iter().filter(|(name, _)| !task.tree.secrets.contains_key(name)).cloned().collect()
 }
 
 /// One prepare.
