@@ -17,6 +17,7 @@ mod live;
 mod nothing;
 mod reference;
 mod runs;
+mod shell;
 mod sittings;
 mod slackpath;
 mod start;
