@@ -160,3 +160,124 @@ pub(crate) fn paths(value: &Json) -> Vec<String> {
         Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trees_core::event::{ArtifactRef, Digests};
+    use trees_core::language::{Source, Sources};
+    use trees_core::path::{RunId, StepPath};
+    use trees_core::tree::{Effect, KindInfo, ValueType};
+
+    struct Reads(KindInfo);
+
+    impl Kinds for Reads {
+        fn kind(&self, name: &str) -> Option<&KindInfo> {
+            (name == self.0.name).then_some(&self.0)
+        }
+
+        fn names(&self) -> Vec<&str> {
+            vec![&self.0.name]
+        }
+    }
+
+    /// A kind that reads `from`.
+    fn kinds() -> Reads {
+        let from = serde_json::json!({ "from": { "description": "x" }, "to": { "description": "x" } });
+        Reads(KindInfo {
+            name: "x/read".into(),
+            summary: String::new(),
+            doc: String::new(),
+            input: serde_json::json!({ "type": "object", "properties": from, "additionalProperties": false }),
+            outputs: vec![("n".into(), ValueType::String, String::new())],
+            effect: Effect::Local,
+            observes: false,
+            undoes: false,
+            reads_only: false,
+            deploys: false,
+            file_inputs: vec!["from".into()],
+            revision: 1,
+            example: String::new(),
+        })
+    }
+
+    fn scope(files: &[(&str, &str)]) -> Scope {
+        let source = |(name, text): &(&str, &str)| Source { name: (*name).into(), text: (*text).into() };
+        let sources = Sources { files: files.iter().map(source).collect() };
+        let checked = language::check(sources.files[0].clone(), &sources, &kinds());
+        let tree = checked.tree.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+        let params = language::params(&tree, &[]).unwrap();
+        Scope::of("/work".into(), &tree, "", &params, &kinds()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(scope: &Scope, yes: &[&str], no: &[&str]) {
+        let taken = |names: &[&str]| names.iter().map(|n| scope.takes(&Path::new("/work").join(n))).collect::<Vec<_>>();
+        assert_eq!((taken(yes), taken(no)), (vec![true; yes.len()], vec![false; no.len()]));
+    }
+
+    const TOP: &str = r#"tree: t
+params: { kind: rs }
+vars: { below: "deep/{{ params.kind }}" }
+dotenv: [.env]
+steps:
+  a: { inputs: { files: ["src/{{ vars.below }}/*.{{ params.kind }}", "!src/deep/rs/no.rs"] }, run: x, artifacts: { bin: "src/deep/rs/made.{{ params.kind }}" } }
+  each: { foreach: { items: [one, two], as: part }, inputs: { files: ["parts/{{ part }}/*"] }, run: x }
+  name: { run: x, outputs: { dir: string } }
+  later: { inputs: { files: ["late/x-{{ steps.name.outputs.dir }}/*"] }, run: x }
+  kind: { uses: x/read, with: { from: ["templates/{{ params.kind }}", one.txt], to: "{{ steps.name.outputs.dir }}" } }
+  sub: { tree: ./sub.yaml, with: { folder: given } }
+"#;
+    const SUB: &str = "tree: sub\nparams: { folder: default }\nsteps: { a: { inputs: { files: [\"{{ params.folder }}/*\"] }, run: x } }\n";
+
+    #[test]
+    fn what_a_tree_reads() {
+        let scope = scope(&[("t.yaml", TOP), ("sub.yaml", SUB)]);
+        let yes = [
+            "src/deep/rs/a.rs",
+            ".env",
+            "parts/one/x",
+            "parts/two/x",
+            "late/x-1/y",
+            "late/other",
+            "templates/rs/deep/x",
+            "one.txt",
+            "given/x",
+        ];
+        check(&scope, &yes, &["src/deep/rs/a.txt", "src/deep/rs/no.rs", "src/deep/rs/made.rs", "parts/three/x", "default/x", "two.txt"]);
+    }
+
+    #[test]
+    fn a_watch_of_its_own_stands_for_the_inputs() {
+        let scope = scope(&[("t.yaml", &TOP.replace("dotenv", "watch: [\"docs/**\", \"src/**\"]\ndotenv")), ("sub.yaml", SUB)]);
+        check(&scope, &["docs/x", "src/y"], &[".env", "parts/one/x", "given/x", "templates/rs/x", "src/deep/rs/made.rs"]);
+    }
+
+    #[test]
+    fn a_run_shows_what_it_used_and_what_it_left() {
+        let scope = scope(&[("t.yaml", "tree: t\nwatch: [\"out/**\"]\nsteps: { a: { run: x } }\n")]);
+        let digests = |name: &str| Digests {
+            definition: String::new(),
+            input: String::new(),
+            ingredients: [(format!("file:{name}"), "1".to_owned())].into(),
+            reusable: false,
+        };
+        let event = |kind: EventKind| Event {
+            v: 1,
+            run: RunId("r".into()),
+            seq: 1,
+            ts: Default::default(),
+            step: Some(StepPath::root("a")),
+            attempt: Some(1),
+            actor: None,
+            kind,
+        };
+        let artifact = ArtifactRef { path: "out/made".into(), sha256: String::new(), size: 0 };
+        let events = [
+            event(EventKind::StepStarted { digests: Some(digests("./computed/x")), idempotency_key: None }),
+            event(EventKind::StepSucceeded { outputs: Json::Null, artifacts: [("made".to_owned(), artifact)].into() }),
+        ];
+        check(&scope, &["out/made"], &["computed/x"]);
+        check(&scope.after(&events, &Used::of(&events, Path::new("/work"))), &["out/other", "computed/x"], &["out/made", "out/made/deep"]);
+    }
+}
