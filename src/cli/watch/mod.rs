@@ -79,12 +79,15 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let consent = Consent { approve: args.approve.clone(), yes: false, strict: false };
     let folder = runs::place(global)?;
     // What is wrong from the beginning is not waited out, and leaves no trace.
-    let order = match Order::read(&source, &args.params, &consent, &folder)? {
+    let mut order = match Order::read(&source, &args.params, &consent, &folder)? {
         Ok(order) => order,
         Err(_) => return Ok(Exit::WRONG),
     };
     let state = Arc::new(runs::open(global)?);
     source.settle(&folder)?;
+    // The system tells of files by the real names of their folders.
+    let folder = folder.canonicalize().unwrap_or(folder);
+    order.scope.never(&folder);
     let bell = Arc::new(Bell::default());
     let rung = Arc::clone(&bell);
     let ears = Ears::open(global.grace, move || rung.wake())?;
