@@ -12,18 +12,20 @@ use std::time::{Duration, SystemTime};
 struct Watching<'a> {
     bench: &'a Bench,
     live: Live,
+    /// Runs that a change started.
+    caused: usize,
 }
 
 impl<'a> Watching<'a> {
     fn start(bench: &'a Bench, options: &[&str]) -> Self {
         let live = Live::start(bench, &[&["watch", "t.yaml", "--format", "json"], options].concat());
-        Self { bench, live }
+        Self { bench, live, caused: 0 }
     }
 
     /// Waits until a text was said so many times.
     #[track_caller]
     fn said(&self, text: &str, times: usize) {
-        for _ in 0..6000 {
+        for _ in 0..12_000 {
             if self.live.errors().matches(text).count() >= times {
                 return;
             }
@@ -43,7 +45,7 @@ impl<'a> Watching<'a> {
     fn rests(&self, number: usize) {
         let run = format!("→ run #{number}\n");
         self.said(&run, 1);
-        for _ in 0..6000 {
+        for _ in 0..12_000 {
             if self.live.errors().split(&run).nth(1).is_some_and(|after| after.contains("waiting for changes in ")) {
                 return;
             }
@@ -52,9 +54,17 @@ impl<'a> Watching<'a> {
         panic!("it does not wait after run #{number}:\n{}", self.live.errors());
     }
 
-    /// The next run from its first to its last event.
+    /// The next run that a change starts.
     #[track_caller]
     fn run(&mut self) -> Run {
+        self.caused += 1;
+        self.said("→ run #", self.caused);
+        self.whole_run()
+    }
+
+    /// The next run from its first to its last event.
+    #[track_caller]
+    fn whole_run(&mut self) -> Run {
         let first = self.live.until("run_started", "");
         let from = self.live.lines.len();
         let last = self.live.until("run_finished", "");
@@ -117,7 +127,7 @@ fn only_what_changed_is_done_again() {
     let bench = Bench::with("t.yaml", TWO);
     bench.write("a/x", "1");
     let mut watching = Watching::start(&bench, &["--run-now"]);
-    let first = watching.run();
+    let first = watching.whole_run();
     assert!((first.number(), first.status.as_str()) == (1, "succeeded") && first.first["changed"].is_null(), "{}", first.first);
     // The artifact stands in a watched folder and starts nothing.
     watching.idle(1);
