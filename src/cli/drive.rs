@@ -4,20 +4,17 @@
 use super::finish;
 use super::global::{Format, Global};
 use super::runs;
+use super::signals::Ears;
 use crate::failure::{Exit, Failure};
-use crate::report::closing::{Closing, signal_name};
-use crate::report::said::took;
+use crate::report::closing::Closing;
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
-use crate::report::{Line, Paint};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use trees_core::event::{Event, RunStatus};
 use trees_core::journal::{Hold, Journal as _, RunFilter};
 use trees_core::run::Definitions;
 use trees_core::tree::{KindInfo, Kinds};
-use trees_runner::driver::{Begin, DriveError, Driver, Handle, KindSet, Options, Setup, Vault};
+use trees_runner::driver::{Begin, DriveError, Driver, Ended, Handle, KindSet, Options, Setup, Vault};
 use trees_runner::kind::AnyKind;
 use trees_state::State;
 use trees_steps::Catalogue;
@@ -99,6 +96,16 @@ pub fn look(global: &Global) -> Result<Look, Failure> {
 impl Sitting {
     /// Drives the run until it ends or rests, and says how it went.
     pub fn drive(self, begin: Begin, global: &Global) -> Result<Exit, Failure> {
+        let strict = self.strict;
+        let ended = self.sit(begin, global, &Ears::open(global.grace, || {})?)?;
+        Ok(match ended.signal {
+            Some(signal) => Exit::signal(signal),
+            None => finish::exit(ended.status, strict),
+        })
+    }
+
+    /// The same for one of several sittings of this process: all of them share its ears.
+    pub fn sit(self, begin: Begin, global: &Global, ears: &Ears) -> Result<Ended, Failure> {
         let look = look(global)?;
         let setup = self.setup(look, global);
         let (state, run) = (self.state, self.hold.run().clone());
@@ -117,7 +124,7 @@ impl Sitting {
             state: runs::folder(&state).to_owned(),
             before: self.before,
         });
-        listen_to_signals(driver.handle(), screen.notes(), global.grace)?;
+        ears.sit(driver.handle(), screen.notes());
         if look.asks() {
             answer(&screen, driver.handle(), runs::actor());
         }
@@ -127,10 +134,7 @@ impl Sitting {
         let ended = ended.map_err(|error| resumable(error.into(), &state, &run.0))?;
         finish::tell(&Closing { run, status: ended.status, signal: ended.signal, took: started.elapsed(), tally }, global);
         finish::tidy(&state);
-        Ok(match ended.signal {
-            Some(signal) => Exit::signal(signal),
-            None => finish::exit(ended.status, self.strict),
-        })
+        Ok(ended)
     }
 
     fn setup(&self, look: Look, global: &Global) -> Setup {
@@ -162,67 +166,6 @@ fn estimate(state: &State, tree: &str) -> Option<Duration> {
     let all: Vec<Duration> = earlier.iter().filter_map(took).collect();
     let count = u32::try_from(all.len()).ok().filter(|n| *n > 0)?;
     Some(all.iter().sum::<Duration>() / count)
-}
-
-/// From here on signals end no more than the sitting, in order.
-fn listen_to_signals(handle: Handle, note: Box<dyn Fn(Line) + Send>, grace: Duration) -> Result<(), Failure> {
-    on_signals(move |heard, number| {
-        handle.signal(number);
-        if let Some(text) = heard_signal(heard, number, grace) {
-            note(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
-        }
-    })
-}
-
-/// Hands each signal that would end the process on, with how many came before it.
-pub fn on_signals(mut hear: impl FnMut(u32, i32) + Send + 'static) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::failed)?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _guard = runtime.enter();
-        let listen = |kind: SignalKind| signal(kind).map_err(Failure::failed);
-        let hangup = if ignores_hangup() { None } else { Some(listen(SignalKind::hangup())?) };
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup)
-    };
-    thread::spawn(move || {
-        runtime.block_on(async move {
-            for heard in 0_u32.. {
-                let number = tokio::select! {
-                    _ = interrupt.recv() => 2,
-                    _ = terminate.recv() => 15,
-                    () = received(&mut hangup) => 1,
-                };
-                hear(heard, number);
-            }
-        });
-    });
-    Ok(())
-}
-
-/// What a signal does: the first ends the sitting, further Ctrl-C hurry it.
-fn heard_signal(heard: u32, signal: i32, grace: Duration) -> Option<String> {
-    let grace = took(grace);
-    match (heard, signal) {
-        (0, 2) => Some(format!("stopping: nothing new starts; steps get SIGTERM in {grace} (Ctrl-C again: now)")),
-        (0, _) => Some(format!("{}: nothing new starts; steps get SIGTERM in {grace}", signal_name(signal))),
-        (1, 2) => Some("steps got SIGTERM (Ctrl-C again: SIGKILL)".into()),
-        (2, 2) => Some("steps got SIGKILL".into()),
-        _ => None,
-    }
-}
-
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Whether whoever started us wants us to outlive the terminal (`nohup`). Read from the kernel's
-/// own account; where there is none we do not know of it.
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
-    mask.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Everything recorded of a run.

@@ -60,6 +60,11 @@ impl Params {
         }))
     }
 
+    /// The file with params, if one was given.
+    pub fn file(&self) -> Option<&Path> {
+        self.params_file.as_deref()
+    }
+
     /// The name of the environment: the one asked for, else the tree's default, `""` where it has none.
     pub fn environment(&self, tree: &Tree) -> Result<String, Failure> {
         environment(self.environment.as_deref(), tree)

@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "watch", "shell", "audit", "export", "import"];
+const COMMANDS: &[&str] = &["rerun", "audit", "export", "import"];
 const RUN: &[&str] = &["--only", "--from", "--skip", "--detach"];
 const RESUME: &[&str] = &[];
 const INIT: &[&str] = &["--template"];

@@ -35,13 +35,16 @@ mod run;
 mod runs;
 mod schema;
 mod secret;
+mod shell;
 mod show;
+mod signals;
 mod source;
 mod steps;
 mod story;
 mod supervise;
 mod test;
 mod timeline;
+mod watch;
 mod why;
 
 use crate::failure::{Exit, Failure};
@@ -73,6 +76,7 @@ enum Command {
     Run(run::Args),
     Resume(resume::Args),
     Rollback(rollback::Args),
+    Watch(watch::Args),
     Check(check::Args),
     Test(test::Args),
     Plan(plan::Args),
@@ -86,6 +90,7 @@ enum Command {
     Timeline(timeline::Args),
     Diff(diff::Args),
     Why(why::Args),
+    Shell(shell::Args),
     Cancel(cancel::Args),
     Approve(answer::ApproveArgs),
     Reject(answer::RejectArgs),
@@ -141,6 +146,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
         Command::Rollback(args) => rollback::run(&args, global),
+        Command::Watch(args) => watch::run(args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Test(args) => test::run(&args, global),
         Command::Plan(args) => plan::run(&args, global),
@@ -154,6 +160,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Diff(args) => diff::run(&args, global),
         Command::Timeline(args) => timeline::run(&args, global),
         Command::Why(args) => why::run(&args, global),
+        Command::Shell(args) => shell::run(&args, global),
         Command::Cancel(args) => cancel::run(&args, global),
         Command::Approve(args) => answer::approve(args, global),
         Command::Reject(args) => answer::reject(args, global),

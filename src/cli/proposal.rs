@@ -66,23 +66,29 @@ impl Proposal {
 
     /// The first facts of a run of it; who holds the run fills in its number and epoch.
     pub fn facts(&self, jobs: Option<u32>) -> RunStarted {
-        let cores = thread::available_parallelism().map_or(4, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)).max(4);
-        RunStarted {
-            tree: self.tree.name.clone(),
-            project: self.tree.project.clone(),
-            number: 0,
-            file: self.source.given.clone(),
-            dir: self.source.dir.display().to_string(),
-            tree_dir: self.source.tree_dir.display().to_string(),
-            environment: self.environment.clone(),
-            params: self.params.clone(),
-            definition: self.digest.clone(),
-            epoch: 0,
-            trigger: "run".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            max_parallel: jobs.or(self.tree.max_parallel).unwrap_or(cores),
-            approved: Vec::new(),
-            pause_on_failure: false,
-        }
+        facts(&self.source, &self.tree, self.environment.clone(), self.params.clone(), self.digest.clone(), jobs)
+    }
+}
+
+/// The first facts of a run; who holds it fills in its number and epoch.
+pub fn facts(source: &TreeFile, tree: &Tree, environment: String, params: Object, definition: String, jobs: Option<u32>) -> RunStarted {
+    let cores = thread::available_parallelism().map_or(4, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)).max(4);
+    RunStarted {
+        tree: tree.name.clone(),
+        project: tree.project.clone(),
+        number: 0,
+        file: source.given.clone(),
+        dir: source.dir.display().to_string(),
+        tree_dir: source.tree_dir.display().to_string(),
+        environment,
+        params,
+        definition,
+        epoch: 0,
+        trigger: "run".into(),
+        changed: None,
+        version: env!("CARGO_PKG_VERSION").into(),
+        max_parallel: jobs.or(tree.max_parallel).unwrap_or(cores),
+        approved: Vec::new(),
+        pause_on_failure: false,
     }
 }

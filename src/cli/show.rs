@@ -9,7 +9,7 @@ use crate::report::screen::{Look, Screen, Setup};
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::time::Duration;
-use trees_core::event::{Event, Json, StepStatus};
+use trees_core::event::{Changed, Event, Json, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::{Definitions, Run};
 use trees_state::State;
@@ -17,6 +17,8 @@ use trees_steps::deploy::{self, Deployment};
 
 /// Lines of a failed step's log that are shown.
 const TAIL: usize = 5;
+/// Changed files that are named.
+const CHANGED: usize = 5;
 /// Failed steps that are shown with their log.
 const TAILS: usize = 5;
 
@@ -60,6 +62,7 @@ pub struct Shown {
     run: RunSummary,
     story: Story,
     params: Json,
+    changed: Option<Changed>,
     deployed: Vec<Deployment>,
 }
 
@@ -75,7 +78,8 @@ impl Shown {
             }
         }
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
-        Self { run, story, params, deployed: Vec::new() }
+        let changed = runs::facts(recorded).and_then(|f| f.changed.clone());
+        Self { run, story, params, changed, deployed: Vec::new() }
     }
 
     /// For programs.
@@ -93,7 +97,7 @@ impl Shown {
 
     /// For people.
     pub fn print(&self, state: &State, quiet: bool) {
-        head(&self.run, &self.story);
+        head(&self.run, &self.story, self.changed.as_ref());
         steps(&self.story, quiet);
         failures(&self.story, state);
         foot(&self.run, &self.story, &self.deployed);
@@ -133,7 +137,7 @@ fn print(line: &Line) {
     out_line(&line.painted_out());
 }
 
-fn head(run: &RunSummary, story: &Story) {
+fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>) {
     let (paint, word) = said::status_word(run.status);
     let name = format!("{} #{}", run.tree, run.number);
     let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
@@ -142,6 +146,12 @@ fn head(run: &RunSummary, story: &Story) {
     let took = took.map(|t| format!(", took {t}")).unwrap_or_default();
     print(&Line::default().with(Paint::Faint, format!("  run {}, started {}{took}", run.run, run.started.strftime("%Y-%m-%d %H:%M:%SZ"))));
     print(&Line::default().with(Paint::Faint, format!("  {}", run.file)));
+    if let Some(Changed { count, files }) = changed {
+        let more = usize::try_from(*count).unwrap_or(usize::MAX).saturating_sub(CHANGED);
+        let more = if more > 0 { format!(" and {} more", said::plural(more, "file")) } else { String::new() };
+        let files = files.iter().take(CHANGED).map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+        print(&Line::default().with(Paint::Faint, format!("  started by a change of {files}{more}")));
+    }
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
     }

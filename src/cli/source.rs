@@ -6,6 +6,8 @@
 use super::cookbook::shelf;
 use crate::diagnose::Findings;
 use crate::failure::Failure;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,16 +83,31 @@ impl TreeFile {
     pub fn beside(&self, name: &str) -> Result<Source, String> {
         match &self.built_in {
             Some(cookbook) => cookbook.load(name, &self.top.name),
-            None => Disk(self.dir.clone()).load(name, &self.top.name),
+            None => Disk { dir: self.dir.clone(), asked: RefCell::default() }.load(name, &self.top.name),
         }
+    }
+
+    /// Reads the text again; a cookbook of the binary does not change.
+    pub fn reread(&mut self) -> Result<(), Failure> {
+        if self.built_in.is_none() {
+            self.top.text = read(&self.dir.join(&self.top.name)).map_err(Failure::wrong)?;
+        }
+        Ok(())
     }
 
     /// Checks it with its sub-trees.
     pub fn check(&self, kinds: &dyn Kinds) -> Checked {
-        match &self.built_in {
-            Some(cookbook) => language::check(self.top.clone(), cookbook, kinds),
-            None => language::check(self.top.clone(), &Disk(self.dir.clone()), kinds),
+        self.check_files(kinds).0
+    }
+
+    /// The same, with the names of the files that were asked for, whether they are there or not.
+    pub fn check_files(&self, kinds: &dyn Kinds) -> (Checked, BTreeSet<String>) {
+        if let Some(cookbook) = &self.built_in {
+            return (language::check(self.top.clone(), cookbook, kinds), BTreeSet::new());
         }
+        let disk = Disk { dir: self.dir.clone(), asked: RefCell::new(BTreeSet::from([self.top.name.clone()])) };
+        let checked = language::check(self.top.clone(), &disk, kinds);
+        (checked, disk.asked.into_inner())
     }
 
     /// What a check found, with the names people know.
@@ -105,12 +122,16 @@ pub fn here() -> Result<PathBuf, Failure> {
 }
 
 /// Sub-trees from files, relative to a folder.
-struct Disk(PathBuf);
+struct Disk {
+    dir: PathBuf,
+    asked: RefCell<BTreeSet<String>>,
+}
 
 impl Loader for Disk {
     fn load(&self, path: &str, from: &str) -> Result<Source, String> {
         let name = join(from, path);
-        let text = read(&self.0.join(&name))?;
+        self.asked.borrow_mut().insert(name.clone());
+        let text = read(&self.dir.join(&name))?;
         Ok(Source { name, text })
     }
 }

@@ -65,6 +65,7 @@ fn started(tree: &Tree) -> Input {
         definition: String::new(),
         epoch: 1,
         trigger: "run".into(),
+        changed: None,
         version: "0".into(),
         max_parallel: 4,
         approved: Vec::new(),

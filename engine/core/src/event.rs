@@ -253,6 +253,9 @@ pub struct RunStarted {
     pub epoch: u64,
     /// What started it: `run`, `watch`, `rerun`, …
     pub trigger: String,
+    /// The files whose change started it (`watch`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Changed>,
     /// The version of `trees`.
     pub version: String,
     /// How many steps of the top tree run at once.
@@ -290,6 +293,15 @@ pub struct Failure {
     /// How it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
+}
+
+/// Files that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// How many.
+    pub count: u64,
+    /// Their names relative to the working folder; of very many the first.
+    pub files: Vec<String>,
 }
 
 /// What an attempt is made of; equal digests, equal results.

@@ -43,17 +43,21 @@ pub fn find(folder: &Path, globs: &[String], optional: bool) -> Result<Vec<Strin
     Ok(names)
 }
 
-struct Glob {
-    text: String,
+/// One pattern of inputs.
+#[derive(Debug, Clone)]
+pub(crate) struct Glob {
+    /// As written.
+    pub text: String,
     /// What stands before the first special character, by whole path components.
-    prefix: PathBuf,
+    pub prefix: PathBuf,
     matcher: GlobMatcher,
     below: GlobMatcher,
     is_plain: bool,
 }
 
 impl Glob {
-    fn new(text: &str) -> Result<Self, String> {
+    /// Without the `!` of one that excludes.
+    pub fn new(text: &str) -> Result<Self, String> {
         let plain = text.trim_start_matches("./").trim_end_matches('/');
         inside(plain).map_err(|e| format!("the input `{text}` {e}"))?;
         let matcher = |glob: &str| {
@@ -66,12 +70,21 @@ impl Glob {
         Ok(Self { text: text.into(), prefix, is_plain, matcher: matcher(plain)?, below: matcher(&format!("{plain}/**"))? })
     }
 
-    fn takes(&self, name: &str) -> bool {
+    /// Whether it names a file, as an input does.
+    pub fn takes(&self, name: &str) -> bool {
         self.matcher.is_match(name) || (self.is_plain && self.below.is_match(name))
     }
 
-    fn excludes(&self, name: &str) -> bool {
+    /// Whether it names a file, as one with `!` does.
+    pub fn excludes(&self, name: &str) -> bool {
         self.matcher.is_match(name) || self.below.is_match(name)
+    }
+
+    /// How far below its prefix a file can be; `None`: however far.
+    pub fn depth(&self) -> Option<usize> {
+        let plain = self.text.trim_start_matches("./").trim_end_matches('/');
+        let open = self.is_plain || plain.contains("**") || plain.contains(['{', '[']);
+        (!open).then(|| Path::new(plain).components().count().saturating_sub(self.prefix.components().count()))
     }
 
     fn walk(&self, folder: &Path, excludes: &[Self]) -> Result<Vec<String>, String> {
@@ -98,7 +111,8 @@ impl Glob {
     }
 }
 
-fn is_never(name: &std::ffi::OsStr) -> bool {
+/// Whether a name is that of a folder of which nothing is ever an input.
+pub(crate) fn is_never(name: &std::ffi::OsStr) -> bool {
     NEVER.iter().any(|never| name == *never)
 }
 

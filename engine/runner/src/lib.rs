@@ -18,3 +18,4 @@ pub mod output;
 pub mod outputs;
 pub mod process;
 pub mod scratch;
+pub mod watch;

@@ -1,6 +1,6 @@
 //! Hands recorded events to a screen when their time has come.
 
-use crate::cli::drive;
+use crate::cli::signals;
 use crate::failure::Failure;
 use crate::report::clock::Clock;
 use crate::report::screen::{Look, Screen, Setup};
@@ -100,6 +100,6 @@ fn wait(time: Duration, signals: &Receiver<i32>) -> Option<i32> {
 fn signals() -> Result<Receiver<i32>, Failure> {
     let (to, signals) = channel();
     // Nobody listens any more once the replay has ended.
-    drive::on_signals(move |_, number| to.send(number).unwrap_or_default())?;
+    signals::on_signals(move |_, number| to.send(number).unwrap_or_default())?;
     Ok(signals)
 }

@@ -54,6 +54,7 @@ pub fn started(tree: &str) -> EventKind {
         definition: format!("digest of {tree}"),
         epoch: 1,
         trigger: "run".into(),
+        changed: None,
         version: "0.1.0".into(),
         max_parallel: 4,
         approved: vec!["*".into()],

@@ -105,6 +105,7 @@ impl World<'_> {
             max_parallel: self.case.max_parallel,
             approved: Vec::new(),
             pause_on_failure: false,
+            changed: None,
         }
     }
 

@@ -174,6 +174,7 @@ fn facts(tree: &Tree) -> RunStarted {
         definition: String::new(),
         epoch: 1,
         trigger: "run".into(),
+        changed: None,
         version: "0".into(),
         max_parallel: tree.max_parallel.unwrap_or(8),
         approved: Vec::new(),

@@ -172,6 +172,7 @@ impl<'a> World<'a> {
             definition: String::new(),
             epoch: 1,
             trigger: "run".into(),
+            changed: None,
             version: "0".into(),
             max_parallel: tree.max_parallel.unwrap_or(4),
             approved: Vec::new(),

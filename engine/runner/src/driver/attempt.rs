@@ -4,6 +4,7 @@ use super::message::{Handle, LastWord};
 use super::port::AttemptPort;
 use super::prepare::Dotenv;
 use super::secrets::Given;
+use super::surroundings::{OUTPUTS, Surroundings};
 use super::{KindSet, Options};
 use crate::environment::Environment;
 use crate::http::Client;
@@ -13,7 +14,7 @@ use crate::mask::Masker;
 use crate::output::Log;
 use crate::process::{Ended, Exit, Launch, Program, Running, SpawnError, Stop};
 use crate::scratch::{Pool, Scratch, SecretFiles};
-use crate::{environment, files, inputs, output, outputs};
+use crate::{files, output, outputs};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
@@ -26,9 +27,6 @@ use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
 use trees_core::units;
-
-/// The file behind `$TREES_OUTPUT`, in the scratch folder.
-const OUTPUTS: &str = "outputs";
 
 /// All of one attempt.
 pub(super) struct Attempt {
@@ -462,42 +460,15 @@ impl Attempt {
         output: &Path,
         secrets: Option<&SecretFiles>,
     ) -> Made<Vec<(OsString, OsString)>> {
-        let spawn = |e: String| self.fail(ErrorReason::Spawn, None, e);
-        let mut env = self.layers();
-        for (name, value) in bound {
-            env.set(name, environment::bound(name, value).map_err(spawn)?);
-        }
-        let values: Object = bound.iter().cloned().collect();
-        let file = if values.is_empty() { scratch.nothing() } else { scratch.file(inputs::FILE) };
-        if !values.is_empty() {
-            inputs::write(&file, &values).map_err(|e| self.cannot_write(&file, &e))?;
-        }
-        env.set("TREES_INPUTS", file);
-        env.set("TREES_OUTPUT", output).set("TMPDIR", scratch.tmp()).set("TREES_IDEMPOTENCY_KEY", &self.task.idempotency_key);
-        for secret in self.secrets.iter().filter(|s| !s.as_file) {
-            env.set(&secret.name, &secret.value);
-        }
-        for secret in self.secrets.iter().filter(|s| s.as_file) {
-            let Some(files) = secrets else { continue };
-            let path = files.add(&secret.name, &secret.value).map_err(|e| self.cannot_write(Path::new("a secret file"), &e))?;
-            env.set(format!("{}_FILE", secret.name), path);
-        }
-        env.add(self.marks.variables());
-        Ok(env.into_pairs())
+        self.surroundings().variables(bound, scratch, output, secrets).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
     }
 
-    /// What is inherited, then dotenv, then `env`.
-    fn layers(&self) -> Environment {
-        let mut env = Environment::clone(&self.inherited);
-        env.add(self.dotenv.iter().cloned()).add(self.task.env.iter().cloned());
-        env
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { inherited: &self.inherited, dotenv: &self.dotenv, task: &self.task, secrets: &self.secrets, marks: &self.marks }
     }
 
     fn secret_files(&self) -> Made<Option<SecretFiles>> {
-        if !self.secrets.iter().any(|s| s.as_file) {
-            return Ok(None);
-        }
-        SecretFiles::new(&self.marks.run, &self.folder).map(Some).map_err(|e| self.cannot_write(&self.folder, &e))
+        self.surroundings().secret_files(&self.folder).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
     }
 
     fn on_line(&self) -> output::OnLine {
@@ -530,7 +501,7 @@ impl Attempt {
             environment: self.task.environment.clone(),
             dir: self.task.cwd.clone(),
             state: self.store.folder().to_path_buf(),
-            env: Arc::new(self.layers().to_text()),
+            env: Arc::new(self.surroundings().layers().to_text()),
             cancel,
             http: Reader::new(client),
         })

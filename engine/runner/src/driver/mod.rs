@@ -20,6 +20,8 @@ mod verdict;
 
 pub use drift::{Drift, drift};
 pub use look::{Eyes, Looked};
+pub mod shell;
+mod surroundings;
 
 pub use message::Handle;
 pub use plan::plan;

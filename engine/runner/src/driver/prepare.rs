@@ -4,6 +4,7 @@
 use super::message::LastWord;
 use super::{KindSet, Sitting, Vault};
 use crate::mask::Masker;
+use crate::watch::paths;
 use crate::{environment, files};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -94,13 +95,17 @@ impl Dotenvs {
                 let pairs = environment::read_dotenv(&task.dir, std::slice::from_ref(file))?;
                 self.0.insert(path.clone(), Arc::new(pairs));
             }
-            let secret = |name: &String| task.tree.secrets.contains_key(name);
             if let Some(pairs) = self.0.get(&path) {
-                all.extend(pairs.iter().filter(|(name, _)| !secret(name)).cloned());
+                all.extend(plain(task, pairs));
             }
         }
         Ok(all)
     }
+}
+
+/// What of a dotenv file is no secret of the tree.
+pub(super) fn plain(task: &Task, pairs: &[(String, String)]) -> Dotenv {
+    pairs.iter().filter(|(name, _)| !task.tree.secrets.contains_key(name)).cloned().collect()
 }
 
 /// One prepare.
@@ -177,16 +182,6 @@ impl Work {
             values: BTreeMap::from([("run".into(), found.run.0), ("step".into(), found.step.0)]),
         };
         Ok(Some(Cached { reason, outputs: found.outputs, artifacts: found.artifacts }))
-    }
-}
-
-/// A path, a list of paths, or the paths of a mapping.
-fn paths(value: &Json) -> Vec<String> {
-    match value {
-        Json::String(path) => vec![path.clone()],
-        Json::Array(items) => items.iter().flat_map(paths).collect(),
-        Json::Object(entries) => entries.values().flat_map(paths).collect(),
-        Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
     }
 }
 

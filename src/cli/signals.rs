@@ -1,0 +1,135 @@
+//! Signals to `trees`: they end no more than a sitting, in order; where none is under way, whoever
+//! waits is told.
+
+use crate::failure::Failure;
+use crate::report::closing::signal_name;
+use crate::report::said::took;
+use crate::report::{Line, Paint};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use trees_runner::driver::Handle;
+
+/// Where a screen's lines go that are no events.
+type Notes = Box<dyn Fn(Line) + Send>;
+
+/// Hears the signals of this process from when it is opened.
+#[derive(Clone)]
+pub struct Ears(Arc<Mutex<Heard>>);
+
+struct Heard {
+    grace: Duration,
+    count: u32,
+    first: Option<i32>,
+    sitting: Option<(Handle, Notes)>,
+    told: Box<dyn Fn() + Send>,
+}
+
+impl Ears {
+    /// Opens them; `told` is called after each signal.
+    pub fn open(grace: Duration, told: impl Fn() + Send + 'static) -> Result<Self, Failure> {
+        let ears = Self(Arc::new(Mutex::new(Heard { grace, count: 0, first: None, sitting: None, told: Box::new(told) })));
+        let heard = ears.clone();
+        listen(move |number| heard.heard().hear(number))?;
+        Ok(ears)
+    }
+
+    /// From here on a sitting gets the signals. One that came before counts too.
+    pub fn sit(&self, handle: Handle, notes: Notes) {
+        let mut heard = self.heard();
+        if let Some(number) = heard.first {
+            handle.signal(number);
+        }
+        heard.sitting = Some((handle, notes));
+    }
+
+    /// The sitting has ended.
+    pub fn rest(&self) {
+        self.heard().sitting = None;
+    }
+
+    /// The first signal that came.
+    pub fn signal(&self) -> Option<i32> {
+        self.heard().first
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    fn hear(&mut self, number: i32) {
+        self.first.get_or_insert(number);
+        if let Some((handle, note)) = &self.sitting {
+            handle.signal(number);
+            if let Some(text) = said(self.count, number, self.grace) {
+                note(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
+            }
+        }
+        self.count = self.count.saturating_add(1);
+        (self.told)();
+    }
+}
+
+/// Hands each signal that would end the process on, with how many came before it.
+pub fn on_signals(hear: impl FnMut(u32, i32) + Send + 'static) -> Result<(), Failure> {
+    let state = Mutex::new((0_u32, hear));
+    listen(move |number| {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = state.0;
+        (state.1)(count, number);
+        state.0 = count.saturating_add(1);
+    })
+}
+
+/// From here on signals are heard, each by its number.
+fn listen(hear: impl Fn(i32) + Send + 'static) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::failed)?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _guard = runtime.enter();
+        let listen = |kind: SignalKind| signal(kind).map_err(Failure::failed);
+        let hangup = if ignores_hangup() { None } else { Some(listen(SignalKind::hangup())?) };
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup)
+    };
+    thread::spawn(move || {
+        runtime.block_on(async move {
+            loop {
+                hear(tokio::select! {
+                    _ = interrupt.recv() => 2,
+                    _ = terminate.recv() => 15,
+                    () = received(&mut hangup) => 1,
+                });
+            }
+        });
+    });
+    Ok(())
+}
+
+/// What a signal does: the first ends the sitting, further Ctrl-C hurry it.
+fn said(heard: u32, signal: i32, grace: Duration) -> Option<String> {
+    let grace = took(grace);
+    match (heard, signal) {
+        (0, 2) => Some(format!("stopping: nothing new starts; steps get SIGTERM in {grace} (Ctrl-C again: now)")),
+        (0, _) => Some(format!("{}: nothing new starts; steps get SIGTERM in {grace}", signal_name(signal))),
+        (1, 2) => Some("steps got SIGTERM (Ctrl-C again: SIGKILL)".into()),
+        (2, 2) => Some("steps got SIGKILL".into()),
+        _ => None,
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started us wants us to outlive the terminal (`nohup`). Read from the kernel's
+/// own account; where there is none we do not know of it.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    mask.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
