@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 const COMMANDS: &[&str] =
     &["rerun", "replay", "rollback", "plan", "drift", "watch", "test", "shell", "diff", "timeline", "audit", "export", "import"];
-const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--pause-on-failure", "--plan"];
+const RUN: &[&str] = &["--only", "--from", "--skip", "--pause-on-failure", "--plan"];
 const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
 const INIT: &[&str] = &["--template"];
 

@@ -4,10 +4,12 @@
 //! Read [`Command`] first.
 
 mod answer;
+mod attach;
 mod cancel;
 mod check;
 mod completions;
 mod cookbook;
+mod detach;
 mod docs;
 mod doctor;
 mod drive;

@@ -1,6 +1,7 @@
 //! `trees run`: checks a tree file, records a run of it, drives it.
 
 use super::check;
+use super::detach;
 use super::drive::{self, Sitting};
 use super::given::Params;
 use super::global::Global;
@@ -33,6 +34,10 @@ pub struct Args {
     jobs: Option<u32>,
     #[command(flatten)]
     consent: Consent,
+    /// Run in a process of its own that outlives the terminal: print the run's id and come back.
+    /// `trees show RUN -f` shows its screen
+    #[arg(long)]
+    detach: bool,
 }
 
 /// What a person says beforehand.
@@ -82,6 +87,9 @@ fn without_keys(path: &str) -> String {
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     drive::look(global)?;
+    if args.detach && !global.detached {
+        return detach::start(global);
+    }
     let mut source = TreeFile::find(&args.file)?;
     let kinds = trees_steps::catalogue();
     // What is wrong with a tree leaves no trace: nothing is made before it is checked.

@@ -3,9 +3,9 @@
 use super::global::Global;
 use super::list::{row, stamp};
 use super::story::{Story, Told};
-use super::{events, runs};
+use super::attach::attach;
+use super::runs;
 use crate::failure::{Exit, Failure};
-use crate::report::screen::{Look, Screen, Setup};
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -27,7 +27,8 @@ pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
     #[arg(default_value = "@last")]
     run: String,
-    /// Follow it on the screen until it ends or rests
+    /// Follow it on its screen until it ends or rests; the exit code is the run's. Ctrl-C leaves the
+    /// screen and not the run
     #[arg(short, long)]
     follow: bool,
 }
@@ -38,12 +39,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let run = runs::find(&state, &args.run)?;
     if args.follow {
-        follow(&state, &run, json, global)?;
+        return attach(state, &run, global);
     }
-    if json && args.follow {
-        return Ok(Exit::OK);
-    }
-    let run = runs::find(&state, &run.run.0)?;
     let recorded = state.load(&run.run, 0)?;
     let tree = runs::tree(&state, &run.run).ok();
     let mut story = Story::of(&recorded, tree.as_deref());
@@ -74,23 +71,6 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     failures(&story, &state);
     foot(&run, &story, &deployed);
     Ok(Exit::OK)
-}
-
-/// The same screen that the run's own terminal shows, from the journal.
-fn follow(state: &State, run: &RunSummary, json: bool, global: &Global) -> Result<(), Failure> {
-    let tree = runs::tree(state, &run.run)?;
-    let look = if json { Look::Json } else { Look::human() };
-    let folder = runs::folder(state).to_owned();
-    let screen =
-        Screen::open(Setup { look, quiet: global.quiet, tree, estimate: None, approved: Vec::new(), state: folder, before: Vec::new() });
-    let mut listener = screen.listener();
-    let followed = events::follow(state, &run.run, true, |event| {
-        listener.events(std::slice::from_ref(event));
-        true
-    });
-    drop(listener);
-    screen.close();
-    followed
 }
 
 fn step(told: &Told) -> Value {

@@ -8,6 +8,8 @@ mod catalogue;
 mod chance;
 mod check;
 mod cookbooks;
+#[cfg(target_os = "linux")]
+mod detached;
 mod docs;
 mod graph;
 mod kills;
