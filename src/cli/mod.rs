@@ -5,6 +5,7 @@
 
 mod answer;
 mod attach;
+mod audit;
 mod cancel;
 mod check;
 mod completions;
@@ -36,6 +37,7 @@ mod steps;
 mod story;
 mod supervise;
 mod why;
+mod witness;
 
 use crate::failure::{Exit, Failure};
 use crate::report;
@@ -82,6 +84,7 @@ enum Command {
     Schema(schema::Args),
     Init(init::Args),
     Cookbook(cookbook::Args),
+    Audit(audit::Args),
     Doctor(doctor::Args),
     Gc(gc::Args),
     Completions(completions::Args),
@@ -143,6 +146,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Schema(_) => schema::run(),
         Command::Init(args) => init::run(&args, global),
         Command::Cookbook(args) => cookbook::run(args, global),
+        Command::Audit(args) => audit::run(&args, global),
         Command::Doctor(_) => doctor::run(global),
         Command::Gc(args) => gc::run(&args, global),
         Command::Completions(args) => completions::run(&args),

@@ -7,6 +7,7 @@ use super::given::Params;
 use super::global::Global;
 use super::runs;
 use super::source::TreeFile;
+use super::witness;
 use crate::diagnose::Findings;
 use crate::failure::{Exit, Failure};
 use std::sync::Arc;
@@ -113,6 +114,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let digest = hash::json(&definition).map_err(Failure::bug)?;
     // What is missing is said before the run has a number.
     let vault = Vault::open(&tree, &environment, &source.dir, &*state)?;
+    state.testify(witness::here(&vault.masker()));
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
     let started = facts(&source, &tree, &*hold, environment, params, digest, &args);
     let sitting =

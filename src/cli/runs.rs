@@ -2,6 +2,7 @@
 //! the state is opened.
 
 use super::global::{Durability, Global};
+use super::witness;
 use crate::failure::{Failure, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use trees_core::language::{self, Sources};
 use trees_core::path::{RunId, StepPath};
 use trees_core::store::Store as _;
 use trees_core::tree::Tree;
+use trees_runner::mask::Masker;
 use trees_state::{State, StateError};
 
 impl From<StateError> for Failure {
@@ -41,12 +43,18 @@ pub fn place(global: &Global) -> Result<PathBuf, Failure> {
 
 /// The state folder, made where it is missing.
 pub fn open(global: &Global) -> Result<State, Failure> {
-    Ok(State::open(place(global)?, global.durability.into())?)
+    let state = State::open(place(global)?, global.durability.into())?;
+    state.testify(witness::here(&Masker::default()));
+    Ok(state)
 }
 
 /// The state folder, if there is one.
 pub fn existing(global: &Global) -> Result<Option<State>, Failure> {
-    Ok(State::open_existing(place(global)?, global.durability.into())?)
+    let state = State::open_existing(place(global)?, global.durability.into())?;
+    if let Some(state) = &state {
+        state.testify(witness::here(&Masker::default()));
+    }
+    Ok(state)
 }
 
 /// The state folder; a command about a run needs one.

@@ -2,19 +2,22 @@
 //! of the cache. A run that has not ended is never touched, nor one that somebody drives.
 
 use crate::artifacts::remove;
+use crate::audit::{Change, Witness};
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
 use crate::folder::is_run_id;
 use crate::schema::SEQ;
 use crate::state::State;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use trees_core::event::{ArtifactRef, RunStatus};
+use trees_core::hash;
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
 
@@ -92,7 +95,8 @@ impl State {
             return Ok(());
         }
         let ids: Vec<(String, bool)> = held.iter().map(|(run, begun, _)| (run.0.clone(), *begun)).collect();
-        let gone = self.write(move |db| delete_runs(db, &ids))?;
+        let witness = self.witness();
+        let gone = self.write(move |db| delete_runs(db, &ids, &witness))?;
         for (run, _, lock) in held {
             if gone.contains(&run.0) {
                 let home = self.run_folder(&run)?;
@@ -163,9 +167,14 @@ impl State {
         if gc.dry_run || gone.is_empty() {
             return Ok(());
         }
-        let forgotten = gone.clone();
+        let (forgotten, witness) = (gone.clone(), self.witness());
         // The results first: what is named is there.
-        self.write(move |db| forget_results(db, &forgotten))?;
+        self.write(move |db| {
+            let digest = hash::json(&forgotten).map_err(|error| Fault::Damaged(error.to_string()))?;
+            let before = json!({ "artifacts": forgotten.len(), "digest": digest });
+            witness.record(db, Change { what: "artifacts_removed", run: None, before, after: Value::Null })?;
+            forget_results(db, &forgotten)
+        })?;
         for sha256 in gone {
             if let Some(path) = self.object(&sha256) {
                 remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
@@ -240,9 +249,10 @@ fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
 
 /// Deletes those that still are as they were when they were chosen (one that had no event may have
 /// begun, and ended, since), and definitions that nobody needs any more.
-fn delete_runs(db: &Connection, ids: &[(String, bool)]) -> Result<Vec<String>, Fault> {
-    let mut gone = Vec::new();
+fn delete_runs(db: &Connection, ids: &[(String, bool)], witness: &Witness) -> Result<Vec<String>, Fault> {
+    let (mut gone, mut before) = (Vec::new(), Vec::new());
     for (id, begun) in ids {
+        let there = standing(db, id)?;
         let deleted = db
             .prepare_cached(&format!(
                 "DELETE FROM runs WHERE id = ? AND CASE WHEN ? THEN status IN
@@ -251,10 +261,26 @@ fn delete_runs(db: &Connection, ids: &[(String, bool)]) -> Result<Vec<String>, F
             .execute(params![id, begun])?;
         if deleted > 0 {
             gone.push(id.clone());
+            before.push(there);
         }
+    }
+    if !gone.is_empty() {
+        witness.record(db, Change { what: "runs_removed", run: None, before: json!({ "runs": before }), after: Value::Null })?;
     }
     db.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM runs)", [])?;
     Ok(gone)
+}
+
+/// What goes with a run.
+fn standing(db: &Connection, id: &str) -> Result<Value, Fault> {
+    let mut statement =
+        db.prepare_cached(&format!("SELECT tree, number, status, definition, {SEQ} FROM runs WHERE id = ?"))?;
+    let row = statement.query_row([id], |row| {
+        let (tree, number, status): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (definition, seq): (String, i64) = (row.get(3)?, row.get(4)?);
+        Ok(json!({ "run": id, "tree": tree, "number": number, "status": status, "definition": definition, "seq": seq }))
+    });
+    Ok(row.optional()?.unwrap_or_default())
 }
 
 /// The artifacts that results and runs name, but for these runs.

@@ -5,6 +5,7 @@
 //! Read [`State`] first, then `schema.rs` (what is kept), then `projection.rs` (what is derived).
 
 mod artifacts;
+mod audit;
 mod body;
 mod database;
 mod doctor;
@@ -28,6 +29,7 @@ mod state;
 mod store;
 mod writer;
 
+pub use audit::{AuditFilter, Broken, Chain, Entry, Witness};
 pub use doctor::{Finding, Health};
 pub use error::StateError;
 pub use gc::{Gc, Removed};
