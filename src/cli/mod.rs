@@ -16,11 +16,13 @@ mod doctor;
 mod drive;
 mod env;
 mod events;
+mod export;
 mod finish;
 mod gc;
 mod given;
 mod global;
 mod graph;
+mod import;
 mod init;
 mod later;
 mod list;
@@ -84,6 +86,8 @@ enum Command {
     Schema(schema::Args),
     Init(init::Args),
     Cookbook(cookbook::Args),
+    Export(export::Args),
+    Import(import::Args),
     Audit(audit::Args),
     Doctor(doctor::Args),
     Gc(gc::Args),
@@ -146,6 +150,8 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Schema(_) => schema::run(),
         Command::Init(args) => init::run(&args, global),
         Command::Cookbook(args) => cookbook::run(args, global),
+        Command::Export(args) => export::run(&args, global),
+        Command::Import(args) => import::run(&args, global),
         Command::Audit(args) => audit::run(&args, global),
         Command::Doctor(_) => doctor::run(global),
         Command::Gc(args) => gc::run(&args, global),

@@ -42,6 +42,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::OK);
     }
     let state = Arc::new(state);
+    runs::at_home(&state, &run.run)?;
     let hold = state.hold(&run.run)?;
     let tree = runs::tree(&state, &run.run)?;
     args.consent.fits(&tree)?;
@@ -52,7 +53,10 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
 
 /// The newest run if it can be resumed without being named; else those that can are listed.
 fn newest(state: &State) -> Result<Option<RunSummary>, Failure> {
-    let all = runs::list(state, &RunFilter::default())?;
+    let mut all = runs::list(state, &RunFilter::default())?;
+    // What came from elsewhere goes on only by name.
+    let imported = state.origins()?;
+    all.retain(|run| !imported.contains_key(&run.run));
     let Some(newest) = all.first() else {
         return Err(Failure::wrong("there are no runs here yet").hint("start one with `trees run FILE`"));
     };

@@ -21,6 +21,7 @@ impl From<StateError> for Failure {
             StateError::Unusable { .. } => Self::new(Kind::State, error),
             StateError::Unknown(_) => Self::wrong(error).hint("`trees list` shows the runs there are"),
             StateError::Ambiguous { .. } | StateError::Invalid(_) => Self::wrong(error),
+            StateError::Failed(_) => Self::failed(error),
             StateError::Journal(error) => error.into(),
         }
     }
@@ -91,6 +92,19 @@ pub fn ask(state: &State, run: &RunId, body: &RequestBody) -> Result<RunSummary,
 pub fn actor() -> String {
     let name = ["TREES_ACTOR", "USER", "LOGNAME"].into_iter().find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()));
     name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// Refuses to drive a run from elsewhere where its folder is not.
+pub fn at_home(state: &State, run: &RunId) -> Result<(), Failure> {
+    let Some(origin) = state.origins()?.remove(run) else { return Ok(()) };
+    let recorded = state.load(run, 0)?;
+    let folder = facts(&recorded).map(|facts| facts.dir.clone()).unwrap_or_default();
+    if Path::new(&folder).is_dir() {
+        return Ok(());
+    }
+    let text = format!("run {run} was imported from {} of {}; it works in {folder}, which is not here", origin.file, origin.host);
+    let hint = format!("look at it with `trees show {run}` and `trees logs {run}`; `trees run FILE` begins a run here");
+    Err(Failure::wrong(text).hint(hint))
 }
 
 /// The recorded texts of a run.

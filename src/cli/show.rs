@@ -1,7 +1,7 @@
 //! `trees show`: one run with its steps, outputs, failures and what it deployed.
 
 use super::global::Global;
-use super::list::{row, stamp};
+use super::list::{marked, stamp};
 use super::story::{Story, Told};
 use super::attach::attach;
 use super::runs;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use trees_core::event::{Json, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::Run;
-use trees_state::State;
+use trees_state::{Origin, State};
 use trees_steps::deploy::{self, Deployment};
 
 /// Lines of a failed step's log that are shown.
@@ -52,10 +52,11 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         }
     }
     let facts = runs::facts(&recorded);
+    let origin = state.origins()?.remove(&run.run);
     let project = facts.map(|f| f.project.clone()).unwrap_or_default();
     let deployed: Vec<Deployment> = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
     if json {
-        let mut document = row(&run);
+        let mut document = marked(&run, origin.as_ref());
         document["schema"] = "trees/show".into();
         document["version"] = 1.into();
         document["params"] = facts.map(|f| Json::Object(f.params.clone())).unwrap_or_default();
@@ -66,7 +67,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         out_json(&document);
         return Ok(Exit::OK);
     }
-    head(&run, &story);
+    head(&run, &story, origin.as_ref());
     steps(&story, global.quiet);
     failures(&story, &state);
     foot(&run, &story, &deployed);
@@ -89,7 +90,7 @@ fn print(line: &Line) {
     out_line(&line.painted_out());
 }
 
-fn head(run: &RunSummary, story: &Story) {
+fn head(run: &RunSummary, story: &Story, origin: Option<&Origin>) {
     let (paint, word) = said::status_word(run.status);
     let name = format!("{} #{}", run.tree, run.number);
     let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
@@ -98,6 +99,10 @@ fn head(run: &RunSummary, story: &Story) {
     let took = took.map(|t| format!(", took {t}")).unwrap_or_default();
     print(&Line::default().with(Paint::Faint, format!("  run {}, started {}{took}", run.run, run.started.strftime("%Y-%m-%d %H:%M:%SZ"))));
     print(&Line::default().with(Paint::Faint, format!("  {}", run.file)));
+    if let Some(origin) = origin {
+        let text = format!("  imported from {} of {}, {}", origin.file, origin.host, origin.at.strftime("%Y-%m-%d %H:%M:%SZ"));
+        print(&Line::default().with(Paint::Care, clean(&text)));
+    }
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
     }

@@ -228,19 +228,23 @@ struct Old {
 
 fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
     let mut statement = db.prepare_cached(
-        &format!("SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC) FROM runs ORDER BY n"),
+        &format!("SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC),
+         imported IS NOT NULL FROM runs ORDER BY n"),
     )?;
     let rows = statement.query_map([], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, i64>(4)?))
+        let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
+        let (seq, finished, rank): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((id, status, seq, finished, rank, row.get::<_, bool>(5)?))
     })?;
     let limit =
         gc.older.map(|older| Timestamp::now().as_microsecond().saturating_sub(i64::try_from(older.as_micros()).unwrap_or(i64::MAX)));
     let mut old = Vec::new();
     for row in rows {
-        let (id, status, seq, finished, rank) = row?;
+        let (id, status, seq, finished, rank, imported) = row?;
         let status: RunStatus = serde_json::from_value(status.into()).map_err(|error| Fault::Damaged(error.to_string()))?;
         let beyond = gc.keep.is_some_and(|keep| rank > i64::try_from(keep).unwrap_or(i64::MAX));
-        if seq == 0 || (status.is_ended() && (beyond || limit.is_some_and(|limit| finished < limit))) {
+        // One from elsewhere is not awaited here.
+        if seq == 0 || ((status.is_ended() || imported) && (beyond || limit.is_some_and(|limit| finished < limit))) {
             old.push(Old { run: RunId(id), begun: seq > 0 });
         }
     }
@@ -256,7 +260,7 @@ fn delete_runs(db: &Connection, ids: &[(String, bool)], witness: &Witness) -> Re
         let deleted = db
             .prepare_cached(&format!(
                 "DELETE FROM runs WHERE id = ? AND CASE WHEN ? THEN status IN
-                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') ELSE {SEQ} = 0 END"
+                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') OR imported IS NOT NULL ELSE {SEQ} = 0 END"
             ))?
             .execute(params![id, begun])?;
         if deleted > 0 {

@@ -97,12 +97,15 @@ impl State {
                 "DELETE FROM steps; DELETE FROM uses; DELETE FROM results WHERE run IN (SELECT id FROM runs);
                  UPDATE runs SET status = 'pending', started = NULL, finished = NULL, done = NULL, failed = NULL, total = NULL, file = '', environment = '';",
             )?;
-            let mut statement = db.prepare("SELECT n, id, tree FROM runs ORDER BY n")?;
-            let runs = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
+            let mut statement = db.prepare("SELECT n, id, tree, imported IS NOT NULL FROM runs ORDER BY n")?;
+            let runs = statement.query_map([], |row| {
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
+            })?;
             for row in runs.collect::<Result<Vec<_>, _>>()? {
-                let (n, id, tree) = row;
+                let (n, id, tree, imported) = row;
                 for event in load(db, n, &RunId(id.clone()), 0)? {
                     let row = Row::of(&event).map_err(|error| Fault::Damaged(error.to_string()))?;
+                    let row = if imported { row.without_result() } else { row };
                     row.project(db, n, &id, &tree)?;
                 }
             }
