@@ -12,6 +12,7 @@ mod cookbooks;
 #[cfg(target_os = "linux")]
 mod detached;
 mod docs;
+mod export;
 mod graph;
 mod kills;
 mod language;

@@ -9,6 +9,7 @@ mod bench;
 mod care;
 mod crash;
 mod damage;
+mod export;
 mod journal;
 mod listing;
 mod owners;
