@@ -16,7 +16,8 @@ use trees_state::{Manifest, State};
 /// Write a run with its events, tree, logs and artifacts into one file.
 ///
 /// `trees import` takes it in elsewhere, to be shown and replayed there. It holds no secret values:
-/// none are recorded, and logs are masked. The same run gives the same bytes.
+/// none are recorded, and logs are masked; artifacts are as their steps made them. The same run
+/// gives the same bytes.
 #[derive(clap::Args)]
 pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER

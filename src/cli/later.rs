@@ -4,8 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] =
-    &["rerun", "replay", "rollback", "plan", "drift", "watch", "test", "shell", "diff", "timeline"];
+const COMMANDS: &[&str] = &["rerun", "replay", "rollback", "plan", "drift", "watch", "test", "shell", "diff", "timeline"];
 const RUN: &[&str] = &["--only", "--from", "--skip", "--pause-on-failure", "--plan"];
 const RESUME: &[&str] = &["--tree", "--accept-changes", "--force", "--skip"];
 const INIT: &[&str] = &["--template"];

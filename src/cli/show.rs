@@ -1,10 +1,10 @@
 //! `trees show`: one run with its steps, outputs, failures and what it deployed.
 
+use super::attach::attach;
 use super::global::Global;
 use super::list::{marked, stamp};
-use super::story::{Story, Told};
-use super::attach::attach;
 use super::runs;
+use super::story::{Story, Told};
 use crate::failure::{Exit, Failure};
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};

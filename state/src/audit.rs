@@ -251,8 +251,8 @@ impl Link {
         if hash::bytes(self.body.as_bytes()) != self.digest {
             return Err(Broken::new(n, "changed", format!("entry {n} is not what was written: its digest is another")));
         }
-        let entry: Entry = serde_json::from_str(&self.body)
-            .map_err(|error| Broken::new(n, "changed", format!("entry {n} cannot be read: {error}")))?;
+        let entry: Entry =
+            serde_json::from_str(&self.body).map_err(|error| Broken::new(n, "changed", format!("entry {n} cannot be read: {error}")))?;
         if entry.n != n {
             return Err(Broken::new(n, "reordered", format!("entry {} stands in the place of entry {n}", entry.n)));
         }

@@ -227,10 +227,10 @@ struct Old {
 }
 
 fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
-    let mut statement = db.prepare_cached(
-        &format!("SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC),
-         imported IS NOT NULL FROM runs ORDER BY n"),
-    )?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC),
+         imported IS NOT NULL FROM runs ORDER BY n"
+    ))?;
     let rows = statement.query_map([], |row| {
         let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
         let (seq, finished, rank): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
@@ -277,8 +277,7 @@ fn delete_runs(db: &Connection, ids: &[(String, bool)], witness: &Witness) -> Re
 
 /// What goes with a run.
 fn standing(db: &Connection, id: &str) -> Result<Value, Fault> {
-    let mut statement =
-        db.prepare_cached(&format!("SELECT tree, number, status, definition, {SEQ} FROM runs WHERE id = ?"))?;
+    let mut statement = db.prepare_cached(&format!("SELECT tree, number, status, definition, {SEQ} FROM runs WHERE id = ?"))?;
     let row = statement.query_row([id], |row| {
         let (tree, number, status): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (definition, seq): (String, i64) = (row.get(3)?, row.get(4)?);

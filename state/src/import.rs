@@ -71,7 +71,6 @@ impl State {
         let aside = self.aside(&home)?;
         make_private(self.dir(), &aside)?;
         let unpacked = unpack(&mut entries, &manifest, &aside);
-        drop(entries);
         let whole = unpacked.and_then(|()| rest(tar)).map_err(|why| damaged(file, &why));
         let done = whole.and_then(|()| self.take_in(&manifest, &aside, file));
         // What is left of it is cleared away some day in any case.
@@ -153,9 +152,8 @@ fn cover(first: Option<io::Result<Entry<'_, GzDecoder<&mut dyn Read>>>>, file: &
     if *first.path_bytes() != *MANIFEST.as_bytes() || first.size() > LARGEST {
         return Err(foreign(file));
     }
-    let document: Value = serde_json::from_reader(first).map_err(|error| {
-        if error.is_io() { damaged(file, &error.to_string()) } else { foreign(file) }
-    })?;
+    let document: Value =
+        serde_json::from_reader(first).map_err(|error| if error.is_io() { damaged(file, &error.to_string()) } else { foreign(file) })?;
     if document["schema"] != SCHEMA {
         return Err(foreign(file));
     }
@@ -243,7 +241,9 @@ impl Record {
                 return Err(format!("event {seq} is event {} of run {}", event.seq, event.run));
             }
             match &event.kind {
-                EventKind::RunStarted(facts) if facts.tree == manifest.tree && facts.definition == manifest.definition => epoch = facts.epoch,
+                EventKind::RunStarted(facts) if facts.tree == manifest.tree && facts.definition == manifest.definition => {
+                    epoch = facts.epoch
+                }
                 EventKind::RunStarted(_) => return Err("its first event is of another run".into()),
                 EventKind::RunResumed { epoch: later } => epoch = *later,
                 _ if seq == 1 => return Err("its first event does not start a run".into()),

@@ -247,7 +247,11 @@ fn an_artifact_that_was_cleared_away_is_told() {
     let (bench, run, _) = some();
     let gone = bench.state.export(&run, "here", std::io::sink()).unwrap().artifacts().into_iter().next().unwrap().to_owned();
     let object = bench.state.content(&gone).unwrap();
-    if object.is_dir() { fs::remove_dir_all(object).unwrap() } else { fs::remove_file(object).unwrap() }
+    if object.is_dir() {
+        fs::remove_dir_all(object).unwrap()
+    } else {
+        fs::remove_file(object).unwrap()
+    }
     let mut bytes = Vec::new();
     assert_eq!(bench.state.export(&run, "here", &mut bytes).unwrap().missing, [gone]);
     import(&crate::bench::bench().state, &bytes).unwrap();
