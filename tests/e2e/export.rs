@@ -64,7 +64,7 @@ fn a_colleague_sees_the_run_and_no_secret() {
     other.run(&["audit", "--verify"]).expect(0);
     other.run(&["doctor"]).expect(0);
 
-    for words in [&["resume", &run][..], &["resume", &run[..6]]] {
+    for words in [&["resume", &run][..], &["resume", &run[..6]], &["resolve", &run, "bad", "--retry"]] {
         let resumed = other.run(words).expect(2);
         assert!(resumed.stderr.contains("was imported from run.tgz") && resumed.stderr.contains("which is not here"), "{}", resumed.stderr);
     }

@@ -1,6 +1,6 @@
 //! The chain of changes: one entry a change, and each way to break it is found and named.
 
-use crate::bench::{Bench, bench, ended, open, run_with, started};
+use crate::bench::{Bench, bench, ended, new_run, open, run_with, started};
 use rusqlite::Connection;
 use trees_core::event::RunStatus;
 use trees_core::journal::{Journal as _, RequestBody};
@@ -64,6 +64,24 @@ fn what_is_refused_leaves_no_entry() {
     assert!(bench.state.ask(&unknown, "ann", &RequestBody::Cancel { now: false }).is_err());
     assert!(bench.state.hold(&unknown).is_err());
     assert!(changes(&bench.state).is_empty());
+}
+
+#[test]
+fn a_change_that_cannot_be_written_down_is_not_made() {
+    let (bench, runs) = some();
+    database(&bench).execute_batch("DROP TABLE audit_head").unwrap();
+    assert!(bench.state.create(&new_run("a")).is_err());
+    assert!(bench.state.set_secret("p", "", "TOKEN", "value").is_err());
+    let first = trees_core::path::RunId(runs[0].clone());
+    let second = trees_core::path::RunId(runs[1].clone());
+    assert!(bench.state.ask(&second, "ann", &RequestBody::Cancel { now: true }).is_err());
+    assert!(bench.state.hold(&first).is_err());
+    assert!(bench.state.gc(&Gc { keep: Some(0), ..Gc::default() }).is_err());
+    let count =
+        |table: &str| -> i64 { database(&bench).query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap() };
+    assert_eq!(["runs", "requests", "secrets", "audit"].map(count), [2, 1, 0, 4]);
+    let epoch: i64 = database(&bench).query_row("SELECT max(epoch) FROM runs", [], |row| row.get(0)).unwrap();
+    assert_eq!(epoch, 2);
 }
 
 #[test]
