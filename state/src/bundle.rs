@@ -18,7 +18,7 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const EVENTS: &str = "events.jsonl";
 /// The recorded sources.
 pub(crate) const DEFINITION: &str = "definition.json";
-/// The logs of the steps, as they stand in the run's folder.
+/// The logs of the steps with their times, as they stand in the run's folder.
 pub(crate) const STEPS: &str = "steps";
 /// The log of a detached run.
 pub(crate) const DETACHED: &str = "detached.log";
@@ -104,10 +104,10 @@ impl Manifest {
         self.files.iter().filter_map(|item| artifact(&item.path)).collect()
     }
 
-    /// How many logs are in it.
+    /// How many logs are in it; the index of the times in one is none.
     #[must_use]
     pub fn logs(&self) -> usize {
-        self.files.iter().filter(|item| item.path.starts_with("steps/")).count()
+        self.files.iter().filter(|item| item.path.starts_with("steps/") && item.path.ends_with(".log")).count()
     }
 
     /// Refuses paths that leave the folder and whatever else an export never holds.

@@ -24,6 +24,7 @@ fn exported(bench: &Bench) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let said = bench.run(&["export", "-o", "run.tgz"]).expect(0);
     assert_eq!(said.stdout, "run.tgz\n");
+    // A log that took its time has an index of the times beside it.
     assert!(said.stderr.starts_with("exported run ") && said.stderr.contains("(t #1), 2 logs, 1 artifact, "), "{}", said.stderr);
     bench.run(&["show", "--format", "json"]).expect(0).json()["run"].as_str().unwrap().to_owned()
 }

@@ -52,6 +52,7 @@ fn made(state: &State, status: RunStatus, bench: &Bench) -> RunId {
     let log = state.attempt_path(&run, &StepPath("s".into()), 1).unwrap();
     fs::create_dir_all(&log).unwrap();
     fs::write(log.join("output.log"), "a line\n").unwrap();
+    fs::write(log.join("output.idx"), "0").unwrap();
     run
 }
 
