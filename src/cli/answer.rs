@@ -53,6 +53,7 @@ pub fn reject(args: RejectArgs, global: &Global) -> Result<Exit, Failure> {
 /// The run and the step, if the run asks for it.
 fn asked(state: &State, run: &str, step: &str) -> Result<(RunSummary, String), Failure> {
     let run = runs::find(state, run)?;
+    runs::at_home(state, &run.run)?;
     let story = Story::of(&state.load(&run.run, 0)?, None);
     let path = runs::step_path(step).0;
     if run.status.is_ended() {

@@ -31,6 +31,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     if run.status.is_ended() {
         return Err(Failure::wrong(format!("run {} has ended: {}", run.run, run.status.as_str())));
     }
+    runs::at_home(&state, &run.run)?;
     let hold = match state.hold(&run.run) {
         Ok(hold) => hold,
         Err(JournalError::Held { pid, .. }) => {

@@ -1,6 +1,7 @@
 //! A sitting: the driver with a screen, signals and a person. The only file here that knows how a
 //! run is driven.
 
+use super::detach::Leaving;
 use super::finish;
 use super::global::{Format, Global};
 use super::runs;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use trees_core::event::{Event, RunStatus};
 use trees_core::journal::{Hold, Journal as _, RunFilter};
 use trees_core::run::Definitions;
+use trees_core::store::Store as _;
 use trees_core::tree::{KindInfo, Kinds};
 use trees_runner::driver::{Begin, DriveError, Driver, Ended, Handle, KindSet, Options, Setup, Vault};
 use trees_runner::kind::AnyKind;
@@ -86,7 +88,10 @@ pub fn options(global: &Global) -> Options {
 
 /// The screen that was asked for.
 pub fn look(global: &Global) -> Result<Look, Failure> {
-    Ok(match global.known(&[Format::Human, Format::Plain, Format::Json])? {
+    let asked = global.known(&[Format::Human, Format::Plain, Format::Json])?;
+    Ok(match asked {
+        // What it says goes to a log.
+        _ if global.detached => Look::Plain,
         Some(Format::Json) => Look::Json,
         Some(Format::Plain) => Look::Plain,
         _ => Look::human(),
@@ -129,7 +134,11 @@ impl Sitting {
             answer(&screen, driver.handle(), runs::actor());
         }
         let started = Instant::now();
-        let ended = driver.drive(begin, screen.listener());
+        let listener = match global.detached {
+            true => Box::new(Leaving::new(screen.listener(), state.run_folder(&run)?)),
+            false => screen.listener(),
+        };
+        let ended = driver.drive(begin, listener);
         let tally = screen.close();
         let ended = ended.map_err(|error| resumable(error.into(), &state, &run.0))?;
         finish::tell(&Closing { run, status: ended.status, signal: ended.signal, took: started.elapsed(), tally }, global);
@@ -159,7 +168,7 @@ fn answer(screen: &Screen, handle: Handle, actor: String) {
 }
 
 /// How long the last good runs of the tree took.
-fn estimate(state: &State, tree: &str) -> Option<Duration> {
+pub fn estimate(state: &State, tree: &str) -> Option<Duration> {
     let filter = RunFilter { tree: Some(tree.into()), statuses: vec![RunStatus::Succeeded, RunStatus::SucceededWithWarnings], limit: 3 };
     let earlier = runs::list(state, &filter).ok()?;
     let took = |run: &trees_core::journal::RunSummary| Duration::try_from(run.finished?.duration_since(run.started)).ok();

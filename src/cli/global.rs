@@ -33,6 +33,9 @@ pub struct Global {
     /// What the record of a run survives
     #[arg(long, global = true, value_name = "LEVEL", default_value = "full")]
     pub durability: Durability,
+    /// This process drives a run that was started with --detach
+    #[arg(long, hide = true)]
+    pub detached: bool,
 }
 
 /// The forms of printing. Which command knows which is checked by [`Global::known`].

@@ -4,8 +4,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "audit", "export", "import"];
-const RUN: &[&str] = &["--only", "--from", "--skip", "--detach"];
+const COMMANDS: &[&str] = &["rerun"];
+const RUN: &[&str] = &["--only", "--from", "--skip"];
 const RESUME: &[&str] = &[];
 const INIT: &[&str] = &["--template"];
 const ROLLBACK: &[&str] = &["--release"];

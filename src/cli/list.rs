@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use trees_core::event::RunStatus;
 use trees_core::journal::{RunFilter, RunSummary};
+use trees_state::Origin;
 
 /// List runs, newest first.
 #[derive(clap::Args)]
@@ -36,17 +37,20 @@ fn status(text: &str) -> Result<RunStatus, String> {
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let filter = RunFilter { tree: args.tree.clone(), statuses: args.status.clone(), limit: args.limit };
-    let all = match runs::existing(global)? {
-        Some(state) => runs::list(&state, &filter)?,
-        None => Vec::new(),
+    let (all, origins) = match runs::existing(global)? {
+        Some(state) => (runs::list(&state, &filter)?, state.origins()?),
+        None => Default::default(),
     };
     if json {
-        let rows: Vec<Value> = all.iter().map(row).collect();
+        let rows: Vec<Value> = all.iter().map(|run| marked(run, origins.get(&run.run))).collect();
         out_json(&json!({ "schema": "trees/list", "version": 1, "runs": rows }));
     } else if all.is_empty() {
         say("no runs here yet; start one with: trees run FILE");
     } else {
-        out(&table(&all).iter().map(|line| line.painted_out() + "\n").collect::<String>());
+        let mark = |run: &RunSummary| if origins.contains_key(&run.run) { "  imported" } else { "" };
+        let lines = table(&all).into_iter().zip(&all).map(|(line, run)| line.with(Paint::Faint, mark(run)));
+        let fit = |line: Line| style::columns().map_or(line.clone(), |columns| line.fit(columns));
+        out(&lines.map(|line| fit(line).painted_out() + "\n").collect::<String>());
     }
     Ok(Exit::OK)
 }
@@ -58,6 +62,13 @@ pub fn row(run: &RunSummary) -> Value {
         "status": run.status, "started": stamp(run.started), "finished": run.finished.map(stamp),
         "done": run.done, "failed": run.failed, "total": run.total, "pid": run.pid,
     })
+}
+
+/// The same, with where it comes from if that is elsewhere.
+pub fn marked(run: &RunSummary, origin: Option<&Origin>) -> Value {
+    let mut row = row(run);
+    row["imported"] = origin.map_or(Value::Null, |o| json!({ "file": o.file, "host": o.host, "at": stamp(o.at) }));
+    row
 }
 
 /// RFC 3339, UTC, microseconds, as in events.

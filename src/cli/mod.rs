@@ -4,11 +4,14 @@
 //! Read [`Command`] first.
 
 mod answer;
+mod attach;
+mod audit;
 mod busy;
 mod cancel;
 mod check;
 mod completions;
 mod cookbook;
+mod detach;
 mod diff;
 mod docs;
 mod doctor;
@@ -16,11 +19,13 @@ mod drift;
 mod drive;
 mod env;
 mod events;
+mod export;
 mod finish;
 mod gc;
 mod given;
 mod global;
 mod graph;
+mod import;
 mod init;
 mod later;
 mod list;
@@ -46,6 +51,7 @@ mod test;
 mod timeline;
 mod watch;
 mod why;
+mod witness;
 
 use crate::failure::{Exit, Failure};
 use crate::report;
@@ -101,6 +107,9 @@ enum Command {
     Schema(schema::Args),
     Init(init::Args),
     Cookbook(cookbook::Args),
+    Export(export::Args),
+    Import(import::Args),
+    Audit(audit::Args),
     Doctor(doctor::Args),
     Gc(gc::Args),
     Completions(completions::Args),
@@ -171,6 +180,9 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args, global),
         Command::Cookbook(args) => cookbook::run(args, global),
+        Command::Export(args) => export::run(&args, global),
+        Command::Import(args) => import::run(&args, global),
+        Command::Audit(args) => audit::run(&args, global),
         Command::Doctor(_) => doctor::run(global),
         Command::Gc(args) => gc::run(&args, global),
         Command::Completions(args) => completions::run(&args),

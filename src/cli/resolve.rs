@@ -37,6 +37,7 @@ pub struct Args {
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let run = runs::find(&state, &args.run)?;
+    runs::at_home(&state, &run.run)?;
     let step = runs::step_path(&args.step).0;
     let story = Story::of(&state.load(&run.run, 0)?, None);
     let status = story.step(&step).and_then(|s| s.status).ok_or_else(|| {

@@ -72,6 +72,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let mut definitions = runs::definitions(&state, &run.run)?;
     let tree = Arc::clone(definitions.newest());
     let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
+    runs::at_home(&state, &run.run)?;
     let hold = state.hold(&run.run)?;
     args.consent.fits(&tree)?;
     let before = drive::recorded(&state, &*hold)?;
@@ -140,7 +141,10 @@ fn known(text: &str, id: &RunId, definitions: &Definitions, events: &[Event]) ->
 
 /// The newest run if it can be resumed without being named; else those that can are listed.
 fn newest(state: &State) -> Result<Option<RunSummary>, Failure> {
-    let all = runs::list(state, &RunFilter::default())?;
+    let mut all = runs::list(state, &RunFilter::default())?;
+    // What came from elsewhere goes on only by name.
+    let imported = state.origins()?;
+    all.retain(|run| !imported.contains_key(&run.run));
     let Some(newest) = all.first() else {
         return Err(Failure::wrong("there are no runs here yet").hint("start one with `trees run FILE`"));
     };

@@ -49,6 +49,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         return show(args, &state, &summary, &definitions, global);
     }
     drive::look(global)?;
+    runs::at_home(&state, &summary.run)?;
     let hold = state.hold(&summary.run)?;
     let before = drive::recorded(&state, &*hold)?;
     let mut run = replayed(&before, &summary, &definitions)?;

@@ -1,12 +1,14 @@
 //! `trees run`: checks a tree file, records a run of it, drives it.
 
 use super::busy::{self, Turn};
+use super::detach;
 use super::drive::{self, Sitting};
 use super::given::Params;
 use super::global::Global;
 use super::plan::{self, Saved};
 use super::proposal::Proposal;
 use super::runs;
+use super::witness;
 use crate::failure::{Exit, Failure};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,10 @@ pub struct Args {
     /// Rest when a step fails, to look at it: trees shell, then trees resume or trees cancel
     #[arg(long)]
     pause_on_failure: bool,
+    /// Run in a process of its own that outlives the terminal: print the run's id and come back.
+    /// `trees show RUN -f` shows its screen
+    #[arg(long)]
+    detach: bool,
 }
 
 /// What a person says beforehand.
@@ -86,6 +92,9 @@ fn without_keys(path: &str) -> String {
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     drive::look(global)?;
+    if args.detach && !global.detached {
+        return detach::start(global);
+    }
     let saved = args.plan.as_deref().map(Saved::read).transpose()?;
     let found = match &saved {
         Some(saved) => saved.proposal(&args.file, &args.params)?,
@@ -100,6 +109,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
     let vault = Vault::open(&proposal.tree, &proposal.environment, &proposal.source.dir, &*state)?;
+    state.testify(witness::here(&vault.masker()));
     let Turn::Ours(_turn) = busy::turn(&state, &proposal.tree, None)? else { return Ok(Exit::OK) };
     if let Some(saved) = &saved {
         match plan::look(&proposal, args.jobs, Arc::clone(&state), global)? {

@@ -2,6 +2,7 @@
 //! the state is opened.
 
 use super::global::{Durability, Global};
+use super::witness;
 use crate::failure::{Failure, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use trees_core::path::{RunId, StepPath};
 use trees_core::run::Definitions;
 use trees_core::store::Store as _;
 use trees_core::tree::Tree;
+use trees_runner::mask::Masker;
 use trees_state::{State, StateError};
 
 impl From<StateError> for Failure {
@@ -20,6 +22,7 @@ impl From<StateError> for Failure {
             StateError::Unusable { .. } => Self::new(Kind::State, error),
             StateError::Unknown(_) => Self::wrong(error).hint("`trees list` shows the runs there are"),
             StateError::Ambiguous { .. } | StateError::Invalid(_) => Self::wrong(error),
+            StateError::Failed(_) => Self::failed(error),
             StateError::Journal(error) => error.into(),
         }
     }
@@ -42,12 +45,18 @@ pub fn place(global: &Global) -> Result<PathBuf, Failure> {
 
 /// The state folder, made where it is missing.
 pub fn open(global: &Global) -> Result<State, Failure> {
-    Ok(State::open(place(global)?, global.durability.into())?)
+    let state = State::open(place(global)?, global.durability.into())?;
+    state.testify(witness::here(&Masker::default()));
+    Ok(state)
 }
 
 /// The state folder, if there is one.
 pub fn existing(global: &Global) -> Result<Option<State>, Failure> {
-    Ok(State::open_existing(place(global)?, global.durability.into())?)
+    let state = State::open_existing(place(global)?, global.durability.into())?;
+    if let Some(state) = &state {
+        state.testify(witness::here(&Masker::default()));
+    }
+    Ok(state)
 }
 
 /// The state folder; a command about a run needs one.
@@ -84,6 +93,19 @@ pub fn ask(state: &State, run: &RunId, body: &RequestBody) -> Result<RunSummary,
 pub fn actor() -> String {
     let name = ["TREES_ACTOR", "USER", "LOGNAME"].into_iter().find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()));
     name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// Refuses to drive a run from elsewhere where its folder is not.
+pub fn at_home(state: &State, run: &RunId) -> Result<(), Failure> {
+    let Some(origin) = state.origins()?.remove(run) else { return Ok(()) };
+    let recorded = state.load(run, 0)?;
+    let folder = facts(&recorded).map(|facts| facts.dir.clone()).unwrap_or_default();
+    if Path::new(&folder).is_dir() {
+        return Ok(());
+    }
+    let text = format!("run {run} was imported from {} of {}; it works in {folder}, which is not here", origin.file, origin.host);
+    let hint = format!("look at it with `trees show {run}` and `trees logs {run}`; `trees run FILE` begins a run here");
+    Err(Failure::wrong(text).hint(hint))
 }
 
 /// The recorded texts of a run.

@@ -1,18 +1,18 @@
 //! `trees show`: one run with its steps, outputs, failures and what it deployed.
 
+use super::attach::attach;
 use super::global::Global;
-use super::list::{row, stamp};
+use super::list::{marked, stamp};
+use super::runs;
 use super::story::{Story, Told};
-use super::{events, runs};
 use crate::failure::{Exit, Failure};
-use crate::report::screen::{Look, Screen, Setup};
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::time::Duration;
 use trees_core::event::{Changed, Event, Json, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::{Definitions, Run};
-use trees_state::State;
+use trees_state::{Origin, State};
 use trees_steps::deploy::{self, Deployment};
 
 /// Lines of a failed step's log that are shown.
@@ -28,7 +28,8 @@ pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
     #[arg(default_value = "@last")]
     run: String,
-    /// Follow it on the screen until it ends or rests
+    /// Follow it on its screen until it ends or rests; the exit code is the run's. Ctrl-C leaves the
+    /// screen and not the run
     #[arg(short, long)]
     follow: bool,
 }
@@ -39,17 +40,14 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let run = runs::find(&state, &args.run)?;
     if args.follow {
-        follow(&state, &run, json, global)?;
+        return attach(state, &run, global);
     }
-    if json && args.follow {
-        return Ok(Exit::OK);
-    }
-    let run = runs::find(&state, &run.run.0)?;
     let recorded = state.load(&run.run, 0)?;
     let tree = runs::definitions(&state, &run.run).ok();
     let project = runs::facts(&recorded).map(|f| f.project.clone()).unwrap_or_default();
     let deployed = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
-    let shown = Shown { deployed, ..Shown::of(run, &recorded, tree) };
+    let origin = state.origins()?.remove(&run.run);
+    let shown = Shown { deployed, origin, ..Shown::of(run, &recorded, tree) };
     match json {
         true => out_json(&shown.document()),
         false => shown.print(&state, global.quiet),
@@ -63,6 +61,7 @@ pub struct Shown {
     story: Story,
     params: Json,
     changed: Option<Changed>,
+    origin: Option<Origin>,
     deployed: Vec<Deployment>,
 }
 
@@ -79,12 +78,12 @@ impl Shown {
         }
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
         let changed = runs::facts(recorded).and_then(|f| f.changed.clone());
-        Self { run, story, params, changed, deployed: Vec::new() }
+        Self { run, story, params, changed, origin: None, deployed: Vec::new() }
     }
 
     /// For programs.
     pub fn document(&self) -> Value {
-        let mut document = row(&self.run);
+        let mut document = marked(&self.run, self.origin.as_ref());
         document["schema"] = "trees/show".into();
         document["version"] = 1.into();
         document["params"] = self.params.clone();
@@ -97,28 +96,11 @@ impl Shown {
 
     /// For people.
     pub fn print(&self, state: &State, quiet: bool) {
-        head(&self.run, &self.story, self.changed.as_ref());
+        head(&self.run, &self.story, self.changed.as_ref(), self.origin.as_ref());
         steps(&self.story, quiet);
         failures(&self.story, state);
         foot(&self.run, &self.story, &self.deployed);
     }
-}
-
-/// The same screen that the run's own terminal shows, from the journal.
-fn follow(state: &State, run: &RunSummary, json: bool, global: &Global) -> Result<(), Failure> {
-    let tree = runs::tree(state, &run.run)?;
-    let look = if json { Look::Json } else { Look::human() };
-    let folder = runs::folder(state).to_owned();
-    let screen =
-        Screen::open(Setup { look, quiet: global.quiet, tree, estimate: None, approved: Vec::new(), state: folder, before: Vec::new() });
-    let mut listener = screen.listener();
-    let followed = events::follow(state, &run.run, true, |event| {
-        listener.events(std::slice::from_ref(event));
-        true
-    });
-    drop(listener);
-    screen.close();
-    followed
 }
 
 fn step(told: &Told) -> Value {
@@ -137,7 +119,7 @@ fn print(line: &Line) {
     out_line(&line.painted_out());
 }
 
-fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>) {
+fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>, origin: Option<&Origin>) {
     let (paint, word) = said::status_word(run.status);
     let name = format!("{} #{}", run.tree, run.number);
     let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
@@ -151,6 +133,10 @@ fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>) {
         let more = if more > 0 { format!(" and {} more", said::plural(more, "file")) } else { String::new() };
         let files = files.iter().take(CHANGED).map(|name| clean(name)).collect::<Vec<_>>().join(", ");
         print(&Line::default().with(Paint::Faint, format!("  started by a change of {files}{more}")));
+    }
+    if let Some(origin) = origin {
+        let text = format!("  imported from {} of {}, {}", origin.file, origin.host, origin.at.strftime("%Y-%m-%d %H:%M:%SZ"));
+        print(&Line::default().with(Paint::Care, clean(&text)));
     }
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));

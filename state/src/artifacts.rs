@@ -227,7 +227,7 @@ fn refused(path: &Path, why: &str) -> io::Error {
 }
 
 /// Whether a link at `relative` leads out of the folder it is in.
-fn leaves(relative: &Path, target: &Path) -> bool {
+pub(crate) fn leaves(relative: &Path, target: &Path) -> bool {
     let mut depth = relative.components().count().saturating_sub(1);
     for component in target.components() {
         match component {

@@ -1,5 +1,6 @@
 //! Whether the state folder is well: each check as data, also where the folder cannot be opened.
 
+use crate::audit::Chain;
 use crate::database::Place;
 use crate::error::{Fault, sql_message};
 use crate::filesystem;
@@ -79,6 +80,7 @@ impl State {
 
     fn look(&self, found: &mut Vec<Finding>) {
         found.extend(database(&self.place));
+        found.push(self.chain_health());
         found.extend(self.key_health());
         match self.strays() {
             Ok(strays) if strays.is_empty() => {}
@@ -97,6 +99,16 @@ impl State {
                 format!("{} interrupted; the newest is {} of {}", runs.len(), newest.run, newest.tree),
                 &cure,
             ));
+        }
+    }
+
+    fn chain_health(&self) -> Finding {
+        match self.verify_audit() {
+            Ok(Chain { broken: None, entries, .. }) => Finding::good("audit", format!("{entries} entries, the chain holds")),
+            Ok(Chain { broken: Some(broken), .. }) => {
+                Finding::bad("audit", broken.text, "see trees audit --verify; somebody or something changed the database by hand")
+            }
+            Err(error) => Finding { check: "audit", health: Health::Bad, text: error.to_string(), cure: None },
         }
     }
 

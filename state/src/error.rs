@@ -32,6 +32,9 @@ pub enum StateError {
     /// What was given is wrong, a secret's name for instance: exit 2.
     #[error("{0}")]
     Invalid(String),
+    /// It could not be done: exit 1.
+    #[error("{0}")]
+    Failed(String),
     /// What the journal said.
     #[error(transparent)]
     Journal(JournalError),

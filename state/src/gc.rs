@@ -2,19 +2,22 @@
 //! of the cache. A run that has not ended is never touched, nor one that somebody drives.
 
 use crate::artifacts::remove;
+use crate::audit::{Change, Witness};
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
 use crate::folder::is_run_id;
 use crate::schema::SEQ;
 use crate::state::State;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use trees_core::event::{ArtifactRef, RunStatus};
+use trees_core::hash;
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
 
@@ -92,7 +95,8 @@ impl State {
             return Ok(());
         }
         let ids: Vec<(String, bool)> = held.iter().map(|(run, begun, _)| (run.0.clone(), *begun)).collect();
-        let gone = self.write(move |db| delete_runs(db, &ids))?;
+        let witness = self.witness();
+        let gone = self.write(move |db| delete_runs(db, &ids, &witness))?;
         for (run, _, lock) in held {
             if gone.contains(&run.0) {
                 let home = self.run_folder(&run)?;
@@ -163,9 +167,14 @@ impl State {
         if gc.dry_run || gone.is_empty() {
             return Ok(());
         }
-        let forgotten = gone.clone();
+        let (forgotten, witness) = (gone.clone(), self.witness());
         // The results first: what is named is there.
-        self.write(move |db| forget_results(db, &forgotten))?;
+        self.write(move |db| {
+            let digest = hash::json(&forgotten).map_err(|error| Fault::Damaged(error.to_string()))?;
+            let before = json!({ "artifacts": forgotten.len(), "digest": digest });
+            witness.record(db, Change { what: "artifacts_removed", run: None, before, after: Value::Null })?;
+            forget_results(db, &forgotten)
+        })?;
         for sha256 in gone {
             if let Some(path) = self.object(&sha256) {
                 remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
@@ -218,20 +227,24 @@ struct Old {
 }
 
 fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
-    let mut statement = db.prepare_cached(
-        &format!("SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC) FROM runs ORDER BY n"),
-    )?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC),
+         imported IS NOT NULL FROM runs ORDER BY n"
+    ))?;
     let rows = statement.query_map([], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, i64>(4)?))
+        let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
+        let (seq, finished, rank): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((id, status, seq, finished, rank, row.get::<_, bool>(5)?))
     })?;
     let limit =
         gc.older.map(|older| Timestamp::now().as_microsecond().saturating_sub(i64::try_from(older.as_micros()).unwrap_or(i64::MAX)));
     let mut old = Vec::new();
     for row in rows {
-        let (id, status, seq, finished, rank) = row?;
+        let (id, status, seq, finished, rank, imported) = row?;
         let status: RunStatus = serde_json::from_value(status.into()).map_err(|error| Fault::Damaged(error.to_string()))?;
         let beyond = gc.keep.is_some_and(|keep| rank > i64::try_from(keep).unwrap_or(i64::MAX));
-        if seq == 0 || (status.is_ended() && (beyond || limit.is_some_and(|limit| finished < limit))) {
+        // One from elsewhere is not awaited here.
+        if seq == 0 || ((status.is_ended() || imported) && (beyond || limit.is_some_and(|limit| finished < limit))) {
             old.push(Old { run: RunId(id), begun: seq > 0 });
         }
     }
@@ -240,21 +253,37 @@ fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
 
 /// Deletes those that still are as they were when they were chosen (one that had no event may have
 /// begun, and ended, since), and definitions that nobody needs any more.
-fn delete_runs(db: &Connection, ids: &[(String, bool)]) -> Result<Vec<String>, Fault> {
-    let mut gone = Vec::new();
+fn delete_runs(db: &Connection, ids: &[(String, bool)], witness: &Witness) -> Result<Vec<String>, Fault> {
+    let (mut gone, mut before) = (Vec::new(), Vec::new());
     for (id, begun) in ids {
+        let there = standing(db, id)?;
         let deleted = db
             .prepare_cached(&format!(
                 "DELETE FROM runs WHERE id = ? AND CASE WHEN ? THEN status IN
-                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') ELSE {SEQ} = 0 END"
+                 ('succeeded', 'succeeded_with_warnings', 'failed', 'cancelled', 'rolled_back', 'rollback_stuck') OR imported IS NOT NULL ELSE {SEQ} = 0 END"
             ))?
             .execute(params![id, begun])?;
         if deleted > 0 {
             gone.push(id.clone());
+            before.push(there);
         }
+    }
+    if !gone.is_empty() {
+        witness.record(db, Change { what: "runs_removed", run: None, before: json!({ "runs": before }), after: Value::Null })?;
     }
     db.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM runs UNION SELECT definition FROM amendments)", [])?;
     Ok(gone)
+}
+
+/// What goes with a run.
+fn standing(db: &Connection, id: &str) -> Result<Value, Fault> {
+    let mut statement = db.prepare_cached(&format!("SELECT tree, number, status, definition, {SEQ} FROM runs WHERE id = ?"))?;
+    let row = statement.query_row([id], |row| {
+        let (tree, number, status): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (definition, seq): (String, i64) = (row.get(3)?, row.get(4)?);
+        Ok(json!({ "run": id, "tree": tree, "number": number, "status": status, "definition": definition, "seq": seq }))
+    });
+    Ok(row.optional()?.unwrap_or_default())
 }
 
 /// The artifacts that results and runs name, but for these runs.

@@ -1,6 +1,7 @@
 //! Who drives a run: a kernel lock on the run's folder that dies with its holder, and an epoch in
 //! the database that grows with each holder, so that a late writer is refused.
 
+use crate::audit::{Change, standing};
 use crate::error::{Fault, unusable};
 use crate::flock::Flock;
 use crate::folder;
@@ -9,6 +10,7 @@ use crate::state::State;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 use rustix::process::{Pid, test_kill_process};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use trees_core::journal::{Hold, JournalError, NewRun};
 use trees_core::path::RunId;
@@ -44,6 +46,7 @@ impl State {
         let lock = self.lock_run(&run)?;
         let (id, tree, digest) = (run.0.clone(), new.tree.clone(), new.digest.clone());
         let body = new.definition.to_string();
+        let witness = self.witness();
         let number = self.write(move |db| {
             db.prepare_cached("INSERT OR IGNORE INTO definitions (digest, body) VALUES (?, ?)")?.execute(params![digest, body])?;
             let number: i64 = db
@@ -53,6 +56,8 @@ impl State {
                 .query_row([&tree], |row| row.get(0))?;
             db.prepare_cached("INSERT INTO runs (id, tree, number, definition, created, epoch) VALUES (?, ?, ?, ?, ?, 1)")?
                 .execute(params![id, tree, number, digest, Timestamp::now().as_microsecond()])?;
+            let after = json!({ "status": "pending", "epoch": 1, "seq": 0, "tree": tree, "number": number, "definition": digest });
+            witness.record(db, Change { what: "run_created", run: Some(&id), before: Value::Null, after })?;
             Ok(number)
         })?;
         Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), _lock: lock }))
@@ -63,12 +68,17 @@ impl State {
         self.number_of(run)?;
         let lock = self.lock_run(run)?;
         let id = run.0.clone();
+        let witness = self.witness();
         let (epoch, number) = self.write(move |db| {
+            let before = standing(db, &id)?;
             let raised: Option<(i64, i64)> = db
                 .prepare_cached("UPDATE runs SET epoch = epoch + 1 WHERE id = ? RETURNING epoch, number")?
                 .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            raised.ok_or(Fault::Refused(JournalError::Unknown(id)))
+            let (epoch, number) = raised.ok_or_else(|| Fault::Refused(JournalError::Unknown(id.clone())))?;
+            let after = json!({ "epoch": epoch });
+            witness.record(db, Change { what: "run_held", run: Some(&id), before, after })?;
+            Ok((epoch, number))
         })?;
         Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), _lock: lock }))
     }

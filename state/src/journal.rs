@@ -1,5 +1,6 @@
 //! The journal over SQLite.
 
+use crate::audit::Change;
 use crate::body::{self, Columns};
 use crate::database::locked;
 use crate::error::{Fault, unusable};
@@ -8,6 +9,7 @@ use crate::schema::SEQ;
 use crate::state::{Asked, State};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::json;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use trees_core::event::{Event, Json};
@@ -68,13 +70,20 @@ impl State {
     pub fn ask(&self, run: &RunId, actor: &str, body: &RequestBody) -> Result<u64, JournalError> {
         let text =
             serde_json::to_string(body).map_err(|error| unusable(self.dir(), format!("a request cannot be written as JSON: {error}")))?;
-        let (run, actor) = (run.0.clone(), actor.to_owned());
+        let asks = serde_json::to_value(body).unwrap_or_default();
+        let (run, actor, witness) = (run.0.clone(), actor.to_owned(), self.witness());
         self.write(move |db| {
             let id: Option<i64> = db
                 .prepare_cached("INSERT INTO requests (run, ts, actor, body) SELECT n, ?, ?, ? FROM runs WHERE id = ? RETURNING id")?
                 .query_row(params![Timestamp::now().as_microsecond(), actor, text, run], |row| row.get(0))
                 .optional()?;
-            id.map(i64::unsigned_abs).ok_or(Fault::Refused(JournalError::Unknown(run)))
+            let id = id.ok_or_else(|| Fault::Refused(JournalError::Unknown(run.clone())))?;
+            let before = db
+                .prepare_cached(&format!("SELECT status, {SEQ} FROM runs WHERE id = ?"))?
+                .query_row([&run], |row| Ok(json!({ "status": row.get::<_, String>(0)?, "seq": row.get::<_, i64>(1)? })))?;
+            let after = json!({ "request": id, "asks": asks });
+            witness.record(db, Change { what: "run_asked", run: Some(&run), before, after })?;
+            Ok(id.unsigned_abs())
         })
     }
 
@@ -88,12 +97,15 @@ impl State {
                 "DELETE FROM steps; DELETE FROM uses; DELETE FROM results WHERE run IN (SELECT id FROM runs);
                  UPDATE runs SET status = 'pending', started = NULL, finished = NULL, done = NULL, failed = NULL, total = NULL, file = '', environment = '';",
             )?;
-            let mut statement = db.prepare("SELECT n, id, tree FROM runs ORDER BY n")?;
-            let runs = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
+            let mut statement = db.prepare("SELECT n, id, tree, imported IS NOT NULL FROM runs ORDER BY n")?;
+            let runs = statement.query_map([], |row| {
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
+            })?;
             for row in runs.collect::<Result<Vec<_>, _>>()? {
-                let (n, id, tree) = row;
+                let (n, id, tree, imported) = row;
                 for event in load(db, n, &RunId(id.clone()), 0)? {
                     let row = Row::of(&event).map_err(|error| Fault::Damaged(error.to_string()))?;
+                    let row = if imported { row.without_result() } else { row };
                     row.project(db, n, &id, &tree)?;
                 }
             }

@@ -5,10 +5,13 @@
 //! Read [`State`] first, then `schema.rs` (what is kept), then `projection.rs` (what is derived).
 
 mod artifacts;
+mod audit;
 mod body;
+mod bundle;
 mod database;
 mod doctor;
 mod error;
+mod export;
 mod filesystem;
 mod find;
 mod flock;
@@ -16,6 +19,7 @@ mod folder;
 mod gc;
 mod generate;
 mod hold;
+mod import;
 mod journal;
 mod listing;
 mod locate;
@@ -28,9 +32,12 @@ mod state;
 mod store;
 mod writer;
 
+pub use audit::{AuditFilter, Broken, Chain, Entry, Witness};
+pub use bundle::{Item, Manifest, Sort};
 pub use doctor::{Finding, Health};
 pub use error::StateError;
 pub use gc::{Gc, Removed};
+pub use import::{Imported, Origin};
 pub use listing::StepRow;
 pub use secrets::SecretRow;
 pub use state::{Durability, State};

@@ -67,6 +67,11 @@ impl Row {
         Ok(Self { columns, step: step_change(&event.kind), run: run_change(&event.kind), result: result(&event.kind)?, artifacts })
     }
 
+    /// The same, but its result stands for no other step.
+    pub(crate) fn without_result(self) -> Self {
+        Self { result: None, ..self }
+    }
+
     /// Writes the event itself.
     pub(crate) fn insert(&self, db: &Connection, run: i64) -> Result<(), Fault> {
         let c = &self.columns;

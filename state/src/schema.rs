@@ -1,4 +1,4 @@
-//! What the database holds: the truth (`runs`, `events`, `definitions`, `requests`, `secrets`) and
+//! What the database holds: the truth (`runs`, `events`, `definitions`, `requests`, `secrets`, `audit`) and
 //! what is derived from it (the status columns of `runs`, `steps`, `results`, `uses`).
 //!
 //! A migration that was released is never edited; a new one is added below it.
@@ -33,6 +33,8 @@ CREATE TABLE runs (
     definition TEXT NOT NULL REFERENCES definitions(digest),
     created INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
+    -- of a run from elsewhere: where from, as JSON
+    imported TEXT,
     -- derived from here on
     file TEXT NOT NULL DEFAULT '',
     environment TEXT NOT NULL DEFAULT '',
@@ -85,6 +87,22 @@ CREATE TABLE secrets (
     created INTEGER NOT NULL,
     PRIMARY KEY (project, name, environment, version)
 ) STRICT, WITHOUT ROWID;
+
+-- who changed what; outlives what it is about
+CREATE TABLE audit (
+    n INTEGER PRIMARY KEY,
+    run TEXT,
+    body TEXT NOT NULL,
+    digest TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_run ON audit(run);
+
+-- the newest entry of the audit
+CREATE TABLE audit_head (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    n INTEGER NOT NULL,
+    digest TEXT NOT NULL
+) STRICT;
 
 -- derived
 CREATE TABLE steps (

@@ -1,5 +1,6 @@
 //! Secrets, sealed one by one. A value exists in memory only, while it is set or read.
 
+use crate::audit::{Change, Witness};
 use crate::error::{Fault, StateError, unusable};
 use crate::generate;
 use crate::master::Master;
@@ -9,6 +10,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
+use serde_json::{Value, json};
 use trees_core::journal::JournalError;
 use trees_core::store::{Generate, SecretValue};
 use zeroize::Zeroizing;
@@ -72,6 +74,18 @@ impl Scope {
         Ok(statement.query_row(params![self.project, self.environment, self.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     }
 
+    /// Which version there is; never its value.
+    fn standing(&self, db: &Connection) -> Result<Value, Fault> {
+        let version = self.newest(db)?.map(|(version, _)| version);
+        let there = json!({ "project": self.project, "environment": self.environment, "secret": self.name, "version": version });
+        Ok(if version.is_some() { there } else { Value::Null })
+    }
+
+    fn witness(&self, db: &Connection, witness: &Witness, what: &'static str, before: Value) -> Result<(), Fault> {
+        let after = self.standing(db)?;
+        witness.record(db, Change { what, run: None, before, after })
+    }
+
     fn insert(&self, db: &Connection, master: &Master, value: &str) -> Result<i64, Fault> {
         let mut statement = db.prepare_cached("SELECT coalesce(max(version), 0) + 1 FROM secrets WHERE project = ? AND name = ?")?;
         let version: i64 = statement.query_row(params![self.project, self.name], |row| row.get(0))?;
@@ -108,7 +122,14 @@ impl State {
         let scope = Scope::new(project, environment, name);
         let master = self.master()?.share();
         let value = Zeroizing::new(value.to_owned());
-        Ok(self.write(move |db| scope.insert(db, &master, &value))?.unsigned_abs())
+        let witness = self.witness();
+        let version = self.write(move |db| {
+            let before = scope.standing(db)?;
+            let version = scope.insert(db, &master, &value)?;
+            scope.witness(db, &witness, "secret_set", before)?;
+            Ok(version)
+        })?;
+        Ok(version.unsigned_abs())
     }
 
     /// The secrets of a project, or of all, sorted.
@@ -137,12 +158,18 @@ impl State {
     /// When the state cannot be written.
     pub fn remove_secret(&self, project: &str, environment: &str, name: &str) -> Result<bool, StateError> {
         let scope = Scope::new(project, environment, name);
+        let witness = self.witness();
         let removed = self.write(move |db| {
+            let before = scope.standing(db)?;
             // The numbers stay taken, so that a version never means two values.
             let mut statement = db.prepare_cached(
                 "UPDATE secrets SET sealed = NULL WHERE project = ? AND environment = ? AND name = ? AND sealed IS NOT NULL",
             )?;
-            Ok(statement.execute(params![scope.project, scope.environment, scope.name])?)
+            let removed = statement.execute(params![scope.project, scope.environment, scope.name])?;
+            if removed > 0 {
+                scope.witness(db, &witness, "secret_removed", before)?;
+            }
+            Ok(removed)
         })?;
         Ok(removed > 0)
     }
@@ -172,13 +199,14 @@ impl State {
         let scope = Scope::new(project, environment, name);
         let master = self.master()?.share();
         let fresh = generate::secret(how).map_err(|error| unusable(self.dir(), error))?;
-        let mine = scope.clone();
+        let (mine, witness) = (scope.clone(), self.witness());
         let (version, sealed) = self.write(move |db| {
             // Another process may have been first: then its value counts.
             if let Some(there) = mine.newest(db)? {
                 return Ok(there);
             }
             mine.insert(db, &master, &fresh)?;
+            mine.witness(db, &witness, "secret_generated", Value::Null)?;
             mine.newest(db)?.ok_or_else(|| Fault::Damaged("a secret just made is not there".into()))
         })?;
         self.opened(&scope, version, &sealed)

@@ -1,5 +1,6 @@
 //! The state folder, open.
 
+use crate::audit::Witness;
 use crate::database::{Place, Readers};
 use crate::error::{Fault, StateError};
 use crate::master::Master;
@@ -31,6 +32,7 @@ pub struct State {
     pub(crate) asked: Mutex<Option<Asked>>,
     pub(crate) master: OnceLock<Master>,
     pub(crate) key_place: Option<PathBuf>,
+    pub(crate) witness: Mutex<Witness>,
     writer: Mutex<Option<std::sync::Arc<Writer>>>,
 }
 
@@ -75,6 +77,7 @@ impl State {
             asked: Mutex::new(None),
             master: OnceLock::new(),
             key_place: None,
+            witness: Mutex::new(Witness { pid: std::process::id(), ..Witness::default() }),
             writer: Mutex::new(None),
         })
     }

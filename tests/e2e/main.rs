@@ -3,14 +3,18 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod bench;
 mod catalogue;
 mod chance;
 mod changes;
 mod check;
 mod cookbooks;
+#[cfg(target_os = "linux")]
+mod detached;
 mod diff;
 mod docs;
+mod export;
 mod graph;
 mod kills;
 mod language;

@@ -126,3 +126,45 @@ fn ctrl_c_ends_a_replay_and_leaves_the_terminal_as_it_was() {
     assert_eq!(code, 130, "{seen}");
     assert!(!seen.contains("one succeeded"), "{seen}");
 }
+
+#[test]
+fn ctrl_c_leaves_the_screen_of_a_run_and_not_the_run() {
+    let text = "tree: t\nsteps:\n  w: { run: \"echo a line; while [ ! -e go ]; do sleep 0.05; done\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    let run = bench.run(&["run", "t.yaml", "--detach"]).expect(0).stdout.trim().to_owned();
+    let mut terminal = Terminal::start(&bench, &["show", &run, "-f"], 40, 10);
+    terminal.until("• w");
+    terminal.until("a line");
+    terminal.press("\u{3}");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 130, "{seen}");
+    assert!(seen.contains(&format!("detached; run {run} goes on")), "{seen}");
+    bench.write("go", "");
+    bench.run(&["show", &run, "-f"]).expect(0);
+}
+
+#[test]
+fn a_question_is_answered_on_the_screen_of_another_process() {
+    let text = "tree: t\nsteps:\n  ask: { approve: { message: Ship it? } }\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n  ship: { needs: ask, run: touch go }\n";
+    let bench = Bench::with("t.yaml", text);
+    let run = bench.run(&["run", "t.yaml", "--detach"]).expect(0).stdout.trim().to_owned();
+    let mut terminal = Terminal::start(&bench, &["show", &run, "-f"], 60, 20);
+    terminal.until("? ");
+    terminal.press("y\n");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("ask approved by tester"), "{seen}");
+}
+
+#[test]
+fn a_detached_run_outlives_its_terminal() {
+    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    let terminal = Terminal::start(&bench, &["run", "t.yaml", "--detach"], 60, 20);
+    // The terminal is gone when this returns: whoever is in its session gets SIGHUP.
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("goes on as run"), "{seen}");
+    bench.write("go", "");
+    bench.run(&["show", "@last", "-f"]).expect(0);
+}

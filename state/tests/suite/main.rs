@@ -4,10 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod artifacts;
+mod audit;
 mod bench;
 mod care;
 mod crash;
 mod damage;
+mod export;
 mod journal;
 mod listing;
 mod owners;

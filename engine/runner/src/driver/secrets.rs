@@ -2,6 +2,7 @@
 
 use super::DriveError;
 use crate::environment;
+use crate::mask::Masker;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -51,6 +52,11 @@ impl Vault {
             }
         }
         if missing.is_empty() { Ok(vault) } else { Err(DriveError::Unprepared(missing.join("\n"))) }
+    }
+
+    /// Takes the values out of a text.
+    pub fn masker(&self) -> Masker {
+        Masker::new(self.values())
     }
 
     /// All values, for the masker.

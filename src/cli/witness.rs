@@ -1,0 +1,22 @@
+//! What the audit says of whoever gave this command: person, place, words.
+
+use super::runs;
+use std::io::IsTerminal as _;
+use trees_runner::mask::Masker;
+use trees_state::Witness;
+
+/// Who gave this command; what the masker knows is left out of its words.
+pub fn here(masker: &Masker) -> Witness {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detached");
+    let remote = std::env::var("SSH_CONNECTION").ok().and_then(|text| text.split(' ').next().map(str::to_owned));
+    Witness {
+        actor: format!("{}@{host}", runs::actor()),
+        uid: rustix::process::getuid().as_raw(),
+        pid: std::process::id(),
+        folder: std::env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default(),
+        terminal: std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
+        from: remote.filter(|address| !address.is_empty()),
+        command: words.map(|word| masker.mask(&word.to_string_lossy()).into_owned()).collect(),
+    }
+}
