@@ -40,10 +40,11 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let state = Arc::new(runs::required(global)?);
     let Some(run) = chosen(args.what.as_deref(), &state)? else { return Ok(Exit::WRONG) };
-    let tree = runs::tree(&state, &run.run)?;
+    let definitions = runs::definitions(&state, &run.run)?;
+    let tree = Arc::clone(definitions.newest());
     let recorded = state.load(&run.run, 0)?;
     let eyes = Eyes { store: Arc::clone(&state) as _, kinds: drive::kinds(), options: drive::options(global) };
-    let found = match drift(eyes, run.run.clone(), &tree, &recorded)? {
+    let found = match drift(eyes, run.run.clone(), &definitions, &recorded)? {
         Ok(found) => found,
         Err(signal) => return Ok(Exit::signal(signal)),
     };
@@ -101,9 +102,11 @@ fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, record
     args.consent.fits(&tree)?;
     let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
     say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
-    let hold =
-        state.create(&NewRun { tree: tree.name.clone(), digest: facts.definition.clone(), definition: state.definition(&run.run)? })?;
+    let first = (facts.definition.clone(), state.definition(&run.run)?);
+    let (digest, definition) = state.amendments(&run.run)?.pop().unwrap_or(first);
+    let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
     let facts = RunStarted {
+        definition: digest,
         number: hold.number(),
         epoch: hold.epoch(),
         trigger: "heal".into(),

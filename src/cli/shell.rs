@@ -36,9 +36,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let summary = runs::find(&state, &args.run)?;
     let events = state.load(&summary.run, 0)?;
-    let tree = runs::tree(&state, &summary.run)?;
+    let definitions = runs::definitions(&state, &summary.run)?;
+    let tree = Arc::clone(definitions.newest());
     let step = runs::step_path(&args.step);
-    let mut replayed = Run::new(summary.run.clone(), Arc::clone(&tree), &trees_steps::catalogue());
+    let mut replayed = Run::new(summary.run.clone(), definitions, &trees_steps::catalogue());
     replayed.replay(&events).map_err(Failure::bug)?;
     let facts = runs::facts(&events).ok_or_else(|| Failure::wrong(format!("run {} has not begun", summary.run)))?;
     let vault = Vault::open(&tree, &facts.environment, facts.dir.as_ref(), &state)?;

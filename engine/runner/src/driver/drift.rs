@@ -7,13 +7,12 @@ use super::unknown::Lineage;
 use crate::kind::Change;
 use serde::Serialize;
 use std::path::Path;
-use std::sync::Arc;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use trees_core::event::Event;
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::Run;
-use trees_core::tree::{Action, Effect, Tree};
+use trees_core::run::{Definitions, Run};
+use trees_core::tree::{Action, Effect};
 
 /// How one step's target stands.
 #[derive(Debug, Clone, Serialize)]
@@ -36,9 +35,10 @@ pub struct Drift {
 ///
 /// # Errors
 /// When the record cannot be replayed, or a secret is missing.
-pub fn drift(eyes: Eyes, id: RunId, tree: &Arc<Tree>, recorded: &[Event]) -> Result<Looked<Vec<Drift>>, DriveError> {
+pub fn drift(eyes: Eyes, id: RunId, definitions: &Definitions, recorded: &[Event]) -> Result<Looked<Vec<Drift>>, DriveError> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut run = Run::new(id.clone(), Arc::clone(tree), eyes.kinds.as_kinds());
+    let tree = definitions.newest();
+    let mut run = Run::new(id.clone(), definitions.clone(), eyes.kinds.as_kinds());
     run.replay(recorded)?;
     let facts = run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default();
     let mut looker = Looker::open(eyes, id, (tree, &facts.0, Path::new(&facts.1)), runtime.handle())?;
