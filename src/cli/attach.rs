@@ -67,7 +67,7 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
 
 /// Where the events of the last sitting begin.
 fn sitting(events: &[Event]) -> usize {
-    events.iter().rposition(|e| matches!(e.kind, EventKind::RunStarted(_) | EventKind::RunResumed { .. })).unwrap_or(0)
+    events.iter().rposition(|e| e.kind.begins_sitting()).unwrap_or(0)
 }
 
 /// A person at this screen answers as one elsewhere does.

@@ -228,6 +228,17 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// Whether a process takes the run up with it: at its start, by a resume, for a rollback.
+    pub fn begins_sitting(&self) -> bool {
+        match self {
+            Self::RunStarted(_) | Self::RunResumed { .. } => true,
+            Self::RollbackStarted(how) => how.epoch.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// All that a run is made of, with its first event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {

@@ -68,7 +68,7 @@ impl Player {
 
 /// Whether a run was at rest, or cut off, before this event.
 pub fn after_a_rest(event: &Event) -> bool {
-    matches!(event.kind, EventKind::RunResumed { .. })
+    event.kind.begins_sitting() && event.seq > 1
 }
 
 fn paced(events: &[Event], clock: &Clock, listener: &mut dyn Listener, signals: &Receiver<i32>) -> Ended {

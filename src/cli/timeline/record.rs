@@ -159,7 +159,8 @@ impl Lane {
     }
 
     fn open(&mut self, phase: Phase, now: Time, failed: bool) {
-        if self.open.is_none() {
+        // The way back waits for what was built on the step, not for the step's own turn.
+        if self.open.is_none() && phase != Phase::Undo {
             self.begins.push(now);
         }
         self.close(now, failed);
@@ -238,12 +239,13 @@ pub fn record(events: &[Event], tree: &Tree, now: Option<Timestamp>) -> Record {
     let mut writer = Writer { first: None, last: None, index: HashMap::new(), containers: HashMap::new(), lanes: Vec::new() };
     let (mut sittings, mut rest, mut waits) = (Vec::new(), 0, false);
     for event in events {
-        if matches!(event.kind, EventKind::RunResumed { .. }) {
+        let sits = event.kind.begins_sitting();
+        if sits && event.seq > 1 {
             rest += writer.skip(event.ts, waits);
         }
         let time = writer.at(event.ts);
         match &event.kind {
-            EventKind::RunStarted(_) | EventKind::RunResumed { .. } => sittings.push(time),
+            _ if sits => sittings.push(time),
             EventKind::RunSuspended { status, .. } => waits = *status == RunStatus::Waiting,
             _ => {}
         }
