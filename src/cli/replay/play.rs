@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
-use trees_core::event::{Event, EventKind};
+use trees_core::event::Event;
 use trees_core::tree::Tree;
 use trees_runner::listen::Listener;
 
