@@ -3,8 +3,9 @@
 use super::message::{Handle, LastWord};
 use super::port::AttemptPort;
 use super::prepare::Dotenv;
+use super::script::sleep;
 use super::secrets::Given;
-use super::surroundings::{OUTPUTS, Surroundings};
+use super::surroundings::OUTPUTS;
 use super::{KindSet, Options};
 use crate::environment::Environment;
 use crate::http::Client;
@@ -12,11 +13,10 @@ use crate::identity::{Marks, Register};
 use crate::kind::{AnyKind, Cx, KindError, Observation, ReadCx, Reader};
 use crate::mask::Masker;
 use crate::output::Log;
-use crate::process::{Ended, Exit, Launch, Program, Running, SpawnError, Stop};
-use crate::scratch::{Pool, Scratch, SecretFiles};
+use crate::process::{Ended, Stop};
+use crate::scratch::{Pool, Scratch};
 use crate::{files, output, outputs};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,7 @@ pub(super) enum Part {
 
 /// Ends an attempt from the driver's thread, and knows when it is over.
 #[derive(Clone)]
-pub(super) struct Control(Arc<watch::Sender<Option<Stop>>>);
+pub(super) struct Control(pub(super) Arc<watch::Sender<Option<Stop>>>);
 
 impl Default for Control {
     fn default() -> Self {
@@ -75,7 +75,7 @@ impl Control {
         self.0.send_replace(Some(how));
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.0.borrow().is_some()
     }
 
@@ -85,7 +85,7 @@ impl Control {
     }
 
     /// Resolves when a stop is asked for (again).
-    async fn asked(receiver: &mut watch::Receiver<Option<Stop>>) -> Stop {
+    pub(super) async fn asked(receiver: &mut watch::Receiver<Option<Stop>>) -> Stop {
         loop {
             if receiver.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -109,7 +109,7 @@ pub(super) enum Trouble {
 pub(super) type Made<T> = Result<T, Trouble>;
 
 /// What a job gave.
-struct Done {
+pub(super) struct Done {
     outputs: Object,
     /// A kind found it done.
     already: bool,
@@ -173,7 +173,7 @@ impl Attempt {
         Err(Outcome::Failed { error, permanent: true })
     }
 
-    fn ended(&self, outcome: Outcome) -> Input {
+    pub(super) fn ended(&self, outcome: Outcome) -> Input {
         Input::Ended { step: self.marks.step.clone(), attempt: self.marks.attempt, outcome }
     }
 
@@ -258,37 +258,6 @@ impl Attempt {
         Ok(self.ended(Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() }))
     }
 
-    /// Takes back what the action did; what is returned is not kept.
-    async fn undo(&self, undo: &Undo) -> Made<Input> {
-        match undo {
-            Undo::Job { job: job @ Job::Run { .. }, timeout } => {
-                let (code, _) = self.script(job, *timeout, "undo").await?;
-                match code {
-                    Ended::Code(0) => {}
-                    Ended::Code(_) => return Err(self.fail(ErrorReason::Exit, code_of(code), format!("undo {}", ended(code)))),
-                    Ended::Signal(_) => return Err(self.fail(ErrorReason::Signal, code_of(code), format!("undo {}", ended(code)))),
-                }
-            }
-            Undo::Job { job: Job::Uses { kind, with }, timeout } => drop(self.apply(kind, with, *timeout).await?),
-            Undo::Records { kind, records, timeout } => self.undo_records(kind, records, *timeout).await?,
-        }
-        Ok(self.ended(Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() }))
-    }
-
-    async fn undo_records(&self, name: &str, records: &[Json], timeout: Option<Duration>) -> Made<()> {
-        let kind = self.kind(name)?;
-        let (cx, port) = self.cx()?;
-        let work = async {
-            for record in records {
-                kind.undo(record, &cx).await?;
-            }
-            Ok(())
-        };
-        let made = self.bounded(timeout, "undo", work).await;
-        port.close();
-        made?.map_err(|error| self.kind_failed(ErrorReason::Exit, &error))
-    }
-
     /// Asks a kind without letting it change anything: a reading kind does its work, another
     /// observes.
     async fn asks(&self, kind: &str, with: &Json, timeout: Option<Duration>) -> Made<Result<Object, KindError>> {
@@ -312,7 +281,7 @@ impl Attempt {
         })
     }
 
-    async fn job(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<Done> {
+    pub(super) async fn job(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<Done> {
         match job {
             Job::Run { .. } => {
                 let (code, written) = self.script(job, timeout, what).await?;
@@ -331,7 +300,7 @@ impl Attempt {
         }
     }
 
-    async fn apply(&self, name: &str, with: &Json, timeout: Option<Duration>) -> Made<Done> {
+    pub(super) async fn apply(&self, name: &str, with: &Json, timeout: Option<Duration>) -> Made<Done> {
         let kind = self.kind(name)?;
         let (cx, port) = self.cx()?;
         let work = async {
@@ -355,68 +324,9 @@ impl Attempt {
         }
     }
 
-    fn outputs(&self, written: &Scratch) -> Made<Object> {
+    pub(super) fn outputs(&self, written: &Scratch) -> Made<Object> {
         let declared = self.task.spec().outputs.as_deref();
         outputs::read(&written.path(OUTPUTS), declared, &self.masker).map_err(|e| self.fail(ErrorReason::Output, None, e.to_string()))
-    }
-
-    /// Runs a script to its end: how it ended, and the folder with the file behind its `$TREES_OUTPUT`.
-    async fn script(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<(Ended, Scratch)> {
-        let Job::Run { text, shell, bound } = job else { return Err(self.fail(ErrorReason::Spawn, None, "no script".into())) };
-        let folder = if matches!(what, "action" | "undo") { self.folder.clone() } else { self.folder.join(what) };
-        let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
-        let secrets = self.secret_files()?;
-        let output = scratch.file(OUTPUTS);
-        let launch = Launch {
-            dir: self.task.cwd.clone(),
-            program: Program::Script(shell.clone(), text.clone()),
-            env: self.env(bound, &mut scratch, &output, secrets.as_ref())?,
-            mask: self.masker.clone(),
-            log_limit: self.options.log_limit,
-            leave_running: self.task.spec().leave_running,
-            marks: self.marks.clone(),
-            on_line: Some(self.on_line()),
-            register: Arc::clone(&self.register),
-            folder,
-        };
-        let running = launch.start().map_err(|e| self.cannot_start(&e))?;
-        let exit = self.watch(running, timeout, what).await?;
-        if let Some(error) = exit.output.error {
-            return Err(self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}")));
-        }
-        Ok((exit.ended, scratch))
-    }
-
-    /// Waits for a process; ends it at its time or when asked.
-    async fn watch(&self, running: Running, timeout: Option<Duration>, what: &str) -> Made<Exit> {
-        let stopper = running.stopper();
-        let mut stops = self.control.0.subscribe();
-        if let Some(stop) = *stops.borrow_and_update() {
-            stopper.stop(stop);
-        }
-        let mut late = false;
-        let mut asked = self.control.is_stopped();
-        let wait = running.wait();
-        let timer = sleep(timeout);
-        tokio::pin!(wait, timer);
-        let exit = loop {
-            tokio::select! {
-                exit = &mut wait => break exit.map_err(|e| self.fail(ErrorReason::Spawn, None, format!("its end was not told: {e}")))?,
-                stop = Control::asked(&mut stops) => {
-                    asked = true;
-                    stopper.stop(stop);
-                }
-                () = &mut timer, if !late => {
-                    late = true;
-                    stopper.stop(Stop::Interrupt { term_after: self.options.grace, kill_after: super::perform::KILL_AFTER });
-                }
-            }
-        };
-        match (late, asked && !matches!(exit.ended, Ended::Code(0))) {
-            (_, true) => Err(Trouble::Stopped),
-            (true, _) => Err(self.timed_out(what, timeout)),
-            (false, false) => Ok(exit),
-        }
     }
 
     /// A kind's work within its time; when asked to end it may finish what it cannot leave half-done.
@@ -442,7 +352,7 @@ impl Attempt {
         }
     }
 
-    fn timed_out(&self, what: &str, timeout: Option<Duration>) -> Trouble {
+    pub(super) fn timed_out(&self, what: &str, timeout: Option<Duration>) -> Trouble {
         let spec = self.task.spec();
         let message = match spec.deadline {
             Some(deadline) if timeout == self.task.timeout && timeout != spec.timeout => {
@@ -453,30 +363,7 @@ impl Attempt {
         self.fail(ErrorReason::Timeout, None, message)
     }
 
-    fn env(
-        &self,
-        bound: &[(String, Json)],
-        scratch: &mut Scratch,
-        output: &Path,
-        secrets: Option<&SecretFiles>,
-    ) -> Made<Vec<(OsString, OsString)>> {
-        self.surroundings().variables(bound, scratch, output, secrets).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
-    }
-
-    fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings { inherited: &self.inherited, dotenv: &self.dotenv, task: &self.task, secrets: &self.secrets, marks: &self.marks }
-    }
-
-    fn secret_files(&self) -> Made<Option<SecretFiles>> {
-        self.surroundings().secret_files(&self.folder).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
-    }
-
-    fn on_line(&self) -> output::OnLine {
-        let (handle, step) = (self.handle.clone(), self.marks.step.clone());
-        Arc::new(move |line: &str| handle.send(super::message::Message::Output { step: step.clone(), line: line.to_owned() }))
-    }
-
-    fn kind(&self, name: &str) -> Made<Arc<dyn AnyKind>> {
+    pub(super) fn kind(&self, name: &str) -> Made<Arc<dyn AnyKind>> {
         self.kinds.get(name).ok_or_else(|| self.fail(ErrorReason::Spawn, None, format!("no step kind `{name}`")))
     }
 
@@ -511,7 +398,7 @@ impl Attempt {
         self.client.get().map_err(|e| self.fail(ErrorReason::Spawn, None, e))
     }
 
-    fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
+    pub(super) fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
         let log = Log::new(&self.folder, self.options.log_limit);
         let port = Arc::new(AttemptPort {
             handle: self.handle.clone(),
@@ -547,25 +434,21 @@ impl Attempt {
         Ok(kept)
     }
 
-    fn fail(&self, reason: ErrorReason, code: Option<i32>, message: String) -> Trouble {
+    pub(super) fn fail(&self, reason: ErrorReason, code: Option<i32>, message: String) -> Trouble {
         Trouble::Failed(StepError { reason, code, message, log: self.log() }, reason == ErrorReason::Output)
     }
 
-    fn kind_failed(&self, reason: ErrorReason, error: &KindError) -> Trouble {
+    pub(super) fn kind_failed(&self, reason: ErrorReason, error: &KindError) -> Trouble {
         let message = error.help.as_ref().map_or_else(|| error.message.clone(), |help| format!("{}\n{help}", error.message));
         Trouble::Failed(StepError { reason, code: None, message, log: self.log() }, !error.transient && reason != ErrorReason::Verify)
     }
 
-    fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Trouble {
+    pub(super) fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Trouble {
         self.fail(ErrorReason::Spawn, None, format!("cannot write {}: {error}", path.display()))
     }
 
-    fn cannot_start(&self, error: &SpawnError) -> Trouble {
-        Trouble::Failed(StepError { reason: ErrorReason::Spawn, code: None, message: error.to_string(), log: None }, false)
-    }
-
     /// The log, relative to the state folder, where there is one.
-    fn log(&self) -> Option<String> {
+    pub(super) fn log(&self) -> Option<String> {
         let log = self.folder.join(output::FILE);
         let inside = log.strip_prefix(self.store.folder()).unwrap_or(&log);
         log.exists().then(|| inside.to_string_lossy().into_owned())
@@ -588,20 +471,13 @@ fn before_the_action(trouble: Trouble) -> Trouble {
     }
 }
 
-async fn sleep(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn code_of(ended: Ended) -> Option<i32> {
+pub(super) fn code_of(ended: Ended) -> Option<i32> {
     match ended {
         Ended::Code(code) | Ended::Signal(code) => Some(code),
     }
 }
 
-fn ended(ended: Ended) -> String {
+pub(super) fn ended(ended: Ended) -> String {
     match ended {
         Ended::Code(code) => format!("exited with {code}"),
         Ended::Signal(signal) => format!("was ended by signal {signal}"),

@@ -14,6 +14,7 @@ mod perform;
 mod plan;
 mod port;
 mod prepare;
+mod script;
 mod secrets;
 mod unknown;
 mod verdict;
@@ -22,6 +23,7 @@ pub use drift::{Drift, drift};
 pub use look::{Eyes, Looked};
 pub mod shell;
 mod surroundings;
+mod undo;
 
 pub use message::Handle;
 pub use plan::plan;

@@ -1,0 +1,108 @@
+//! The script of an attempt: started in its surroundings, watched, ended at its time or when asked.
+
+use super::attempt::{Attempt, Control, Made, Trouble};
+use super::surroundings::{OUTPUTS, Surroundings};
+use crate::output;
+use crate::process::{Ended, Exit, Launch, Program, Running, SpawnError, Stop};
+use crate::scratch::{Scratch, SecretFiles};
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use trees_core::event::{ErrorReason, Json, StepError};
+use trees_core::run::Job;
+
+impl Attempt {
+    /// Runs a script to its end: how it ended, and the folder with the file behind its `$TREES_OUTPUT`.
+    pub(super) async fn script(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<(Ended, Scratch)> {
+        let Job::Run { text, shell, bound } = job else { return Err(self.fail(ErrorReason::Spawn, None, "no script".into())) };
+        let folder = if matches!(what, "action" | "undo") { self.folder.clone() } else { self.folder.join(what) };
+        let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
+        let secrets = self.secret_files()?;
+        let output = scratch.file(OUTPUTS);
+        let launch = Launch {
+            dir: self.task.cwd.clone(),
+            program: Program::Script(shell.clone(), text.clone()),
+            env: self.env(bound, &mut scratch, &output, secrets.as_ref())?,
+            mask: self.masker.clone(),
+            log_limit: self.options.log_limit,
+            leave_running: self.task.spec().leave_running,
+            marks: self.marks.clone(),
+            on_line: Some(self.on_line()),
+            register: Arc::clone(&self.register),
+            folder,
+        };
+        let running = launch.start().map_err(|e| self.cannot_start(&e))?;
+        let exit = self.watch(running, timeout, what).await?;
+        if let Some(error) = exit.output.error {
+            return Err(self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}")));
+        }
+        Ok((exit.ended, scratch))
+    }
+
+    /// Waits for a process; ends it at its time or when asked.
+    pub(super) async fn watch(&self, running: Running, timeout: Option<Duration>, what: &str) -> Made<Exit> {
+        let stopper = running.stopper();
+        let mut stops = self.control.0.subscribe();
+        if let Some(stop) = *stops.borrow_and_update() {
+            stopper.stop(stop);
+        }
+        let mut late = false;
+        let mut asked = self.control.is_stopped();
+        let wait = running.wait();
+        let timer = sleep(timeout);
+        tokio::pin!(wait, timer);
+        let exit = loop {
+            tokio::select! {
+                exit = &mut wait => break exit.map_err(|e| self.fail(ErrorReason::Spawn, None, format!("its end was not told: {e}")))?,
+                stop = Control::asked(&mut stops) => {
+                    asked = true;
+                    stopper.stop(stop);
+                }
+                () = &mut timer, if !late => {
+                    late = true;
+                    stopper.stop(Stop::Interrupt { term_after: self.options.grace, kill_after: super::perform::KILL_AFTER });
+                }
+            }
+        };
+        match (late, asked && !matches!(exit.ended, Ended::Code(0))) {
+            (_, true) => Err(Trouble::Stopped),
+            (true, _) => Err(self.timed_out(what, timeout)),
+            (false, false) => Ok(exit),
+        }
+    }
+
+    pub(super) fn env(
+        &self,
+        bound: &[(String, Json)],
+        scratch: &mut Scratch,
+        output: &Path,
+        secrets: Option<&SecretFiles>,
+    ) -> Made<Vec<(OsString, OsString)>> {
+        self.surroundings().variables(bound, scratch, output, secrets).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
+    }
+
+    pub(super) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { inherited: &self.inherited, dotenv: &self.dotenv, task: &self.task, secrets: &self.secrets, marks: &self.marks }
+    }
+
+    pub(super) fn secret_files(&self) -> Made<Option<SecretFiles>> {
+        self.surroundings().secret_files(&self.folder).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
+    }
+
+    pub(super) fn on_line(&self) -> output::OnLine {
+        let (handle, step) = (self.handle.clone(), self.marks.step.clone());
+        Arc::new(move |line: &str| handle.send(super::message::Message::Output { step: step.clone(), line: line.to_owned() }))
+    }
+
+    pub(super) fn cannot_start(&self, error: &SpawnError) -> Trouble {
+        Trouble::Failed(StepError { reason: ErrorReason::Spawn, code: None, message: error.to_string(), log: None }, false)
+    }
+}
+
+pub(super) async fn sleep(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
