@@ -4,8 +4,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun", "plan", "drift", "watch", "test", "shell", "audit", "export", "import"];
-const RUN: &[&str] = &["--only", "--from", "--skip", "--detach", "--plan"];
+const COMMANDS: &[&str] = &["plan", "drift", "watch", "test", "shell", "audit", "export", "import"];
+const RUN: &[&str] = &["--detach", "--plan"];
 const RESUME: &[&str] = &["--tree"];
 const INIT: &[&str] = &["--template"];
 const ROLLBACK: &[&str] = &["--release"];
@@ -55,8 +55,8 @@ mod tests {
             check(&format!("trees {command} x"), Some(&format!("`trees {command}` comes in a later release")));
         }
         check("trees secret rotate X", Some("`trees secret rotate` comes in a later release"));
-        check("trees run a.yaml --only b", Some("`trees run --only` comes in a later release"));
-        check("trees run a.yaml --from=b", Some("`trees run --from` comes in a later release"));
+        check("trees run a.yaml --detach", Some("`trees run --detach` comes in a later release"));
+        check("trees run a.yaml --plan=b", Some("`trees run --plan` comes in a later release"));
         check("trees resume --tree b", Some("`trees resume --tree` comes in a later release"));
         check("trees check --force b", None);
         check("trees frobnicate", None);

@@ -25,6 +25,7 @@ mod later;
 mod list;
 mod logs;
 mod replay;
+mod rerun;
 mod resolve;
 mod resume;
 mod rollback;
@@ -32,6 +33,7 @@ mod run;
 mod runs;
 mod schema;
 mod secret;
+mod selection;
 mod show;
 mod source;
 mod steps;
@@ -68,6 +70,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Resume(resume::Args),
+    Rerun(rerun::Args),
     Rollback(rollback::Args),
     Check(check::Args),
     Graph(graph::Args),
@@ -133,6 +136,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
+        Command::Rerun(args) => rerun::run(args, global),
         Command::Rollback(args) => rollback::run(&args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Graph(args) => graph::run(&args, global),

@@ -6,6 +6,7 @@ use super::drive::{self, Sitting};
 use super::given::Params;
 use super::global::Global;
 use super::runs;
+use super::selection::{self, Part, Place};
 use super::source::TreeFile;
 use crate::diagnose::Findings;
 use crate::failure::{Exit, Failure};
@@ -16,7 +17,7 @@ use trees_core::hash;
 use trees_core::journal::{Hold, Journal as _, NewRun};
 use trees_core::language;
 use trees_core::tree::{Action, Tree};
-use trees_runner::driver::{Begin, Vault};
+use trees_runner::driver::Vault;
 
 /// Run a tree file, or a cookbook by its name.
 ///
@@ -32,6 +33,8 @@ pub struct Args {
     /// How many steps run at once [default: the tree's max_parallel, else the cores, at least 4]
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
+    #[command(flatten)]
+    part: Part,
     #[command(flatten)]
     consent: Consent,
     /// Rest when a step fails, to look at it: trees shell, then trees resume or trees cancel
@@ -103,6 +106,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         Err(exit) => return Ok(exit),
     };
     args.consent.fits(&tree)?;
+    let mut asked = args.part.selection();
+    selection::fits(&tree, &asked)?;
     let state = Arc::new(runs::open(global)?);
     source.settle(runs::folder(&state))?;
     let definition = serde_json::to_value(&checked.sources).map_err(Failure::bug)?;
@@ -110,11 +115,13 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     // What is missing is said before the run has a number.
     let vault = Vault::open(&tree, &environment, &source.dir, &*state)?;
     let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
+    let place = Place { tree: &tree, params: &params, environment: &environment, dir: &source.dir };
+    let course = selection::course(&state, &place, &mut asked)?;
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
-    let started = facts(&source, &tree, &*hold, environment, params, digest, &args);
+    let started = RunStarted { selection: selection::recorded(asked), ..facts(&source, &tree, &*hold, environment, params, digest, &args) };
     let sitting =
         Sitting { state, hold, tree, vault: Some(vault), approve: args.consent.approve, strict: args.consent.strict, before: Vec::new() };
-    sitting.drive(Begin::New(Box::new(started)), global)
+    sitting.drive(selection::begin(started, course), global)
 }
 
 fn facts(
@@ -143,5 +150,6 @@ fn facts(
         max_parallel: args.jobs.or(tree.max_parallel).unwrap_or(cores),
         approved: args.consent.approve.clone(),
         pause_on_failure: args.pause_on_failure,
+        selection: None,
     }
 }

@@ -70,6 +70,10 @@ impl Group {
 
 /// The step because of which this one does not run, and how it ended, if that is the reason.
 fn cause(reason: &Reason) -> Option<(StepPath, String)> {
+    if reason.code == "not_asked" {
+        // What was asked for instead is the cause of all of them.
+        return Some((StepPath(reason.text.clone()), clean(&reason.text)));
+    }
     if !matches!(reason.code.as_str(), "need_failed" | "need_skipped" | "none_succeeded") {
         return None;
     }

@@ -260,6 +260,36 @@ pub struct RunStarted {
     /// A failure puts the run to rest, whatever the tree says (`--pause-on-failure`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pause_on_failure: bool,
+    /// What of the tree was asked for, and whose results stand for what was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Box<Selection>>,
+}
+
+/// A part of a tree, and the run that it goes back to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// These steps run (`--only`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<StepPath>,
+    /// This step runs, and all that depends on it (`--from`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepPath>,
+    /// These count as succeeded (`--skip`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<StepPath>,
+    /// Who skips them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The run whose results were taken over, or that is run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<RunId>,
+}
+
+impl Selection {
+    /// Not all steps of the tree run.
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || self.from.is_some() || !self.skip.is_empty()
+    }
 }
 
 /// How effects are taken back, with the first event of that.

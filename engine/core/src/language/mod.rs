@@ -9,7 +9,7 @@ mod keys;
 mod later;
 mod load;
 mod names;
-mod near;
+pub(crate) mod near;
 mod nodes;
 mod places;
 mod reads;

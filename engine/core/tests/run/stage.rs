@@ -178,6 +178,7 @@ fn facts(tree: &Tree) -> RunStarted {
         max_parallel: tree.max_parallel.unwrap_or(8),
         approved: Vec::new(),
         pause_on_failure: false,
+        selection: None,
     }
 }
 

@@ -33,7 +33,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Decision, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
+use trees_core::run::{Course, Decision, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
 use trees_core::store::Store;
 use trees_core::tree::{Kinds, Tree};
 
@@ -84,6 +84,8 @@ pub struct Options {
 pub enum Begin {
     /// A new run.
     New(Box<RunStarted>),
+    /// A new run of a part of its tree.
+    Part(Box<RunStarted>, Box<Course>),
     /// A run of the journal goes on.
     Resume(Box<Recovered>),
     /// What a run did is taken back.
@@ -196,13 +198,13 @@ impl Driver {
     async fn sit(self, begin: Begin, listener: Box<dyn Listener>, workers: Runtime) -> Result<Ended, DriveError> {
         let mut run = Run::new(self.hold.run().clone(), Arc::clone(&self.tree), self.setup.kinds.as_kinds());
         let events = match begin {
-            Begin::New(_) => Vec::new(),
+            Begin::New(_) | Begin::Part(..) => Vec::new(),
             Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
         };
         run.replay(&events)?;
         run.attend(self.setup.options.attended);
         let environment = match &begin {
-            Begin::New(started) => (started.environment.clone(), started.dir.clone()),
+            Begin::New(started) | Begin::Part(started, _) => (started.environment.clone(), started.dir.clone()),
             Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => {
                 run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default()
             }
@@ -267,6 +269,7 @@ impl Sitting {
         let recovered = |how: Recovered| Input::Recovered(Box::new(Recovered { epoch, approved, actor: actor.clone(), ..how }));
         let mut inputs = match begin {
             Begin::New(started) => return Ok(vec![Input::Started(started)]),
+            Begin::Part(started, course) => return Ok(vec![Input::Started(started), Input::Selected(course)]),
             Begin::Resume(how) => vec![recovered(*how)],
             Begin::RollBack(asked) => vec![Input::RollBack(Box::new(RollBack { epoch, actor: actor.clone(), ..*asked }))],
             Begin::Cancel { now } => vec![recovered(Recovered::default()), Input::Cancel { actor, now }],
