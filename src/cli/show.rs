@@ -10,7 +10,7 @@ use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use trees_core::event::{Event, Json, StepStatus};
+use trees_core::event::{Event, Json, Selection, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::Run;
 use trees_core::tree::Tree;
@@ -62,6 +62,7 @@ pub struct Shown {
     run: RunSummary,
     story: Story,
     params: Json,
+    selection: Option<Selection>,
     deployed: Vec<Deployment>,
 }
 
@@ -77,7 +78,8 @@ impl Shown {
             }
         }
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
-        Self { run, story, params, deployed: Vec::new() }
+        let selection = runs::facts(recorded).and_then(|f| f.selection.as_deref().cloned());
+        Self { run, story, params, selection, deployed: Vec::new() }
     }
 
     /// For programs.
@@ -88,6 +90,7 @@ impl Shown {
         document["params"] = self.params.clone();
         document["outputs"] = Json::Object(self.story.outputs.clone());
         document["reason"] = self.story.reason.clone().into();
+        document["selection"] = json!(self.selection);
         document["deployments"] = json!(self.deployed);
         document["steps"] = self.story.steps.iter().map(step).collect();
         document
@@ -95,7 +98,7 @@ impl Shown {
 
     /// For people.
     pub fn print(&self, state: &State, quiet: bool) {
-        head(&self.run, &self.story);
+        head(&self.run, &self.story, self.selection.as_ref());
         steps(&self.story, quiet);
         failures(&self.story, state);
         foot(&self.run, &self.story, &self.deployed);
@@ -135,7 +138,7 @@ fn print(line: &Line) {
     out_line(&line.painted_out());
 }
 
-fn head(run: &RunSummary, story: &Story) {
+fn head(run: &RunSummary, story: &Story, selection: Option<&Selection>) {
     let (paint, word) = said::status_word(run.status);
     let name = format!("{} #{}", run.tree, run.number);
     let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
@@ -144,11 +147,23 @@ fn head(run: &RunSummary, story: &Story) {
     let took = took.map(|t| format!(", took {t}")).unwrap_or_default();
     print(&Line::default().with(Paint::Faint, format!("  run {}, started {}{took}", run.run, run.started.strftime("%Y-%m-%d %H:%M:%SZ"))));
     print(&Line::default().with(Paint::Faint, format!("  {}", run.file)));
+    if let Some(selection) = selection {
+        print(&Line::default().with(Paint::Faint, format!("  {}", part(selection))));
+    }
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
     }
     let counts: Vec<String> = story.counts().iter().map(|(status, n)| format!("{n} {}", status.as_str().replace('_', " "))).collect();
     print(&Line::default().with(Paint::Plain, format!("  {}", counts.join(", "))));
+}
+
+/// What of the tree was asked for.
+fn part(selection: &Selection) -> String {
+    match (&selection.of, selection.is_partial()) {
+        (Some(of), true) => format!("{selection}, results of run {of}"),
+        (Some(of), false) => format!("run {of} again"),
+        (None, _) => selection.to_string(),
+    }
 }
 
 fn steps(story: &Story, quiet: bool) {

@@ -136,7 +136,8 @@ fn reopened<'a>(told: &'a Told, recorded: &'a [Event]) -> Option<&'a Reason> {
 
 fn resolution(told: &Told, recorded: &[Event]) -> Option<String> {
     let event = of(told, recorded).rev().find(|e| matches!(e.kind, EventKind::StepResolved { .. }))?;
-    said::say(event, None, false).map(|s| s.line.plain())
+    let line = said::say(event, None, false)?.line.plain();
+    Some(line.trim_start_matches("! ").trim_start_matches(&told.path).trim().to_owned())
 }
 
 fn waiting(told: &Told, recorded: &[Event]) -> String {

@@ -21,6 +21,7 @@ mod reference;
 mod replay;
 mod rollback;
 mod runs;
+mod select;
 mod sittings;
 mod slackpath;
 mod start;

@@ -7,6 +7,7 @@ use crate::path::{RunId, StepPath};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A JSON value, as outputs and parameters are kept.
 pub type Json = serde_json::Value;
@@ -289,6 +290,18 @@ impl Selection {
     /// Not all steps of the tree run.
     pub fn is_partial(&self) -> bool {
         !self.only.is_empty() || self.from.is_some() || !self.skip.is_empty()
+    }
+}
+
+/// The options as they are given.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let only = self.only.iter().map(|step| ("--only", step));
+        let all = only.chain(self.from.iter().map(|step| ("--from", step))).chain(self.skip.iter().map(|step| ("--skip", step)));
+        for (index, (option, step)) in all.enumerate() {
+            write!(f, "{}{option} {step}", if index > 0 { " " } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -198,6 +198,9 @@ impl<'a> Choice<'a> {
         let mut events = Vec::new();
         if let Some(fan) = &node.fan {
             let instances: Vec<NodeId> = fan.children.clone();
+            if instances.iter().any(|c| matches!(source.node(*c).aside(), Some(Aside::NotAsked | Aside::Skipped))) {
+                return Err("ran only in part in it".into());
+            }
             let items: Vec<Item> = instances.iter().filter_map(|c| source.node(*c).item.as_deref().cloned()).collect();
             events.push((path.clone(), EventKind::StepExpanded { items }));
             events.extend(instances.iter().map(|c| source.handed_on(*c, &reason)));
@@ -326,11 +329,9 @@ pub(super) fn skipped() -> EventKind {
 }
 
 fn not_asked(tree: &Tree, step: &Step, selection: &Selection) -> Reason {
-    let only = selection.only.iter().map(|p| format!("--only {p}"));
-    let words: Vec<String> = only.chain(selection.from.iter().map(|p| format!("--from {p}"))).collect();
     Reason {
         code: "not_asked".into(),
-        text: format!("not asked for ({})", words.join(" ")),
+        text: format!("not asked for ({selection})"),
         file: Some(tree.file.clone()),
         line: Some(step.span.line),
         values: BTreeMap::new(),
