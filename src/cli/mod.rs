@@ -28,6 +28,7 @@ mod replay;
 mod rerun;
 mod resolve;
 mod resume;
+mod reversal;
 mod rollback;
 mod run;
 mod runs;
