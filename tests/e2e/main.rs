@@ -19,6 +19,7 @@ mod live;
 mod nothing;
 mod reference;
 mod replay;
+mod reversal;
 mod rollback;
 mod runs;
 mod select;
