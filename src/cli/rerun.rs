@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use trees_core::event::{RunStarted, Selection};
 use trees_core::journal::{Hold, Journal as _, NewRun, RunSummary};
+use trees_core::run::part_of;
 use trees_runner::driver::Vault;
 
 /// Run the tree of a run again, as recorded, under a new id.
@@ -44,7 +45,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     args.consent.fits(&tree)?;
     let mut asked = Selection { of: Some(of.run.clone()), ..selection::asked(&args.only, args.from.as_ref()) };
     selection::fits(&tree, &asked)?;
-    let vault = Vault::open(&tree, &before.environment, Path::new(&before.dir), &*state)?;
+    let vault = Vault::open(&part_of(&tree, Some(&asked)), &before.environment, Path::new(&before.dir), &*state)?;
     let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
     let place = Place { tree: &tree, params: &before.params, environment: &before.environment, dir: Path::new(&before.dir) };
     let course = selection::course_of(&state, &of, &place, &mut asked)?;

@@ -16,6 +16,7 @@ use trees_core::event::{Object, RunStarted};
 use trees_core::hash;
 use trees_core::journal::{Hold, Journal as _, NewRun};
 use trees_core::language;
+use trees_core::run::part_of;
 use trees_core::tree::{Action, Tree};
 use trees_runner::driver::Vault;
 
@@ -113,7 +114,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let definition = serde_json::to_value(&checked.sources).map_err(Failure::bug)?;
     let digest = hash::json(&definition).map_err(Failure::bug)?;
     // What is missing is said before the run has a number.
-    let vault = Vault::open(&tree, &environment, &source.dir, &*state)?;
+    let vault = Vault::open(&part_of(&tree, Some(&asked)), &environment, &source.dir, &*state)?;
     let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
     let place = Place { tree: &tree, params: &params, environment: &environment, dir: &source.dir };
     let course = selection::course(&state, &place, &mut asked)?;

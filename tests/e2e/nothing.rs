@@ -46,7 +46,7 @@ fn listings_are_empty() {
 fn what_comes_later_is_said() {
     check(&["rollback", "--release", "x"], 2, "error: `trees rollback --release` comes in a later release");
     check(&["plan", "x.yaml"], 2, "error: `trees plan` comes in a later release");
-    check(&["run", "x.yaml", "--only", "a"], 2, "error: `trees run --only` comes in a later release");
+    check(&["run", "x.yaml", "--detach"], 2, "error: `trees run --detach` comes in a later release");
 }
 
 #[test]

@@ -231,6 +231,21 @@ fn an_approval_is_asked_for_again() {
 }
 
 #[test]
+fn secrets_of_what_does_not_run_are_not_asked_for() {
+    let tree =
+        "tree: t\nsecrets: { TOKEN: {} }\nsteps:\n  a: { run: echo a >> log; test ! -e broken }\n  ship: { secrets: [TOKEN], run: ':' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    says(&bench.run(&["run", "t.yaml"]).expect(2), &["TOKEN"]);
+    bench.write("broken", "");
+    bench.run(&["run", "t.yaml", "--only", "a", "-q"]).expect(1);
+    fs::remove_file(bench.path("broken")).unwrap();
+    bench.run(&["resume", "-q"]).expect(0);
+    bench.run(&["run", "t.yaml", "--skip", "ship", "-q"]).expect(0);
+    assert_eq!(log(&bench), ["a", "a", "a"]);
+    says(&bench.run(&["run", "t.yaml", "--only", "ship"]).expect(2), &["TOKEN"]);
+}
+
+#[test]
 fn a_rerun_takes_the_recorded_definition_and_inputs() {
     let bench = Bench::with("t.yaml", TREE);
     bench.run(&["run", "t.yaml", "-q", "-p", "word=ho"]).expect(0);

@@ -31,7 +31,7 @@ mod view;
 
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
-pub use select::{Choice, Course, Unfit};
+pub use select::{Choice, Course, Unfit, part_of};
 pub use task::{Job, Secrets, Task};
 pub use undo::Undo;
 pub use view::StepView;

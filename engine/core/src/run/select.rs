@@ -12,6 +12,7 @@ use crate::path::StepPath;
 use crate::tree::{Action, NeedKind, Rule, Step, Tree};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What a person skips says so in its note.
 const SKIPPED: &str = "skipped";
@@ -321,6 +322,13 @@ impl Run {
         let kind = EventKind::StepCached { reason, outputs: result.outputs, artifacts: result.artifacts, digests: None };
         (node.path.clone(), kind)
     }
+}
+
+/// A tree with no other steps than those that run: for what is looked for beforehand, like secrets.
+pub fn part_of(tree: &Arc<Tree>, selection: Option<&Selection>) -> Arc<Tree> {
+    let Some(choice) = selection.filter(|s| s.is_partial()).and_then(|s| Choice::of(tree, s).ok()) else { return Arc::clone(tree) };
+    let steps = choice.steps(Part::Asked).map(|(_, step)| step.clone()).collect();
+    Arc::new(Tree { steps, ..Tree::clone(tree) })
 }
 
 /// A person's word that a step counts as succeeded.

@@ -33,7 +33,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Course, Decision, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
+use trees_core::run::{Course, Decision, Effect, IllegalEvent, Input, Recovered, RollBack, Run, part_of};
 use trees_core::store::Store;
 use trees_core::tree::{Kinds, Tree};
 
@@ -209,9 +209,12 @@ impl Driver {
                 run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default()
             }
         };
+        // What is forced may be a step that had no part in the run.
+        let forced = matches!(&begin, Begin::Resume(how) if !how.force.is_empty());
+        let selection = run.facts().and_then(|f| f.selection.as_deref()).filter(|_| !forced);
         let vault = match self.vault {
             Some(vault) => vault,
-            None => Vault::open(&self.tree, &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
+            None => Vault::open(&part_of(&self.tree, selection), &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
         };
         let scratch = self.hold.run().clone();
         let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));
