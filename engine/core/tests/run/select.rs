@@ -103,3 +103,31 @@ fn partners_by_key_find_what_was_taken_over() {
          b[y]:ok b:ok =succeeded",
     );
 }
+
+#[test]
+fn a_resume_does_not_look_again_at_what_was_taken_over() {
+    check(
+        "
+        steps:
+          a: { run: ':', outputs: { list: list } }
+          b: { foreach: \"{{ steps.a.outputs.list }}\", run: ':' }
+          c: { needs: b, run: ':' }
+        ",
+        "begin
+         a ok {\"list\":[\"x\"]}
+         b[x] ok
+         c ok
+         part --only c
+         c fail 1
+         resume
+         c ok",
+        "a:started#1 > a#1 action
+         a:ok b:expanded b[x]:started#1 > b[x]#1 action
+         b[x]:ok b:ok c:started#1 > c#1 action
+         c:ok =succeeded
+         a:skipped b:expanded b[x]:cached b:cached c:started#1 > c#1 action
+         c:failed#1 =failed
+         c:started#2 > c#2 action
+         c:ok =succeeded",
+    );
+}
