@@ -122,7 +122,9 @@ fn results_come_from_a_run_with_the_same_params_that_has_them_all() {
     // A definition that changed since is said.
     bench.write("t.yaml", TREE.replace("echo lint", "echo other"));
     let run = bench.run(&["run", "t.yaml", "--only", "deploy"]).expect(0);
-    says(&run, &["warning: the definition has changed since then: lint", "where its definition was another"]);
+    says(&run, &["warning: the definition has changed since then: lint\n"]);
+    let why = bench.run(&["why", "@last", "lint"]).expect(0).stdout;
+    assert!(why.contains(", where its definition was another"), "{why}");
 }
 
 #[test]
