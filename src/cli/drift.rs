@@ -113,6 +113,8 @@ fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, record
         version: env!("CARGO_PKG_VERSION").into(),
         approved: args.consent.approve.clone(),
         pause_on_failure: false,
+        changed: None,
+        selection: None,
         ..facts.clone()
     };
     let sitting = Sitting {

@@ -4,8 +4,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-const COMMANDS: &[&str] = &["rerun"];
-const RUN: &[&str] = &["--only", "--from", "--skip"];
+const COMMANDS: &[&str] = &[];
+const RUN: &[&str] = &[];
 const RESUME: &[&str] = &[];
 const INIT: &[&str] = &["--template"];
 const ROLLBACK: &[&str] = &["--release"];
@@ -55,8 +55,6 @@ mod tests {
             check(&format!("trees {command} x"), Some(&format!("`trees {command}` comes in a later release")));
         }
         check("trees secret rotate X", Some("`trees secret rotate` comes in a later release"));
-        check("trees run a.yaml --only b", Some("`trees run --only` comes in a later release"));
-        check("trees run a.yaml --from=b", Some("`trees run --from` comes in a later release"));
         check("trees check --force b", None);
         check("trees frobnicate", None);
     }

@@ -33,13 +33,16 @@ mod logs;
 mod plan;
 mod proposal;
 mod replay;
+mod rerun;
 mod resolve;
 mod resume;
+mod reversal;
 mod rollback;
 mod run;
 mod runs;
 mod schema;
 mod secret;
+mod selection;
 mod shell;
 mod show;
 mod signals;
@@ -81,6 +84,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Resume(resume::Args),
+    Rerun(rerun::Args),
     Rollback(rollback::Args),
     Watch(watch::Args),
     Check(check::Args),
@@ -154,6 +158,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args, global),
         Command::Resume(args) => resume::run(args, global),
+        Command::Rerun(args) => rerun::run(args, global),
         Command::Rollback(args) => rollback::run(&args, global),
         Command::Watch(args) => watch::run(args, global),
         Command::Check(args) => check::run(&args, global),

@@ -90,5 +90,6 @@ pub fn facts(source: &TreeFile, tree: &Tree, environment: String, params: Object
         max_parallel: jobs.or(tree.max_parallel).unwrap_or(cores),
         approved: Vec::new(),
         pause_on_failure: false,
+        selection: None,
     }
 }

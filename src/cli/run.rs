@@ -8,14 +8,16 @@ use super::global::Global;
 use super::plan::{self, Saved};
 use super::proposal::Proposal;
 use super::runs;
+use super::selection::{self, Part, Place};
 use super::witness;
 use crate::failure::{Exit, Failure};
 use std::path::PathBuf;
 use std::sync::Arc;
 use trees_core::event::RunStarted;
 use trees_core::journal::{Journal as _, NewRun};
+use trees_core::run::part_of;
 use trees_core::tree::{Action, Tree};
-use trees_runner::driver::{Begin, Vault};
+use trees_runner::driver::Vault;
 
 /// Run a tree file, or a cookbook by its name.
 ///
@@ -34,6 +36,8 @@ pub struct Args {
     /// Run what `trees plan --out` saved, with its params and environment; refused if it no longer holds
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    #[command(flatten)]
+    part: Part,
     #[command(flatten)]
     consent: Consent,
     /// Rest when a step fails, to look at it: trees shell, then trees resume or trees cancel
@@ -105,10 +109,12 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         Err(exit) => return Ok(exit),
     };
     args.consent.fits(&proposal.tree)?;
+    let mut asked = args.part.selection();
+    selection::fits(&proposal.tree, &asked)?;
     let state = Arc::new(runs::open(global)?);
     proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
-    let vault = Vault::open(&proposal.tree, &proposal.environment, &proposal.source.dir, &*state)?;
+    let vault = Vault::open(&part_of(&proposal.tree, Some(&asked)), &proposal.environment, &proposal.source.dir, &*state)?;
     state.testify(witness::here(&vault.masker()));
     let Turn::Ours(_turn) = busy::turn(&state, &proposal.tree, None)? else { return Ok(Exit::OK) };
     if let Some(saved) = &saved {
@@ -117,6 +123,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             Err(signal) => return Ok(Exit::signal(signal)),
         }
     }
+    let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
+    let course = selection::course(&state, &place, &mut asked)?;
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
     let hold = state.create(&new)?;
     let facts = RunStarted {
@@ -124,9 +132,10 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         epoch: hold.epoch(),
         approved: args.consent.approve.clone(),
         pause_on_failure: args.pause_on_failure,
+        selection: selection::recorded(asked),
         ..proposal.facts(args.jobs)
     };
     let (tree, approve, strict) = (proposal.tree, args.consent.approve, args.consent.strict);
     let sitting = Sitting { state, hold, definitions: tree.into(), vault: Some(vault), approve, strict, before: Vec::new() };
-    sitting.drive(Begin::New(Box::new(facts)), global)
+    sitting.drive(selection::begin(facts, course), global)
 }

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::time::Duration;
-use trees_core::event::{Changed, Event, Json, StepStatus};
+use trees_core::event::{Changed, Event, Json, Selection, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::{Definitions, Run};
 use trees_state::{Origin, State};
@@ -62,6 +62,7 @@ pub struct Shown {
     params: Json,
     changed: Option<Changed>,
     origin: Option<Origin>,
+    selection: Option<Selection>,
     deployed: Vec<Deployment>,
 }
 
@@ -78,7 +79,8 @@ impl Shown {
         }
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
         let changed = runs::facts(recorded).and_then(|f| f.changed.clone());
-        Self { run, story, params, changed, origin: None, deployed: Vec::new() }
+        let selection = runs::facts(recorded).and_then(|f| f.selection.as_deref().cloned());
+        Self { run, story, params, changed, origin: None, selection, deployed: Vec::new() }
     }
 
     /// For programs.
@@ -89,6 +91,7 @@ impl Shown {
         document["params"] = self.params.clone();
         document["outputs"] = Json::Object(self.story.outputs.clone());
         document["reason"] = self.story.reason.clone().into();
+        document["selection"] = json!(self.selection);
         document["deployments"] = json!(self.deployed);
         document["steps"] = self.story.steps.iter().map(step).collect();
         document
@@ -96,7 +99,7 @@ impl Shown {
 
     /// For people.
     pub fn print(&self, state: &State, quiet: bool) {
-        head(&self.run, &self.story, self.changed.as_ref(), self.origin.as_ref());
+        head(self);
         steps(&self.story, quiet);
         failures(&self.story, state);
         foot(&self.run, &self.story, &self.deployed);
@@ -119,7 +122,8 @@ fn print(line: &Line) {
     out_line(&line.painted_out());
 }
 
-fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>, origin: Option<&Origin>) {
+fn head(shown: &Shown) {
+    let Shown { run, story, changed, origin, selection, .. } = shown;
     let (paint, word) = said::status_word(run.status);
     let name = format!("{} #{}", run.tree, run.number);
     let environment = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
@@ -138,11 +142,23 @@ fn head(run: &RunSummary, story: &Story, changed: Option<&Changed>, origin: Opti
         let text = format!("  imported from {} of {}, {}", origin.file, origin.host, origin.at.strftime("%Y-%m-%d %H:%M:%SZ"));
         print(&Line::default().with(Paint::Care, clean(&text)));
     }
+    if let Some(selection) = selection {
+        print(&Line::default().with(Paint::Faint, format!("  {}", part(selection))));
+    }
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
     }
     let counts: Vec<String> = story.counts().iter().map(|(status, n)| format!("{n} {}", status.as_str().replace('_', " "))).collect();
     print(&Line::default().with(Paint::Plain, format!("  {}", counts.join(", "))));
+}
+
+/// What of the tree was asked for.
+fn part(selection: &Selection) -> String {
+    match (&selection.of, selection.is_partial()) {
+        (Some(of), true) => format!("{selection}, results of run {of}"),
+        (Some(of), false) => format!("run {of} again"),
+        (None, _) => selection.to_string(),
+    }
 }
 
 fn steps(story: &Story, quiet: bool) {

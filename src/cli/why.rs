@@ -1,15 +1,19 @@
 //! `trees why`: why a step ran, was reused, skipped or blocked, down to where it is written.
 
 use super::global::Global;
+use super::reversal::Reversal;
 use super::runs;
 use super::story::{Story, Told};
 use crate::failure::{Exit, Failure};
 use crate::report::{clean, out_json, out_line, said};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use trees_core::event::{Digests, Event, EventKind, Reason, RunStatus, StepStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::path::StepPath;
+use trees_core::run::Run;
+use trees_core::tree::Tree;
 use trees_state::State;
 
 /// Tell why a step ran, was cached, skipped or blocked.
@@ -43,7 +47,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         let names: Vec<&str> = story.steps.iter().take(12).map(|s| s.path.as_str()).collect();
         Failure::wrong(format!("run {} has no step `{step}`", run.run)).hint(format!("steps it has: {}", names.join(", ")))
     })?;
-    let because = chain(&story, told, &recorded, &state, &run)?;
+    let mut because = chain(&story, told, &recorded, &state, &run)?;
+    because.extend(stayed(told, &recorded, tree, &run));
     if json {
         let rows: Vec<Value> = because.iter().map(row).collect();
         let status = told.status.map(StepStatus::as_str);
@@ -86,12 +91,24 @@ fn chain(story: &Story, told: &Told, recorded: &[Event], state: &State, run: &Ru
     Ok(chain)
 }
 
+/// Why a step was not taken back in a rollback.
+fn stayed(told: &Told, recorded: &[Event], tree: Option<Arc<Tree>>, run: &RunSummary) -> Option<Because> {
+    let reversal = Reversal::of(recorded)?;
+    let mut replayed = Run::new(run.run.clone(), tree?, &trees_steps::catalogue());
+    replayed.replay(recorded).ok()?;
+    let reason = reversal.kept(told, &mut replayed)?;
+    Some(Because { path: told.path.clone(), status: told.status?, reason })
+}
+
 fn is_need(code: &str) -> bool {
-    matches!(code, "need_failed" | "need_skipped" | "none_succeeded")
+    matches!(code, "need_failed" | "need_skipped" | "none_succeeded" | "undone")
 }
 
 fn reason(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> Result<Reason, Failure> {
     let simple = |code: &str, text: String| Reason { code: code.into(), text, file: None, line: None, values: Default::default() };
+    if let Some(undone) = Reversal::of(recorded).and_then(|r| r.undone(told, recorded)) {
+        return Ok(undone);
+    }
     if let Some(reason) = &told.reason {
         return Ok(reason.clone());
     }
@@ -136,7 +153,8 @@ fn reopened<'a>(told: &'a Told, recorded: &'a [Event]) -> Option<&'a Reason> {
 
 fn resolution(told: &Told, recorded: &[Event]) -> Option<String> {
     let event = of(told, recorded).rev().find(|e| matches!(e.kind, EventKind::StepResolved { .. }))?;
-    said::say(event, None, false).map(|s| s.line.plain())
+    let line = said::say(event, None, false)?.line.plain();
+    Some(line.trim_start_matches("! ").trim_start_matches(&told.path).trim().to_owned())
 }
 
 fn waiting(told: &Told, recorded: &[Event]) -> String {

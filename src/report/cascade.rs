@@ -1,10 +1,14 @@
-//! Skips and blocks that follow from one another, said in one line with their cause.
+//! Skips and blocks that follow from one another, and results taken over from one run, said in one line
+//! with their cause.
 
 use super::clean::clean;
 use super::style::{Line, Paint};
 use std::collections::HashMap;
 use trees_core::event::{Event, EventKind, Reason};
 use trees_core::path::StepPath;
+
+/// The code of a result that comes from another run.
+const TAKEN_OVER: &str = "taken_over";
 
 /// The cascades of the moment.
 #[derive(Default)]
@@ -22,25 +26,34 @@ struct Root {
 
 struct Group {
     root: Root,
-    blocked: bool,
+    end: End,
     steps: Vec<StepPath>,
+}
+
+/// How the steps of a cascade ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Skipped,
+    Blocked,
+    TakenOver,
 }
 
 impl Cascades {
     /// Whether the event belongs to a cascade; it is said with the others then.
     pub fn take(&mut self, event: &Event) -> bool {
-        let (reason, blocked) = match &event.kind {
-            EventKind::StepSkipped { reason } => (reason, false),
-            EventKind::StepBlocked { reason } => (reason, true),
+        let (reason, end) = match &event.kind {
+            EventKind::StepSkipped { reason } => (reason, End::Skipped),
+            EventKind::StepBlocked { reason } => (reason, End::Blocked),
+            EventKind::StepCached { reason, .. } if reason.code == TAKEN_OVER => (reason, End::TakenOver),
             _ => return false,
         };
         let Some(step) = &event.step else { return false };
         let Some((cause, text)) = cause(reason) else { return false };
         let root = self.roots.get(&cause).cloned().unwrap_or(Root { cause, text });
         self.roots.insert(step.clone(), root.clone());
-        match self.groups.iter_mut().find(|g| g.root.cause == root.cause && g.blocked == blocked) {
+        match self.groups.iter_mut().find(|g| g.root.cause == root.cause && g.end == end) {
             Some(group) => group.steps.push(step.clone()),
-            None => self.groups.push(Group { root, blocked, steps: vec![step.clone()] }),
+            None => self.groups.push(Group { root, end, steps: vec![step.clone()] }),
         }
         true
     }
@@ -53,7 +66,11 @@ impl Cascades {
 
 impl Group {
     fn line(&self) -> Line {
-        let (sign, word) = if self.blocked { ("⊘", "blocked") } else { ("-", "skipped") };
+        let (paint, sign, word) = match self.end {
+            End::Skipped => (Paint::Faint, "-", "skipped"),
+            End::Blocked => (Paint::Faint, "⊘", "blocked"),
+            End::TakenOver => (Paint::Good, "✓", "cached"),
+        };
         let shown: Vec<&str> = self.steps.iter().take(3).map(StepPath::as_str).collect();
         let rest = self.steps.len() - shown.len();
         let names = match (shown.as_slice(), rest) {
@@ -62,7 +79,7 @@ impl Group {
             (names, rest) => format!("{} and {rest} more", names.join(", ")),
         };
         Line::default()
-            .with(Paint::Faint, format!("{sign} "))
+            .with(paint, format!("{sign} "))
             .with(Paint::Plain, format!("{names} {word}"))
             .with(Paint::Faint, format!(": {}", self.root.text))
     }
@@ -70,9 +87,46 @@ impl Group {
 
 /// The step because of which this one does not run, and how it ended, if that is the reason.
 fn cause(reason: &Reason) -> Option<(StepPath, String)> {
+    if reason.code == "not_asked" {
+        // What was asked for instead is the cause of all of them.
+        return Some((StepPath(reason.text.clone()), clean(&reason.text)));
+    }
+    if let (TAKEN_OVER, Some(run)) = (reason.code.as_str(), reason.values.get("run")) {
+        let text = format!("taken over from run {run}");
+        return Some((StepPath(text.clone()), text));
+    }
     if !matches!(reason.code.as_str(), "need_failed" | "need_skipped" | "none_succeeded") {
         return None;
     }
     let (path, status) = reason.values.first_key_value()?;
     Some((StepPath(path.clone()), format!("{path} {}", clean(&status.replace('_', " ")))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trees_core::event::Json;
+    use trees_core::path::RunId;
+
+    fn event(step: &str, code: &str) -> Event {
+        let values = [("run".to_owned(), "abc".to_owned())].into();
+        let reason = Reason { code: code.into(), text: "not asked for (--only x)".into(), file: None, line: None, values };
+        let kind = match code {
+            "not_asked" => EventKind::StepSkipped { reason },
+            _ => EventKind::StepCached { reason, outputs: Json::Null, artifacts: Default::default(), digests: None },
+        };
+        let step = Some(StepPath(step.into()));
+        Event { v: 1, run: RunId("r".into()), seq: 1, ts: jiff::Timestamp::UNIX_EPOCH, step, attempt: None, actor: None, kind }
+    }
+
+    #[test]
+    fn what_has_no_part_in_a_run_is_one_line() {
+        let mut cascades = Cascades::default();
+        for (step, code) in [("a", "taken_over"), ("b", "not_asked"), ("c", "taken_over"), ("d", "not_asked")] {
+            assert!(cascades.take(&event(step, code)), "{step}");
+        }
+        assert!(!cascades.take(&event("e", "inputs")), "a cached step is said alone");
+        let lines: Vec<String> = cascades.take_lines().iter().map(Line::plain).collect();
+        assert_eq!(lines, ["✓ a and c cached: taken over from run abc", "- b and d skipped: not asked for (--only x)"]);
+    }
 }

@@ -45,7 +45,6 @@ fn listings_are_empty() {
 #[test]
 fn what_comes_later_is_said() {
     check(&["rollback", "--release", "x"], 2, "error: `trees rollback --release` comes in a later release");
-    check(&["run", "x.yaml", "--only", "a"], 2, "error: `trees run --only` comes in a later release");
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn started(tree: &Tree) -> Input {
         max_parallel: 4,
         approved: Vec::new(),
         pause_on_failure: false,
+        selection: None,
     }))
 }
 

@@ -7,6 +7,7 @@ use crate::path::{RunId, StepPath};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A JSON value, as outputs and parameters are kept.
 pub type Json = serde_json::Value;
@@ -277,6 +278,48 @@ pub struct RunStarted {
     /// A failure puts the run to rest, whatever the tree says (`--pause-on-failure`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pause_on_failure: bool,
+    /// What of the tree was asked for, and whose results stand for what was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Box<Selection>>,
+}
+
+/// A part of a tree, and the run that it goes back to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// These steps run (`--only`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<StepPath>,
+    /// This step runs, and all that depends on it (`--from`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepPath>,
+    /// These count as succeeded (`--skip`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<StepPath>,
+    /// Who skips them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The run whose results were taken over, or that is run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<RunId>,
+}
+
+impl Selection {
+    /// Not all steps of the tree run.
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || self.from.is_some() || !self.skip.is_empty()
+    }
+}
+
+/// The options as they are given.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let only = self.only.iter().map(|step| ("--only", step));
+        let all = only.chain(self.from.iter().map(|step| ("--from", step))).chain(self.skip.iter().map(|step| ("--skip", step)));
+        for (index, (option, step)) in all.enumerate() {
+            write!(f, "{}{option} {step}", if index > 0 { " " } else { "" })?;
+        }
+        Ok(())
+    }
 }
 
 /// How effects are taken back, with the first event of that.

@@ -59,6 +59,7 @@ pub fn started(tree: &str) -> EventKind {
         max_parallel: 4,
         approved: vec!["*".into()],
         pause_on_failure: false,
+        selection: None,
     }))
 }
 

@@ -98,7 +98,8 @@ impl Run {
                 }
                 self.produce(id, StepStatus::Succeeded, outputs, artifacts);
             }
-            EventKind::StepCached { outputs, artifacts, digests, .. } => {
+            EventKind::StepCached { reason, outputs, artifacts, digests } => {
+                self.set_aside(id, &reason.code);
                 if digests.is_some() {
                     self.node_mut(id).more().digests.clone_from(digests);
                 }
@@ -112,10 +113,12 @@ impl Run {
                 }
                 let more = self.node_mut(id).more();
                 more.action = None;
+                more.aside = None;
                 more.generation += 1;
                 self.todo.push_back(id);
             }
-            EventKind::StepSkipped { .. } => {
+            EventKind::StepSkipped { reason } => {
+                self.set_aside(id, &reason.code);
                 self.node_mut(id).follows = true;
                 self.end(id, StepStatus::Skipped, None);
             }
@@ -142,6 +145,9 @@ impl Run {
                 if self.halted(id).is_some_and(Halt::ends_all) {
                     self.end(id, StepStatus::Interrupted, None);
                 }
+            }
+            EventKind::StepResolved { resolution: Resolution::Done, note: Some(note), .. } if self.is_left_out(id, note) => {
+                self.leave_out(id)
             }
             EventKind::StepResolved { resolution, outputs, .. } => self.apply_resolution(id, *resolution, &Json::Object(outputs.clone())),
             EventKind::StepExpanded { items } => self.expand(id, items),

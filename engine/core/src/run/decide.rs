@@ -221,7 +221,7 @@ impl Run {
         }
         if self.node(id).group.is_none() && self.spec(id).fan_out.is_some() {
             return match self.items(id) {
-                Ok(items) => self.emit(now, Some(id), EventKind::StepExpanded { items }),
+                Ok(items) => self.expand_part(id, items, now),
                 Err(message) => self.fail_early(id, message, now),
             };
         }

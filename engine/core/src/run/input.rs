@@ -1,5 +1,6 @@
 //! What the world says to a run, and what a run asks of the world.
 
+use super::select::Course;
 use crate::event::{ArtifactRef, Digests, Event, Json, Object, Reason, Resolution, RunStarted, StepError};
 use crate::path::StepPath;
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use std::collections::BTreeMap;
 pub enum Input {
     /// The run is new.
     Started(Box<RunStarted>),
+    /// Only a part of the new run's tree is asked for; follows [`Input::Started`] at once.
+    Selected(Box<Course>),
     /// The run was loaded from the journal and is held again.
     Recovered(Box<Recovered>),
     /// What the run did is to be taken back; the first input of a sitting.

@@ -42,7 +42,7 @@ impl Run {
     }
 
     fn suspect(&mut self, id: NodeId) {
-        let reachable = self.node(id).group.is_none_or(|g| self.is_open(g));
+        let reachable = self.node(id).group.is_none_or(|g| self.is_open(g)) && self.node(id).aside().is_none();
         let looks = reachable && self.node(id).status.is_final() && !self.is_final_step(id) && self.is_kept(id);
         self.node_mut(id).suspect = looks;
     }

@@ -9,7 +9,7 @@
 //! (rules and conditions), `start` (places, pools, locks, gates), `settle` (ends of attempts),
 //! `finish` (ends of fan-outs, sub-trees, the run), `reopen` (resume), `names` (what expressions
 //! see), `task` (what an attempt is made of), `rollback` and `order` (what is taken back, and after
-//! what), `undo` (taking one step back).
+//! what), `undo` (taking one step back), `select` (a part of a tree, results of another run).
 
 mod adopt;
 mod apply;
@@ -22,6 +22,7 @@ mod order;
 mod person;
 mod reopen;
 mod rollback;
+mod select;
 mod settle;
 mod start;
 mod state;
@@ -32,6 +33,7 @@ mod view;
 pub use adopt::Definitions;
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
+pub use select::{Choice, Course, Unfit, part_of};
 pub use task::{Job, Secrets, Task};
 pub use undo::Undo;
 pub use view::StepView;
@@ -268,6 +270,7 @@ impl Run {
                 self.approved.clone_from(&facts.approved);
                 self.emit(now, None, EventKind::RunStarted(facts))
             }
+            Input::Selected(course) => self.take_course(*course, now),
             Input::Recovered(how) => self.recover(*how, now),
             Input::RollBack(asked) => self.roll_back(*asked, now),
             Input::Woke => Ok(()),

@@ -3,7 +3,7 @@
 use super::input::Recovered;
 use super::state::{Halt, NodeId, ROOT, ScopeId, Stage};
 use super::{IllegalEvent, Run, RunStatus};
-use crate::event::{ErrorReason, EventKind, Object, Resolution, StepError, StepStatus};
+use crate::event::{ErrorReason, EventKind, StepError, StepStatus};
 use crate::tree::OnCrash;
 use jiff::Timestamp;
 
@@ -19,7 +19,7 @@ impl Run {
         }
         self.record(now, None, None, None, EventKind::RunResumed { epoch, definition })?;
         for step in skip {
-            let kind = EventKind::StepResolved { resolution: Resolution::Done, note: Some("skipped".into()), outputs: Object::new() };
+            let kind = super::select::skipped();
             self.record(now, Some(step), None, Some(actor.clone()), kind)?;
         }
         if self.rollback.is_none() {
@@ -233,7 +233,7 @@ impl Run {
     }
 
     fn reopen_node(&mut self, id: NodeId) {
-        if self.is_kept(id) {
+        if self.is_kept(id) || self.node(id).aside().is_some() {
             return;
         }
         match self.node(id).status {
@@ -287,7 +287,8 @@ impl Run {
 
     /// `finally` runs each time its tree ends, from its beginning.
     pub(super) fn reopen_finally(&mut self, scope: ScopeId) {
-        let finally: Vec<NodeId> = self.members(scope).into_iter().filter(|id| self.spec(*id).finally).collect();
+        let runs = |id: &NodeId| self.spec(*id).finally && self.node(*id).aside().is_none();
+        let finally: Vec<NodeId> = self.members(scope).into_iter().filter(runs).collect();
         for id in finally {
             let succeeded = self.node(id).status.is_success();
             self.renew(id);

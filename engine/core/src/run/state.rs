@@ -187,6 +187,19 @@ pub(super) struct More {
     pub undo_tries: u32,
     /// Tries of its undo in all.
     pub undos: u32,
+    /// It ended with the run's beginning, by what was asked for.
+    pub aside: Option<Aside>,
+}
+
+/// Why a step was settled before anything ran (`--only`, `--from`, `--skip`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// Another run's result stands for it.
+    TakenOver,
+    /// Nobody asked for it.
+    NotAsked,
+    /// A person skips it.
+    Skipped,
 }
 
 /// Where a node is in this sitting; never recorded.
@@ -232,6 +245,11 @@ impl Node {
 
     pub fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
+    }
+
+    /// Why it has no part in the run, if so.
+    pub fn aside(&self) -> Option<Aside> {
+        self.more.as_ref().and_then(|m| m.aside)
     }
 
     /// It has ended, and that stays.

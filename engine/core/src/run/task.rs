@@ -124,7 +124,7 @@ impl Run {
             timeout: [spec.timeout, left].into_iter().flatten().min(),
             inputs: self.inputs(id)?,
             artifacts: self.artifacts(id)?,
-            definition: self.definition(id),
+            definition: definition(spec),
             ingredients: self.ingredients(id, &self.step_env(id, marks)?, marks)?,
             idempotency_key: self.idempotency_key(id),
             again: self.node(id).attempt > 0,
@@ -223,27 +223,6 @@ impl Run {
         artifacts.map(|(name, a)| Ok((name.clone(), self.plain(id, &a.path, &format!("artifacts.{name}"))?, a.optional))).collect()
     }
 
-    /// What is done, as written: action, the kind's revision, shell, cwd, declared inputs, outputs,
-    /// artifacts, names of env.
-    fn definition(&self, id: NodeId) -> Json {
-        let spec = self.spec(id);
-        let action = match &spec.action {
-            Action::Run(run) => json!({ "run": run.script.source, "shell": run.shell }),
-            Action::Uses { kind, revision, with } => json!({ "uses": kind, "revision": revision, "with": source(with) }),
-            Action::Tree { tree, .. } => json!({ "tree": tree.name }),
-            Action::Approve { .. } => json!({ "approve": true }),
-        };
-        let env: Vec<&String> = spec.env.iter().map(|(n, _)| n).collect();
-        json!({
-            "action": action,
-            "cwd": spec.cwd.as_deref().map(source),
-            "inputs": spec.inputs.as_ref().map(|i| i.files.iter().map(source).collect::<Vec<_>>()),
-            "outputs": spec.outputs,
-            "artifacts": spec.artifacts.iter().map(|(n, a)| json!([n, source(&a.path)])).collect::<Vec<_>>(),
-            "env": env,
-        })
-    }
-
     fn ingredients(&self, id: NodeId, env: &[(String, String)], marks: &Secrets) -> Result<BTreeMap<String, String>, String> {
         let mut parts = BTreeMap::new();
         let digest = |value: &Json| hash::bytes(value.to_string().as_bytes());
@@ -337,6 +316,26 @@ fn secrets_of(spec: &Step) -> Vec<String> {
         }
     }
     names
+}
+
+/// What is done, as written: action, the kind's revision, shell, cwd, declared inputs, outputs,
+/// artifacts, names of env.
+pub(super) fn definition(spec: &Step) -> Json {
+    let action = match &spec.action {
+        Action::Run(run) => json!({ "run": run.script.source, "shell": run.shell }),
+        Action::Uses { kind, revision, with } => json!({ "uses": kind, "revision": revision, "with": source(with) }),
+        Action::Tree { tree, .. } => json!({ "tree": tree.name }),
+        Action::Approve { .. } => json!({ "approve": true }),
+    };
+    let env: Vec<&String> = spec.env.iter().map(|(n, _)| n).collect();
+    json!({
+        "action": action,
+        "cwd": spec.cwd.as_deref().map(source),
+        "inputs": spec.inputs.as_ref().map(|i| i.files.iter().map(source).collect::<Vec<_>>()),
+        "outputs": spec.outputs,
+        "artifacts": spec.artifacts.iter().map(|(n, a)| json!([n, source(&a.path)])).collect::<Vec<_>>(),
+        "env": env,
+    })
 }
 
 /// A template as written, for the definition.

@@ -106,6 +106,7 @@ impl World<'_> {
             approved: Vec::new(),
             pause_on_failure: false,
             changed: None,
+            selection: None,
         }
     }
 

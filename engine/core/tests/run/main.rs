@@ -9,5 +9,6 @@ mod limits;
 mod people;
 mod places;
 mod rules;
+mod select;
 mod stage;
 mod unknown;

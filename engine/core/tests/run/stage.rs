@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, RunStarted, StepError};
+use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, RunStarted, Selection, StepError};
 use trees_core::language::{self, Loader, Source};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Decision, Effect, Input, Outcome, Prepared, Recovered, Run};
+use trees_core::run::{Choice, Decision, Effect, Input, Outcome, Prepared, Recovered, Run};
 use trees_core::tree::{KindInfo, Kinds, Tree};
 
 struct NoKinds;
@@ -42,7 +42,7 @@ struct Stage {
 /// Plays a script and compares. Words: `begin`, `resume` (also after a crash), `STEP ok [JSON]`,
 /// `STEP acted` (a verify follows), `STEP fail CODE`, `STEP timeout|signal|verify|stopped|already|undone`,
 /// `wait SECONDS` (driven), `rest SECONDS` (not driven), `approve|reject NAME`, `resolve NAME
-/// done|retry|fail`, `cancel [now]`, `interrupt`, `busy` (from now on locks are taken), `locked NAME`;
+/// done|retry|fail`, `part --only STEP` (a new run with what the former did), `cancel [now]`, `interrupt`, `busy` (from now on locks are taken), `locked NAME`;
 /// ` + ` joins those that arrive together.
 pub fn check(tree: &str, script: &str, expected: &str) {
     let (top, sub) = tree.split_once("\n---\n").unwrap_or((tree, ""));
@@ -71,7 +71,10 @@ impl Stage {
             self.now += SignedDuration::from_secs(seconds.parse().unwrap());
             return "-".into();
         }
-        let mut inputs: Vec<Input> = turn.split(" + ").filter_map(|word| self.input(word)).collect();
+        let mut inputs: Vec<Input> = match turn.strip_prefix("part ") {
+            Some(options) => self.part(options),
+            None => turn.split(" + ").filter_map(|word| self.input(word)).collect(),
+        };
         let (mut events, mut asked) = (Vec::new(), Vec::new());
         loop {
             let Decision { events: new, effects } = self.run.handle(std::mem::take(&mut inputs), self.now).unwrap();
@@ -92,6 +95,18 @@ impl Stage {
                 return format!("{}{asked}", if events.is_empty() { "-".into() } else { events.join(" ") });
             }
         }
+    }
+
+    /// A new run of a part, with the results of the one before.
+    fn part(&mut self, options: &str) -> Vec<Input> {
+        let words: Vec<&str> = options.split_whitespace().collect();
+        let given = |option: &str| words.chunks(2).filter(|w| w[0] == option).map(|w| StepPath(w[1].into())).collect::<Vec<_>>();
+        let selection = Selection { only: given("--only"), from: given("--from").pop(), skip: given("--skip"), ..Selection::default() };
+        let source = std::mem::replace(&mut self.run, fresh(&self.tree));
+        self.journal.clear();
+        let course = Choice::of(&self.tree, &selection).unwrap().with(&source).unwrap();
+        let started = RunStarted { selection: Some(Box::new(selection)), ..facts(&self.tree) };
+        vec![Input::Started(Box::new(started)), Input::Selected(Box::new(course))]
     }
 
     fn input(&mut self, word: &str) -> Option<Input> {
@@ -179,6 +194,7 @@ fn facts(tree: &Tree) -> RunStarted {
         max_parallel: tree.max_parallel.unwrap_or(8),
         approved: Vec::new(),
         pause_on_failure: false,
+        selection: None,
     }
 }
 

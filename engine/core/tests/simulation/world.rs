@@ -177,6 +177,7 @@ impl<'a> World<'a> {
             max_parallel: tree.max_parallel.unwrap_or(4),
             approved: Vec::new(),
             pause_on_failure: false,
+            selection: None,
         }))
     }
 

@@ -47,7 +47,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Decision, Definitions, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
+use trees_core::run::{Course, Decision, Definitions, Effect, IllegalEvent, Input, Recovered, RollBack, Run, part_of};
 use trees_core::store::Store;
 use trees_core::tree::Kinds;
 
@@ -98,6 +98,8 @@ pub struct Options {
 pub enum Begin {
     /// A new run.
     New(Box<RunStarted>),
+    /// A new run of a part of its tree.
+    Part(Box<RunStarted>, Box<Course>),
     /// A run of the journal goes on.
     Resume(Box<Recovered>),
     /// What a run did is taken back.
@@ -210,20 +212,28 @@ impl Driver {
     async fn sit(self, begin: Begin, listener: Box<dyn Listener>, workers: Runtime) -> Result<Ended, DriveError> {
         let mut run = Run::new(self.hold.run().clone(), self.definitions.clone(), self.setup.kinds.as_kinds());
         let events = match begin {
-            Begin::New(_) => Vec::new(),
+            Begin::New(_) | Begin::Part(..) => Vec::new(),
             Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
         };
         run.replay(&events)?;
         run.attend(self.setup.options.attended);
         let environment = match &begin {
-            Begin::New(started) => (started.environment.clone(), started.dir.clone()),
+            Begin::New(started) | Begin::Part(started, _) => (started.environment.clone(), started.dir.clone()),
             Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => {
                 run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default()
             }
         };
+        // What is forced may be a step that had no part in the run.
+        let forced = matches!(&begin, Begin::Resume(how) if !how.force.is_empty());
+        let selection = run.facts().and_then(|f| f.selection.as_deref()).filter(|_| !forced);
         let vault = match self.vault {
             Some(vault) => vault,
-            None => Vault::open(self.definitions.newest(), &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
+            None => Vault::open(
+                &part_of(self.definitions.newest(), selection),
+                &environment.0,
+                environment.1.as_ref(),
+                self.setup.store.as_ref(),
+            )?,
         };
         let scratch = self.hold.run().clone();
         let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));
@@ -281,6 +291,7 @@ impl Sitting {
         let recovered = |how: Recovered| Input::Recovered(Box::new(Recovered { epoch, approved, actor: actor.clone(), ..how }));
         let mut inputs = match begin {
             Begin::New(started) => return Ok(vec![Input::Started(started)]),
+            Begin::Part(started, course) => return Ok(vec![Input::Started(started), Input::Selected(course)]),
             Begin::Resume(how) => vec![recovered(*how)],
             Begin::RollBack(asked) => vec![Input::RollBack(Box::new(RollBack { epoch, actor: actor.clone(), ..*asked }))],
             Begin::Cancel { now } => vec![recovered(Recovered::default()), Input::Cancel { actor, now }],
