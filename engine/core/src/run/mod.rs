@@ -26,12 +26,14 @@ mod start;
 mod state;
 mod task;
 mod undo;
+mod verify;
 mod view;
 
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
 pub use task::{Job, Secrets, Task};
 pub use undo::Undo;
+pub use verify::{Difference, Pace, verify};
 pub use view::StepView;
 
 use crate::event::{Event, EventKind, Reason, RunStarted, RunStatus, StepStatus};

@@ -225,7 +225,7 @@ impl Run {
 
     /// What is done, as written: action, the kind's revision, shell, cwd, declared inputs, outputs,
     /// artifacts, names of env.
-    fn definition(&self, id: NodeId) -> Json {
+    pub(super) fn definition(&self, id: NodeId) -> Json {
         let spec = self.spec(id);
         let action = match &spec.action {
             Action::Run(run) => json!({ "run": run.script.source, "shell": run.shell }),
