@@ -28,4 +28,5 @@ mod storage;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod timeline;
+mod verify;
 mod workflows;

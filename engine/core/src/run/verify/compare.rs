@@ -3,7 +3,6 @@
 
 use super::Difference;
 use crate::event::{Event, EventKind, Item, Json, StepError};
-use crate::path::StepPath;
 use crate::run::Run;
 use jiff::Timestamp;
 
@@ -81,27 +80,23 @@ fn close(a: Timestamp, b: Timestamp) -> bool {
 
 /// The difference in words. `at` is the recorded event in whose place it was found.
 pub fn tell(run: &Run, at: Option<&Event>, last: u64, unlike: &Unlike<'_>) -> Difference {
-    let recorded_step = at.and_then(|e| e.step.clone());
-    let step = match (unlike.recorded, unlike.now) {
-        (Some(_), _) if recorded_step.is_some() => recorded_step.clone(),
-        (_, Some(now)) => now.step.clone(),
-        (_, None) => None,
-    };
-    let elsewhere = |of: Option<&StepPath>| of.filter(|of| step.as_ref() != Some(of)).map(|of| format!(" at {of}")).unwrap_or_default();
-    let (mut recorded, mut now) = match (at, unlike.now) {
+    let step = at.and_then(|e| e.step.clone());
+    let other = unlike.now.and_then(|e| e.step.as_ref()).filter(|other| step.as_ref() != Some(other));
+    let (recorded, mut now) = match (at, unlike.now) {
         (Some(a), Some(b)) => words(&a.kind, Some(&b.kind)),
         (Some(a), None) => (words(&a.kind, None).0, "nothing".into()),
         (None, Some(b)) => ("nothing".into(), words(&b.kind, None).0),
         (None, None) => ("nothing".into(), "nothing".into()),
     };
-    recorded.push_str(&elsewhere(recorded_step.as_ref()));
-    now.push_str(&elsewhere(unlike.now.and_then(|e| e.step.as_ref())));
-    let place = step.as_ref().and_then(|s| run.place(s));
-    if let (Some(path), None, None) = (&step, &place, unlike.now)
+    now.push_str(&other.map(|other| format!(" at {other}")).unwrap_or_default());
+    let known = step.as_ref().and_then(|s| run.place(s));
+    if let (Some(path), None, None) = (&step, &known, unlike.now)
         && !path.as_str().starts_with("environment:")
     {
         now = "no such step".into();
     }
+    // What only happens now stands where its step does.
+    let place = if unlike.recorded.is_none() { other.and_then(|o| run.place(o)).or(known) } else { known.or_else(|| run.place(other?)) };
     let file = place.as_ref().map(|p| p.0.clone()).or_else(|| Some(run.tree.file.clone()));
     Difference { seq: at.map_or(last + 1, |e| e.seq), step, recorded, now, file, line: place.map(|p| p.1) }
 }

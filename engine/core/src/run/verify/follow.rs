@@ -36,14 +36,19 @@ pub fn follow(scene: Scene<'_>, events: &[Event], (from, to): (usize, usize), tu
         if let Some(event) = recorded.iter().find(|e| is_redefined(&run, scene.pace, e)) {
             return Some(redefined(&run, event));
         }
-        let expected: BTreeSet<StepPath> =
-            turns.get(nth..)?.iter().take(3).flat_map(|t| &t.prepares).map(|step| renamed(scene.tree, step)).collect();
+        let expected = expected(scene.tree, turns.get(nth..)?);
         if let Some(extra) = prepares.into_iter().find(|step| !expected.contains(step)) {
             let start = started(&run, extra);
             return Some(compare::tell(&run, sitting.get(turn.to), last, &Unlike { recorded: None, now: Some(&start) }));
         }
     }
     None
+}
+
+/// What is asked for in a turn, and once the locks are there that it asks for.
+fn expected(tree: &Arc<Tree>, turns: &[Turn]) -> BTreeSet<StepPath> {
+    let then = turns.windows(2).take_while(|pair| pair.first().is_some_and(|t| !t.locks.is_empty())).filter_map(|pair| pair.get(1));
+    turns.first().into_iter().chain(then).flat_map(|t| &t.prepares).map(|step| renamed(tree, step)).collect()
 }
 
 type Heard = Result<(Vec<Event>, Vec<StepPath>), crate::run::IllegalEvent>;

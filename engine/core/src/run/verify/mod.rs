@@ -21,13 +21,13 @@ use std::sync::Arc;
 pub struct Difference {
     /// The number of the recorded event.
     pub seq: u64,
-    /// The step that it is about; of what only happens now, that step.
+    /// Its step.
     pub step: Option<StepPath>,
     /// What was recorded, in words.
     pub recorded: String,
     /// What would happen now, in words.
     pub now: String,
-    /// The tree file in which the step stands.
+    /// The tree file in which the step stands, of this event or of what happens now.
     pub file: Option<String>,
     /// Its line, from 1.
     pub line: Option<u32>,

@@ -77,7 +77,7 @@ impl<'a> Retrace<'a> {
     /// The turns of the sitting, or the first decision that no turn explains.
     pub fn trace(&mut self) -> Result<Vec<Turn>, Difference> {
         while !self.is_over() {
-            if !self.step() && !self.mend() {
+            if !self.step() && !self.mend() && !self.look_back() {
                 return Err(self.difference());
             }
         }
@@ -109,8 +109,7 @@ impl<'a> Retrace<'a> {
         self.miss = None;
         let now = self.now();
         if !self.asked.is_empty() {
-            let answers = self.asked.iter().map(|asked| self.said_at_once(asked)).collect();
-            return self.attempt(answers, now, true);
+            return self.attempt(self.said_at_once_all(), now, true);
         }
         let heard = self.heard();
         if self.wake_first(&heard, now) {
@@ -134,9 +133,14 @@ impl<'a> Retrace<'a> {
         let due = self.run.next_wakeup().filter(|at| *at <= now);
         let Some(due) = due.filter(|_| !heard.is_empty() && self.woken != Some(self.at)) else { return false };
         self.woken = Some(self.at);
-        let fired = self.attempt(vec![Input::Woke], due, true) && self.turns.last().is_some_and(|t| t.from == t.to);
+        let length = self.turns.len();
+        let mut fired = self.attempt(vec![Input::Woke], due, true) && self.turns.last().is_some_and(|t| t.from == t.to);
+        if fired && !self.asked.is_empty() {
+            // What starts by it starts before anything else, or it was heard together with that.
+            fired = self.attempt(self.said_at_once_all(), now, true);
+        }
         if !fired {
-            self.rebuild(self.turns.len());
+            self.rebuild(length);
         }
         self.miss = None;
         fired
@@ -168,26 +172,46 @@ impl<'a> Retrace<'a> {
     fn with_silent(&mut self, all: &[Input], now: Timestamp) -> bool {
         let silent = self.silent();
         let with = |more: &[Input]| more.iter().chain(all).cloned().collect::<Vec<_>>();
-        let mut quiet = None;
-        for (nth, one) in silent.iter().enumerate() {
+        let mut quiet: Option<(u8, &Input)> = None;
+        for one in &silent {
             if self.attempt(with(std::slice::from_ref(one)), now, true) {
-                let turn = self.turns.last();
-                if turn.is_some_and(|t| t.to > t.from) {
+                if self.turns.last().is_some_and(|t| t.to > t.from) {
                     return true;
                 }
-                let calm = turn.is_some_and(|t| t.prepares.is_empty() && t.locks.is_empty());
-                quiet = quiet.filter(|(_, before)| *before || !calm).or(Some((nth, calm)));
                 self.rebuild(self.turns.len() - 1);
+            }
+            if self.attempt(vec![one.clone()], now, true) {
+                let rank = self.rank();
+                self.rebuild(self.turns.len() - 1);
+                quiet = quiet.filter(|(best, _)| *best <= rank).or(Some((rank, one)));
             }
         }
         if silent.len() > 1 && self.attempt(with(&silent), now, false) {
-            return true;
+            if self.turns.last().is_some_and(|t| t.to > t.from) {
+                return true;
+            }
+            self.rebuild(self.turns.len() - 1);
         }
-        if let Some(one) = quiet.and_then(|(nth, _)| silent.get(nth)) {
+        if let Some((_, one)) = quiet {
             return self.attempt(vec![one.clone()], now, true);
         }
         let late = self.run.next_wakeup().filter(|at| *at > now && at.duration_since(now) <= LATE);
         late.is_some_and(|at| self.attempt(with(&[Input::Woke]), at, false))
+    }
+
+    /// How likely a silent word was heard before the next events, the likeliest first.
+    fn rank(&self) -> u8 {
+        let Some(turn) = self.turns.last() else { return 3 };
+        let next = |step: &StepPath| self.group().iter().any(|e| e.step.as_ref() == Some(step));
+        match turn {
+            _ if turn.to > turn.from || turn.prepares.iter().any(next) => 0,
+            _ if turn.prepares.is_empty() && turn.locks.is_empty() => 1,
+            _ => 2,
+        }
+    }
+
+    fn said_at_once_all(&self) -> Vec<Input> {
+        self.asked.iter().map(|asked| self.said_at_once(asked)).collect()
     }
 
     fn said_at_once(&self, asked: &Effect) -> Input {
@@ -278,6 +302,34 @@ impl<'a> Retrace<'a> {
         self.turns = saved;
         self.rebuild(self.turns.len());
         (self.interrupted, self.miss) = (false, miss);
+        false
+    }
+
+    /// What leaves no event may have been heard some turns before it shows.
+    fn look_back(&mut self) -> bool {
+        let (saved, miss, goal) = (self.turns.clone(), self.miss.clone(), self.at);
+        for back in 1..=saved.len().min(BACK / 3) {
+            let rewind = |retrace: &mut Self| {
+                retrace.turns.clone_from(&saved);
+                retrace.woken = None;
+                retrace.rebuild(saved.len() - back);
+            };
+            rewind(self);
+            let silent = if self.asked.is_empty() { self.silent() } else { Vec::new() };
+            for one in silent {
+                for with in [true, false] {
+                    rewind(self);
+                    let heard = self.heard().into_iter().map(|(_, input)| input).filter(|_| with);
+                    let inputs = std::iter::once(one.clone()).chain(heard).collect();
+                    if self.attempt(inputs, self.now(), true) && self.goes_on(goal) {
+                        return true;
+                    }
+                }
+            }
+        }
+        self.turns = saved;
+        self.rebuild(self.turns.len());
+        self.miss = miss;
         false
     }
 

@@ -173,18 +173,21 @@ impl Retrace<'_> {
     }
 
     /// What differs of a suspect step, by what this sitting records later.
-    pub(super) fn changed(&self, step: &StepPath) -> Option<&str> {
-        let about = |e: &Event| match &e.kind {
-            EventKind::StepReopened { reason } if is_found(&reason.code) => {
-                reason.text.split_once(IN_IT).map_or_else(|| e.step.as_ref() == Some(step), |(inner, _)| inner == step.as_str())
-            }
-            _ => false,
-        };
-        let ahead = self.sitting.get(self.at..).unwrap_or_default();
-        let event = ahead.iter().find(|e| about(e));
-        let code = event.and_then(|e| if let EventKind::StepReopened { reason } = &e.kind { Some(reason.code.as_str()) } else { None });
+    fn changed(&self, step: &StepPath) -> Option<&str> {
         let refused = self.refused().is_some_and(|list| list.split("), ").any(|part| part.starts_with(&format!("{step} ("))));
-        code.or(refused.then_some("inputs"))
+        self.runs_again(step).or(refused.then_some("inputs"))
+    }
+
+    /// Why a suspect step is recorded to run again later, where its prepare is what finds that.
+    fn runs_again(&self, step: &StepPath) -> Option<&str> {
+        let of = |e: &Event, inner: &str| if inner.is_empty() { e.step.as_ref() == Some(step) } else { inner == step.as_str() };
+        self.sitting.get(self.at..).unwrap_or_default().iter().find_map(|event| match &event.kind {
+            EventKind::StepReopened { reason } if is_found(&reason.code) => {
+                let inner = reason.text.split_once(IN_IT).map_or("", |(inner, _)| inner);
+                of(event, inner).then_some(reason.code.as_str())
+            }
+            _ => None,
+        })
     }
 
     /// A suspect step whose prepare has been answered.
@@ -209,7 +212,7 @@ impl Retrace<'_> {
             let (step, attempt) = (node.path.clone(), node.attempt);
             let asked = matches!(node.stage, Stage::Active | Stage::Stopping);
             let over = run.interrupting || run.halted(id).is_some() || run.is_quiet();
-            if node.stage == Stage::Preparing && if node.suspect { self.changed(&step).is_none() } else { over } {
+            if node.stage == Stage::Preparing && if node.suspect { self.runs_again(&step).is_none() } else { over } {
                 silent.push(self.answer(&step));
             } else if asked && node.status == StepStatus::Undoing && run.interrupting {
                 silent.push(Input::Ended { step, attempt, outcome: Outcome::Stopped });
