@@ -151,6 +151,7 @@ steps:
   b: { needs: a, run: 'echo b' }
   c: { needs: b, if: 'params.on', run: 'echo c', description: old }
   bad: { run: 'exit 1', allow_failure: true }
+  flaky: { run: 'test $TREES_ATTEMPT = 2', retry: { attempts: 2, delay: 20ms, jitter: 1 } }
   each: { needs: a, foreach: [x, y], run: 'echo {{ item }}' }
 params: { on: { type: boolean, default: true } }
 ";
@@ -198,6 +199,7 @@ fn steps_added_removed_and_renamed() {
     tells("  bad: { run: 'exit 1', allow_failure: true }\n", "", &["step_started at bad", "no such step", "(new.yaml)"]);
     tells("  bad:", "  worse:", &["now step_started at worse (new.yaml:6)"]);
     is_the_same("  bad: {", "  worse: { was: bad,");
+    is_the_same("  flaky: {", "  shaky: { was: flaky,");
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn needs_conditions_retries_items() {
     tells("  b: { needs: a,", "  b: {", &["now step_started at b (new.yaml:4)"]);
     tells("if: 'params.on'", "if: 'not params.on'", &["step_started at c, now step_skipped (condition)", "(new.yaml:5)"]);
     tells("'exit 1',", "'exit 1', retry: { attempts: 2 },", &["step_failed (exit 1) at bad, now attempt_failed (exit 1)", "(new.yaml:6)"]);
-    tells("[x, y]", "[x, z]", &["step_expanded into [x, y] at each, now step_expanded into [x, z]", "(new.yaml:7)"]);
+    tells("[x, y]", "[x, z]", &["step_expanded into [x, y] at each, now step_expanded into [x, z]", "(new.yaml:8)"]);
 }
 
 #[test]

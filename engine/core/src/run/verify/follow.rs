@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The first decision of a sitting that another tree leads to otherwise.
-pub fn follow(scene: Scene<'_>, events: &[Event], (from, to): (usize, usize), turns: &[Turn]) -> Option<Difference> {
-    let events: Vec<Event> = events.get(..to)?.iter().cloned().map(|e| renamed_event(scene.tree, e)).collect();
+pub fn follow(scene: Scene<'_>, original: &[Event], (from, to): (usize, usize), turns: &[Turn]) -> Option<Difference> {
+    let events: Vec<Event> = original.get(..to)?.iter().cloned().map(|e| renamed_event(scene.tree, e)).collect();
     let (before, sitting) = events.split_at_checked(from)?;
     let mut run = match scene.run(before, super::attended(sitting)) {
         Ok(run) => run,
@@ -23,11 +23,13 @@ pub fn follow(scene: Scene<'_>, events: &[Event], (from, to): (usize, usize), tu
     for (nth, turn) in turns.iter().enumerate() {
         known.extend(turn.locks.iter().cloned());
         let inputs = turn.inputs.iter().cloned().map(|i| renamed_input(scene.tree, i));
-        let (emitted, prepares) = match heard(&mut run, inputs.collect(), turn, &known) {
+        let (mut emitted, prepares) = match heard(&mut run, inputs.collect(), turn, &known) {
             Ok(done) => done,
             Err(illegal) => return Some(super::unfit(&illegal)),
         };
         let recorded = sitting.get(turn.from..turn.to)?;
+        let named = original.get(from + turn.from..from + turn.to)?;
+        named.iter().zip(recorded).filter(|(a, b)| a.step != b.step).for_each(|(_, b)| keep_time(&mut run, b, &mut emitted));
         let last = sitting.last().map_or(0, |e| e.seq);
         if let Some(unlike) = compare::unlike(recorded, &emitted) {
             let at = unlike.recorded.and_then(|at| recorded.get(at)).or_else(|| sitting.get(turn.to));
@@ -43,6 +45,19 @@ pub fn follow(scene: Scene<'_>, events: &[Event], (from, to): (usize, usize), tu
         }
     }
     None
+}
+
+/// The draw of `jitter` comes from the path: a step that was renamed keeps the recorded one.
+fn keep_time(run: &mut Run, recorded: &Event, emitted: &mut [Event]) {
+    let EventKind::AttemptFailed { retry_at: at, .. } = recorded.kind else { return };
+    let Some(id) = recorded.step.as_ref().and_then(|step| run.find(step)) else { return };
+    for event in emitted.iter_mut().filter(|e| e.step == recorded.step) {
+        let EventKind::AttemptFailed { retry_at, .. } = &mut event.kind else { continue };
+        run.retries.remove(&(*retry_at, id));
+        run.retries.insert((at, id));
+        run.node_mut(id).more().retry_at = Some(at);
+        *retry_at = at;
+    }
 }
 
 /// What is asked for in a turn, and once the locks are there that it asks for.
