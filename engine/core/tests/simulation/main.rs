@@ -74,6 +74,20 @@ fn a_crash_after_every_event_of_a_rollback_is_survived() {
     }
 }
 
+/// What was decided is decided the same again: the journal alone tells what the world said.
+#[test]
+fn every_run_is_decided_the_same_again() {
+    for seed in seeds(100) {
+        let calm = |plan: Plan| Plan { crash: 0, interrupt: 0, ..plan };
+        let (wild, undoable) = (Forest::grow(seed), Forest::grow_undoable(seed));
+        for (forest, plan) in [(&wild, calm(Plan::wild(seed))), (&undoable, calm(Plan::backwards(seed)))] {
+            let mut world = World::new(forest, seed, plan);
+            world.run_to_the_end();
+            Laws::of(forest, &world).check_again();
+        }
+    }
+}
+
 /// The same seed gives the same journal.
 #[test]
 fn the_same_seed_gives_the_same_trace() {

@@ -116,7 +116,7 @@ impl<'a> Retrace<'a> {
             return true;
         }
         let all: Vec<Input> = heard.iter().map(|(_, input)| input.clone()).collect();
-        if self.plain(&all, now) {
+        if self.soon(&all, now) || self.plain(&all, now) {
             return true;
         }
         let head = heard.iter().enumerate().take_while(|(nth, (at, _))| nth == at).count();
@@ -144,6 +144,17 @@ impl<'a> Retrace<'a> {
         }
         self.miss = None;
         fired
+    }
+
+    /// Where any answer may come at any time, it mostly comes with the next word.
+    fn soon(&mut self, all: &[Input], now: Timestamp) -> bool {
+        if self.scene.pace == Pace::Driven {
+            return false;
+        }
+        let inputs: Vec<Input> = self.silent().into_iter().chain(all.iter().cloned()).collect();
+        let soon = inputs.len() > all.len() && self.attempt(inputs, now, false);
+        self.miss = None;
+        soon
     }
 
     /// All that was heard, and no more. A failure may turn out to be one that no retry can help.
@@ -316,11 +327,12 @@ impl<'a> Retrace<'a> {
             };
             rewind(self);
             let silent = if self.asked.is_empty() { self.silent() } else { Vec::new() };
-            for one in silent {
+            let whole = std::iter::once(silent.as_slice()).filter(|all| all.len() > 1);
+            for words in whole.chain(silent.chunks(1)) {
                 for with in [true, false] {
                     rewind(self);
                     let heard = self.heard().into_iter().map(|(_, input)| input).filter(|_| with);
-                    let inputs = std::iter::once(one.clone()).chain(heard).collect();
+                    let inputs = words.iter().cloned().chain(heard).collect();
                     if self.attempt(inputs, self.now(), true) && self.goes_on(goal) {
                         return true;
                     }
