@@ -151,7 +151,8 @@ impl<'a> Retrace<'a> {
         if self.scene.pace == Pace::Driven {
             return false;
         }
-        let inputs: Vec<Input> = self.silent().into_iter().chain(all.iter().cloned()).collect();
+        let answers = self.silent().into_iter().filter(|input| !matches!(input, Input::Ended { .. }));
+        let inputs: Vec<Input> = answers.chain(all.iter().cloned()).collect();
         let soon = inputs.len() > all.len() && self.attempt(inputs, now, false);
         self.miss = None;
         soon
@@ -292,9 +293,14 @@ impl<'a> Retrace<'a> {
         self.asked = self.turns.last().map(|t| t.asked.clone()).unwrap_or_default();
     }
 
-    /// A signal leaves no event of its own: the sitting ended by one heard it here or some turns ago.
+    /// A signal leaves no event of its own: a sitting that ended by one, or was cut off after it, heard it here or some
+    /// turns ago.
     fn mend(&mut self) -> bool {
-        let by_signal = |e: &Event| matches!(e.kind, EventKind::RunSuspended { status: RunStatus::Interrupted, .. });
+        let by_signal = |e: &Event| match e.kind {
+            EventKind::RunSuspended { status, .. } => status == RunStatus::Interrupted,
+            EventKind::RunFinished { .. } => false,
+            _ => true,
+        };
         if self.interrupted || !self.sitting.last().is_some_and(by_signal) {
             return false;
         }
