@@ -142,6 +142,22 @@ impl Bench {
     }
 }
 
+/// With `TREES_TEST_VERIFY` set, every run that a test left must be decided the same again.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::env::var_os("TREES_TEST_VERIFY").is_none() || std::thread::panicking() || !self.path(".trees").is_dir() {
+            return;
+        }
+        let listed = self.run(&["list", "-n", "0", "--format", "json"]);
+        let Ok(list) = serde_json::from_str::<serde_json::Value>(&listed.stdout) else { return };
+        for run in list["runs"].as_array().into_iter().flatten().filter_map(|r| r["run"].as_str()) {
+            let verified = self.run(&["replay", run, "--verify"]);
+            let events = self.run(&["events", run, "--format", "plain"]).stdout;
+            assert_eq!(verified.code, 0, "{}{}\n{events}", verified.stdout, verified.stderr);
+        }
+    }
+}
+
 impl Outcome {
     fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("what is printed is UTF-8");

@@ -37,5 +37,6 @@ mod storage;
 mod terminal;
 mod timeline;
 mod trials;
+mod verify;
 mod watch;
 mod workflows;

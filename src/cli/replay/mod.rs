@@ -1,6 +1,7 @@
 //! `trees replay`: what was recorded of a run, once more through the same screens. Nothing is run.
 
 mod play;
+mod verify;
 
 use super::drive;
 use super::finish;
@@ -21,6 +22,9 @@ use trees_core::journal::{Journal as _, RunSummary};
 ///
 /// The recorded events go through the same screens as those of a living run, at the speed at which
 /// they came. The time in which the run was at rest is left out. Ctrl-C ends it.
+///
+/// With --verify nothing is shown: the recorded outcomes are given to the scheduler again, which decides
+/// anew what starts, is skipped, tried again or taken back. The exit code is 1 where it decides otherwise.
 #[derive(clap::Args)]
 pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
@@ -35,6 +39,12 @@ pub struct Args {
     /// Stop after the event with this number, and show how all steps stood then
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     until: Option<u64>,
+    /// Give the recorded outcomes to the scheduler again, and name the first decision that differs
+    #[arg(long, conflicts_with_all = ["speed", "instant", "until"])]
+    verify: bool,
+    /// With this tree in place of the recorded one
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    tree: Option<String>,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -47,6 +57,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let look = drive::look(global)?;
     let state = runs::required(global)?;
     let run = runs::find(&state, &args.run)?;
+    if args.verify {
+        return verify::run(&state, &run, args.tree.as_deref(), global);
+    }
     let mut recorded = state.load(&run.run, 0)?;
     if let Some(until) = args.until {
         let last = recorded.last().map_or(0, |event| event.seq);

@@ -28,6 +28,7 @@ mod start;
 mod state;
 mod task;
 mod undo;
+mod verify;
 mod view;
 
 pub use adopt::Definitions;
@@ -36,6 +37,7 @@ pub use rollback::{Planned, Way};
 pub use select::{Choice, Course, Unfit, part_of};
 pub use task::{Job, Secrets, Task};
 pub use undo::Undo;
+pub use verify::{Difference, Pace, verify};
 pub use view::StepView;
 
 use crate::event::{Event, EventKind, Reason, RunStarted, RunStatus, StepStatus};

@@ -1,11 +1,11 @@
 //! What must hold of every journal, told from the events alone.
 
-use crate::forest::Forest;
+use crate::forest::{Forest, NoKinds};
 use crate::world::{World, is_end, story};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Resolution, RunStatus};
-use trees_core::run::Mode;
+use trees_core::run::{Mode, Pace, verify};
 use trees_core::tree::{Action, AllowFailure, NeedKind, OnCrash, Rule, Step};
 
 pub struct Laws<'a> {
@@ -34,6 +34,13 @@ impl<'a> Laws<'a> {
         self.statuses_fit_the_steps();
         self.what_was_built_on_goes_first();
         self.nothing_is_left();
+    }
+
+    /// The journal alone leads the scheduler to the same decisions.
+    pub fn check_again(&self) {
+        let id = trees_core::path::RunId("r".into());
+        let different = verify(&id, self.events(), &Arc::clone(&self.forest.tree).into(), None, &NoKinds, Pace::Free);
+        assert_eq!(different, None, "seed {}\n{}\n{}", self.forest.seed, self.story(), self.forest.text);
     }
 
     fn events(&self) -> &[Event] {

@@ -74,6 +74,20 @@ fn a_crash_after_every_event_of_a_rollback_is_survived() {
     }
 }
 
+/// The journal alone tells what the world said, and the scheduler decides the same again. Here any answer may come at
+/// any time, so that what was said in silence is now and then ambiguous: it is asked of these seeds.
+#[test]
+fn every_run_is_decided_the_same_again() {
+    for seed in seeds(150).take(300) {
+        let (wild, undoable) = (Forest::grow(seed), Forest::grow_undoable(seed));
+        for (forest, plan) in [(&wild, Plan::wild(seed)), (&undoable, Plan::backwards(seed))] {
+            let mut world = World::new(forest, seed, plan);
+            world.run_to_the_end();
+            Laws::of(forest, &world).check_again();
+        }
+    }
+}
+
 /// The same seed gives the same journal.
 #[test]
 fn the_same_seed_gives_the_same_trace() {

@@ -1,0 +1,328 @@
+//! What the world must have said for an event to be recorded.
+
+use super::retrace::Retrace;
+use crate::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, StepError, StepStatus, WaitFor};
+use crate::path::StepPath;
+use crate::run::input::{Cached, Input, Outcome, Prepared, Recovered, RollBack};
+use crate::run::select::Course;
+use crate::run::state::{NodeId, Stage};
+use std::collections::BTreeSet;
+
+/// The text with which a resume says that a part of a container runs again.
+const IN_IT: &str = " in it runs again: ";
+
+impl Retrace<'_> {
+    /// The words of the world among the events at hand, each with the index of its event.
+    pub(super) fn heard(&self) -> Vec<(usize, Input)> {
+        let mut heard = Vec::new();
+        let mut told = BTreeSet::new();
+        for (at, event) in self.group().iter().enumerate() {
+            if let Some(input) = self.word(event, &mut told) {
+                heard.push((at, input));
+            }
+            heard.extend(self.course(event).map(|course| (at, Input::Selected(Box::new(course)))));
+        }
+        heard
+    }
+
+    fn word(&self, event: &Event, told: &mut BTreeSet<String>) -> Option<Input> {
+        let actor = || event.actor.clone().unwrap_or_default();
+        let name = || event.step.as_ref().map(|s| s.0.clone()).unwrap_or_default();
+        let by_person = event.actor.as_deref().is_some_and(|a| a != "--approve");
+        match &event.kind {
+            EventKind::RunStarted(facts) => Some(Input::Started(facts.clone())),
+            EventKind::RunResumed { epoch, definition } => {
+                Some(Input::Recovered(Box::new(Recovered { definition: definition.clone(), ..self.recovered(*epoch) })))
+            }
+            EventKind::RollbackStarted(how) => {
+                let (to, skip, epoch) = (how.to.clone(), how.skip.clone(), how.epoch?);
+                let mark_undone = self.resolved(|r, _| r == Resolution::Undone);
+                Some(Input::RollBack(Box::new(RollBack { epoch, to, skip, mark_undone, actor: actor() })))
+            }
+            EventKind::CancelRequested { now } => Some(Input::Cancel { actor: actor(), now: *now }),
+            EventKind::ApprovalGiven { note } if by_person => Some(Input::Approved { name: name(), actor: actor(), note: note.clone() }),
+            EventKind::ApprovalRejected { note } if by_person => Some(Input::Rejected { name: name(), actor: actor(), note: note.clone() }),
+            EventKind::StepResolved { resolution, note, .. } if self.is_of_the_begin(*resolution, note.as_deref()) => None,
+            EventKind::StepResolved { resolution, note, outputs } => {
+                let (resolution, outputs, note) = (*resolution, outputs.clone(), note.clone());
+                Some(Input::Resolved { name: name(), resolution, outputs, actor: actor(), note })
+            }
+            EventKind::StepWaiting { what: WaitFor::Lock, on } => {
+                let (name, holder) = on.split_once(" (held by ")?;
+                let holder = holder.strip_suffix(')').unwrap_or(holder).to_owned();
+                told.insert(format!("lock {name}")).then(|| Input::LockBusy { name: name.into(), holder })
+            }
+            EventKind::StepReopened { .. } => self.reopened(event),
+            _ => self.word_of_step(event, told),
+        }
+    }
+
+    fn word_of_step(&self, event: &Event, told: &mut BTreeSet<String>) -> Option<Input> {
+        let path = event.step.as_ref()?;
+        let id = self.run.find(path)?;
+        let node = self.run.node(id);
+        if told.contains(path.as_str()) {
+            return None;
+        }
+        match node.stage {
+            Stage::Preparing if !node.suspect => {
+                told.insert(path.0.clone());
+                Some(Input::Prepared { step: path.clone(), result: prepared(event) })
+            }
+            Stage::Active | Stage::Stopping if event.attempt == Some(node.attempt) => {
+                let input = self.ended(event, id)?;
+                if !matches!(input, Input::Intended { .. }) {
+                    told.insert(path.0.clone());
+                }
+                Some(input)
+            }
+            _ => None,
+        }
+    }
+
+    /// The end of an attempt that is under way.
+    fn ended(&self, event: &Event, id: NodeId) -> Option<Input> {
+        let (step, attempt) = (event.step.clone()?, event.attempt?);
+        let stopping = self.run.node(id).stage == Stage::Stopping;
+        let failed = |error: &StepError| Outcome::Failed { error: error.clone(), permanent: self.permanent.contains(&event.seq) };
+        let outcome = match &event.kind {
+            EventKind::IntentRecorded { record } => return Some(Input::Intended { step, attempt, record: record.clone() }),
+            EventKind::ActionSucceeded { outputs, artifacts } => {
+                return Some(Input::ActionDone { step, attempt, outputs: outputs.clone(), artifacts: artifacts.clone() });
+            }
+            EventKind::StepSucceeded { outputs, artifacts } => {
+                Outcome::Succeeded { outputs: outputs.as_object().cloned().unwrap_or_default(), artifacts: artifacts.clone() }
+            }
+            EventKind::UndoSucceeded => Outcome::Succeeded { outputs: Object::new(), artifacts: Default::default() },
+            EventKind::StepCached { reason, outputs, artifacts, .. } => Outcome::AlreadyDone {
+                code: if reason.code == "no_change" { "no_change" } else { "check" },
+                text: reason.text.clone(),
+                outputs: outputs.as_object().cloned().unwrap_or_default(),
+                artifacts: artifacts.clone(),
+            },
+            EventKind::StepSkipped { reason } => {
+                let code = reason.text.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok());
+                failed(&StepError { reason: ErrorReason::Exit, code, message: reason.text.clone(), log: None })
+            }
+            EventKind::StepCancelled { .. } => Outcome::Stopped,
+            EventKind::StepInterrupted { error } if error.reason == ErrorReason::Interrupted && stopping => Outcome::Stopped,
+            EventKind::StepTimedOut { error } if stopping && error.message.starts_with("the time of the run") => Outcome::Stopped,
+            EventKind::StepFailed { error }
+            | EventKind::StepTimedOut { error }
+            | EventKind::StepInterrupted { error }
+            | EventKind::AttemptFailed { error, .. }
+            | EventKind::UndoFailed { error } => failed(error),
+            _ => return None,
+        };
+        Some(Input::Ended { step, attempt, outcome })
+    }
+
+    /// How a run of a part of its tree settled the steps that do not run.
+    fn course(&self, event: &Event) -> Option<Course> {
+        let EventKind::RunStarted(facts) = &event.kind else { return None };
+        facts.selection.as_ref()?;
+        let group = self.group();
+        let mut settled: Vec<&Event> = group.iter().skip(1).take_while(|e| is_settling(&e.kind)).collect();
+        // A fan-out that only expands does so by itself.
+        while settled.last().is_some_and(|e| matches!(e.kind, EventKind::StepExpanded { .. })) {
+            settled.pop();
+        }
+        let events = settled.into_iter().filter_map(|e| Some((e.step.clone()?, e.kind.clone()))).collect();
+        Some(Course { events, changed: Vec::new() })
+    }
+
+    /// How the sitting took the run up.
+    fn recovered(&self, epoch: u64) -> Recovered {
+        let of_us = |e: &&Event| e.actor.as_deref() == Some("--approve") && matches!(e.kind, EventKind::ApprovalGiven { .. });
+        let approved = self.sitting.iter().filter(of_us).filter_map(|e| e.step.as_ref().map(|s| s.0.clone())).collect();
+        let forced = |e: &&Event| matches!(&e.kind, EventKind::StepReopened { reason } if reason.text == "forced by --force");
+        let force = self.group().iter().filter(forced).filter_map(|e| e.step.clone()).collect();
+        let skip = self.resolved(|r, note| r == Resolution::Done && note == Some("skipped"));
+        Recovered { epoch, approved, accept_changes: self.refused().is_none(), definition: None, force, skip, actor: String::new() }
+    }
+
+    fn resolved(&self, which: impl Fn(Resolution, Option<&str>) -> bool) -> Vec<StepPath> {
+        let fits = |e: &&Event| matches!(&e.kind, EventKind::StepResolved { resolution, note, .. } if which(*resolution, note.as_deref()));
+        self.group().iter().filter(fits).filter_map(|e| e.step.clone()).collect()
+    }
+
+    /// Whether a resolution came with `--skip` or `--mark-undone`.
+    fn is_part(&self) -> bool {
+        self.run.facts().is_some_and(|f| f.selection.is_some())
+            || self.group().iter().any(|e| matches!(&e.kind, EventKind::RunStarted(facts) if facts.selection.is_some()))
+    }
+
+    fn is_of_the_begin(&self, resolution: Resolution, note: Option<&str>) -> bool {
+        match self.group().first().map(|e| &e.kind) {
+            _ if self.is_part() && resolution == Resolution::Done && note == Some("skipped") => true,
+            Some(EventKind::RunResumed { .. }) => resolution == Resolution::Done && note == Some("skipped"),
+            Some(EventKind::RollbackStarted(_)) => resolution == Resolution::Undone,
+            _ => false,
+        }
+    }
+
+    /// Why the sitting refused to go on, if it did.
+    fn refused(&self) -> Option<&str> {
+        let of = |e: &Event| match &e.kind {
+            EventKind::RunSuspended { reason, .. } => {
+                reason.strip_prefix("external steps would run again because of a change: ").map(str::len)
+            }
+            _ => None,
+        };
+        let last = self.sitting.last()?;
+        let length = of(last)?;
+        match &last.kind {
+            EventKind::RunSuspended { reason, .. } => reason.get(reason.len() - length..),
+            _ => None,
+        }
+    }
+
+    /// The answer to a prepare that is asked for at once.
+    pub(super) fn answer(&self, step: &StepPath) -> Input {
+        let result = match self.run.find(step) {
+            Some(id) if self.run.node(id).suspect => Ok(Box::new(self.looked_at(step, id))),
+            _ => self.group().iter().find(|e| e.step.as_ref() == Some(step)).map_or_else(|| Ok(Box::new(nothing_known())), prepared),
+        };
+        Input::Prepared { step: step.clone(), result }
+    }
+
+    /// What a suspect step is found to be made of: what it was, unless it is recorded to differ.
+    fn looked_at(&self, step: &StepPath, id: NodeId) -> Prepared {
+        let digests = self.run.node(id).more.as_ref().and_then(|m| m.digests.clone()).unwrap_or_else(|| nothing_known().digests);
+        let same = Prepared { digests, cached: None, lost: None };
+        match self.changed(step) {
+            Some(code) => altered(same, code),
+            None => same,
+        }
+    }
+
+    /// What differs of a suspect step, by what this sitting records later.
+    fn changed(&self, step: &StepPath) -> Option<&str> {
+        let refused = self.refused().is_some_and(|list| list.split("), ").any(|part| part.starts_with(&format!("{step} ("))));
+        self.runs_again(step).or(refused.then_some("inputs"))
+    }
+
+    /// Why a suspect step is recorded to run again later, where its prepare is what finds that.
+    fn runs_again(&self, step: &StepPath) -> Option<&str> {
+        let of = |e: &Event, inner: &str| if inner.is_empty() { e.step.as_ref() == Some(step) } else { inner == step.as_str() };
+        self.sitting.get(self.at..).unwrap_or_default().iter().find_map(|event| match &event.kind {
+            EventKind::StepReopened { reason } if is_found(&reason.code) => {
+                let inner = reason.text.split_once(IN_IT).map_or("", |(inner, _)| inner);
+                of(event, inner).then_some(reason.code.as_str())
+            }
+            _ => None,
+        })
+    }
+
+    /// A suspect step whose prepare has been answered.
+    fn reopened(&self, event: &Event) -> Option<Input> {
+        let EventKind::StepReopened { reason } = &event.kind else { return None };
+        let step = match reason.text.split_once(IN_IT) {
+            Some((inner, _)) => StepPath(inner.into()),
+            None => event.step.clone()?,
+        };
+        let id = self.run.find(&step)?;
+        let node = self.run.node(id);
+        (is_found(&reason.code) && node.suspect && node.stage == Stage::Preparing).then(|| self.answer(&step))
+    }
+
+    /// What may have come to be known without leaving an event.
+    pub(super) fn silent(&self) -> Vec<Input> {
+        let run = &self.run;
+        let locks = run.locks.iter().filter(|(_, l)| !l.held && !l.queue.is_empty());
+        let mut silent: Vec<Input> = locks.map(|(name, _)| Input::Locked { name: name.clone() }).collect();
+        for id in 0..crate::run::apply::index(run.nodes.len()) {
+            let node = run.node(id);
+            let (step, attempt) = (node.path.clone(), node.attempt);
+            let asked = matches!(node.stage, Stage::Active | Stage::Stopping);
+            let over = run.interrupting || run.halted(id).is_some() || run.is_quiet();
+            if node.stage == Stage::Preparing && if node.suspect { self.runs_again(&step).is_none() } else { over } {
+                silent.push(self.answer(&step));
+            } else if asked && node.status == StepStatus::Undoing && run.interrupting {
+                silent.push(Input::Ended { step, attempt, outcome: Outcome::Stopped });
+            } else if asked && run.is_tree(id) && run.spec(id).check.is_some() {
+                silent.push(Input::Ended { step, attempt, outcome: Outcome::NotDone });
+            }
+        }
+        silent
+    }
+
+    /// Whether a prepare is answered within the turn that asks for it: no file is read for it.
+    pub(super) fn is_prompt(&self, step: &StepPath) -> bool {
+        let Some(id) = self.run.find(step) else { return false };
+        let spec = self.run.spec(id);
+        let reads = match &spec.action {
+            crate::tree::Action::Uses { kind, .. } => self.scene.kinds.kind(kind).is_some_and(|k| !k.file_inputs.is_empty()),
+            _ => false,
+        };
+        self.scene.pace == super::Pace::Driven
+            && spec.inputs.is_none()
+            && !spec.cache
+            && !reads
+            && self.run.recorded_artifacts(step).is_empty()
+    }
+
+    /// A lock is held at once, or somebody else has it.
+    pub(super) fn lock_answer(&self, name: &str) -> Input {
+        let busy = self.group().iter().find_map(|e| match &e.kind {
+            EventKind::StepWaiting { what: WaitFor::Lock, on } => on.strip_prefix(name)?.strip_prefix(" (held by "),
+            _ => None,
+        });
+        if let Some(holder) = busy {
+            return Input::LockBusy { name: name.into(), holder: holder.strip_suffix(')').unwrap_or(holder).into() };
+        }
+        let begins = |id: &NodeId| self.group().iter().any(|e| e.step.as_ref() == Some(&self.run.node(*id).path));
+        let waits = self.run.locks.get(name).is_some_and(|l| !l.queue.iter().any(begins));
+        if self.run.is_undoing() && waits {
+            // An undo that waits leaves no event.
+            return Input::LockBusy { name: name.into(), holder: String::new() };
+        }
+        Input::Locked { name: name.into() }
+    }
+}
+
+/// Reasons that a prepare finds; the others the scheduler finds by itself.
+fn is_found(code: &str) -> bool {
+    matches!(code, "definition" | "inputs" | "artifacts")
+}
+
+/// The prepare behind the first event of an attempt.
+fn prepared(event: &Event) -> Result<Box<Prepared>, StepError> {
+    match &event.kind {
+        EventKind::StepStarted { digests: Some(digests), .. } => {
+            Ok(Box::new(Prepared { digests: digests.clone(), cached: None, lost: None }))
+        }
+        EventKind::StepCached { reason, outputs, artifacts, digests: Some(digests) } => {
+            let cached = Cached { reason: reason.clone(), outputs: outputs.clone(), artifacts: artifacts.clone() };
+            Ok(Box::new(Prepared { digests: digests.clone(), cached: Some(cached), lost: None }))
+        }
+        EventKind::StepFailed { error } => Err(error.clone()),
+        _ => Ok(Box::new(nothing_known())),
+    }
+}
+
+fn nothing_known() -> Prepared {
+    let digests = Digests { definition: String::new(), input: String::new(), ingredients: Default::default(), reusable: false };
+    Prepared { digests, cached: None, lost: None }
+}
+
+fn altered(mut was: Prepared, code: &str) -> Prepared {
+    match code {
+        "definition" => was.digests.definition.push_str(" changed"),
+        "artifacts" => was.lost = Some("an artifact".into()),
+        _ => drop(was.digests.ingredients.insert(" changed".into(), String::new())),
+    }
+    was
+}
+
+/// Whether an event may settle a step that a selection leaves out.
+fn is_settling(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::StepCached { reason, .. } | EventKind::StepSkipped { reason } => {
+            matches!(reason.code.as_str(), "taken_over" | "not_asked")
+        }
+        EventKind::StepResolved { resolution, note, .. } => *resolution == Resolution::Done && note.as_deref() == Some("skipped"),
+        EventKind::StepExpanded { .. } => true,
+        _ => false,
+    }
+}
