@@ -1,9 +1,9 @@
 //! Watching files: what a tree reads, when it has changed, and what follows from that.
 //!
-//! What the file system tells is a doorbell only ([`bell`], [`eyes`]): it says that something may have
+//! What the file system tells is a doorbell only (`bell`, `eyes`): it says that something may have
 //! changed. What has changed is found by looking: a [`Snapshot`] of all that is in the [`Scope`], by
 //! hash. So a save by rename, a folder that appears later, a checkout of thousands of files and a
-//! queue that overflowed are one case. What follows is decided in [`course`], without a clock or a
+//! queue that overflowed are one case. What follows is decided in `course`, without a clock or a
 //! file. It starts nothing and prints nothing. Read [`Watch`] first.
 
 mod bell;
