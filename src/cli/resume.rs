@@ -8,6 +8,7 @@ use super::list::table;
 use super::run::Consent;
 use super::runs;
 use super::source::TreeFile;
+use super::story::step_of;
 use crate::diagnose::Findings;
 use crate::failure::{Exit, Failure};
 use crate::report::said::status_word;
@@ -75,16 +76,23 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     runs::at_home(&state, &run.run)?;
     let hold = state.hold(&run.run)?;
     args.consent.fits(&tree)?;
+    // It may have been driven to its end while this waited for its turn.
+    let run = runs::find(&state, &run.run.0)?;
+    if matches!(run.status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings) && args.force.is_empty() {
+        say(&format!("run {} has succeeded; there is nothing to do", run.run));
+        return Ok(Exit::OK);
+    }
     let before = drive::recorded(&state, &*hold)?;
-    let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &definitions, &before)).collect::<Result<Vec<_>, _>>();
-    let mut how =
-        Recovered { accept_changes: args.accept_changes, force: paths(&args.force)?, skip: paths(&args.skip)?, ..Recovered::default() };
+    let mut definition = None;
     if let Some(file) = &args.tree {
         match edited(file, &state, &run, &before, &mut definitions)? {
-            Ok(digest) => how.definition = digest,
+            Ok(digest) => definition = digest,
             Err(exit) => return Ok(exit),
         }
     }
+    let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &definitions, &before)).collect::<Result<Vec<_>, _>>();
+    let (force, skip) = (paths(&args.force)?, paths(&args.skip)?);
+    let how = Recovered { definition, accept_changes: args.accept_changes, force, skip, ..Recovered::default() };
     let sitting = Sitting { state, hold, definitions, vault: None, approve: args.consent.approve, strict: args.consent.strict, before };
     sitting.drive(Begin::Resume(Box::new(how)), global)
 }
@@ -128,12 +136,14 @@ fn edited(
     Ok(Ok(Some(digest)))
 }
 
-/// A step that the run knows.
+/// A step that the run knows and its tree still has.
 fn known(text: &str, id: &RunId, definitions: &Definitions, events: &[Event]) -> Result<StepPath, Failure> {
     let path = runs::step_path(text);
     let mut run = Run::new(id.clone(), definitions.clone(), &trees_steps::catalogue());
     run.replay(events).map_err(Failure::bug)?;
-    if run.step(&path).is_some() {
+    let declared = step_of(definitions.newest(), path.as_str()).is_some();
+    let new = declared && !path.as_str().contains(['[', '/']);
+    if declared && (new || run.step(&path).is_some()) {
         return Ok(path);
     }
     Err(Failure::wrong(format!("run {id} has no step `{text}`")).hint(format!("its steps: trees show {id}")))

@@ -56,7 +56,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let asked = asked(args, &run)?;
     if begun(&before) {
         let plan = run.rollback_plan(asked.to.clone(), asked.skip.clone());
-        if plan.iter().all(|p| matches!(p.way, Way::Kept(_) | Way::Missing(_))) && asked.mark_undone.is_empty() && !is_open(&summary) {
+        if plan.is_empty() && asked.mark_undone.is_empty() && !is_open(&summary) {
             print(&plan, &summary, global);
             return Ok(Exit::OK);
         }
@@ -89,8 +89,9 @@ fn newest_failed(state: &State) -> Result<RunSummary, Failure> {
         RunStatus::Interrupted,
         RunStatus::Paused,
     ];
-    let found = runs::list(state, &RunFilter { statuses, limit: 1, ..RunFilter::default() })?;
-    found.into_iter().next().ok_or_else(|| {
+    let found = runs::list(state, &RunFilter { statuses, ..RunFilter::default() })?;
+    let foreign = state.origins()?;
+    found.into_iter().find(|run| !foreign.contains_key(&run.run)).ok_or_else(|| {
         Failure::wrong("no run here has failed")
             .hint("a run that succeeded is taken back by its name: trees rollback RUN; `trees list` shows them")
     })

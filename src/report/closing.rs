@@ -108,7 +108,9 @@ impl Closing {
         if more > 0 {
             texts.push(format!("and {more} more: trees show {run}"));
         }
-        texts.push(format!("then go on with: trees resume {run}"));
+        if !texts.is_empty() {
+            texts.push(format!("then go on with: trees resume {run}"));
+        }
         texts
     }
 }

@@ -171,3 +171,31 @@ fn another_tree_is_refused() {
     bench.write("wrong.yaml", "tree: t\nsteps: { a: { rum: ':' } }\n");
     assert!(bench.run(&["resume", "--tree", "wrong.yaml"]).expect(2).stderr.contains("wrong.yaml:2"));
 }
+
+#[test]
+fn what_succeeded_in_a_part_that_failed_is_looked_at_too() {
+    let tree = |word: &str| {
+        format!(
+            "tree: t\nsteps:\n  bad: {{ foreach: [a, b], run: 'echo {word}-{{{{ item }}}} >> did; test {{{{ item }}}} = a || test -e mended' }}\n"
+        )
+    };
+    assert_eq!(amended(&tree("old"), &tree("new"))[..2], ["new-a", "new-b"]);
+}
+
+#[test]
+fn an_approval_of_what_was_built_anew_is_asked_for_again() {
+    let tree = |word: &str| {
+        format!(
+            "tree: t\nsteps:\n  build: {{ run: 'echo {word} >> did' }}\n  yes: {{ needs: build, approve: {{ message: go? }} }}\n  bad: {{ needs: yes, run: 'test -e mended' }}\n"
+        )
+    };
+    let bench = Bench::with("t.yaml", tree("old"));
+    bench.run(&["run", "t.yaml"]).expect(3);
+    bench.run(&["approve", "@last", "yes"]).expect(0);
+    bench.run(&["resume"]).expect(1);
+    bench.write("t.yaml", tree("new"));
+    bench.write("mended", "");
+    bench.run(&["resume", "--tree", "t.yaml"]).expect(3);
+    bench.run(&["approve", "@last", "yes"]).expect(0);
+    bench.run(&["resume"]).expect(0);
+}

@@ -330,3 +330,30 @@ fn an_unknown_outcome_is_undone_before_it_is_tried_again() {
     bench.run(&["resume"]).expect(0);
     assert_eq!(lines(&bench, "did"), ["a", "undo", "a"]);
 }
+
+#[test]
+fn what_an_edit_removed_is_named_by_a_rollback() {
+    let tree =
+        |out: &str| format!("tree: t\nsteps:\n{out}  a: {{ run: ':', undo: 'echo a >> undone' }}\n  bad: {{ needs: a, run: 'false' }}\n");
+    let bench = Bench::with("t.yaml", tree("  out: { run: ':', undo: 'echo out >> undone' }\n"));
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("t.yaml", tree(""));
+    bench.run(&["resume", "--tree", "t.yaml"]).expect(1);
+    let back = bench.run(&["rollback"]).expect(1);
+    assert!(back.stderr.contains("out (its step is gone from the tree)"), "{}", back.stderr);
+    assert_eq!(lines(&bench, "undone"), ["a"]);
+}
+
+#[test]
+fn an_interrupted_step_may_be_marked_as_undone() {
+    let tree = "tree: t\nsteps:\n  out: { run: 'echo up > up; sleep 300', undo: 'echo out >> undone' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    let mut child = bench.command(&["run", "t.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !bench.path("up").exists() {
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    child.wait().unwrap();
+    bench.run(&["rollback", "@last"]).expect(1);
+    bench.run(&["rollback", "@last", "--mark-undone", "out"]).expect(0);
+}

@@ -62,6 +62,8 @@ impl Run {
         while let Some((from, to)) = open.pop() {
             self.carry_scope(&mut old, from, to, &mut open);
         }
+        let left = old.nodes.iter().flatten().filter(|n| n.more.as_ref().is_some_and(|m| m.acted || !m.intents.is_empty()));
+        self.lost.extend(left.map(|n| n.path.0.clone()));
         for id in 0..index(self.nodes.len()) {
             let (status, leaf) = (self.node(id).status, self.is_leaf(id));
             if let Some(counter) = self.count.of(status, leaf) {

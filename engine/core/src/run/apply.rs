@@ -37,7 +37,10 @@ impl Run {
             }
             EventKind::RunSuspended { status, .. } => self.end_sitting(event.ts, *status),
             EventKind::RunFinished { status, .. } => {
-                self.rollback = None;
+                // One that is stuck goes on with what it was asked.
+                if *status != RunStatus::RollbackStuck {
+                    self.rollback = None;
+                }
                 self.end_sitting(event.ts, *status);
             }
             EventKind::CancelRequested { now } => self.apply_cancel(*now),
@@ -149,7 +152,13 @@ impl Run {
             EventKind::StepResolved { resolution: Resolution::Done, note: Some(note), .. } if self.is_left_out(id, note) => {
                 self.leave_out(id)
             }
-            EventKind::StepResolved { resolution, outputs, .. } => self.apply_resolution(id, *resolution, &Json::Object(outputs.clone())),
+            EventKind::StepResolved { resolution, outputs, note } => {
+                // What is skipped did nothing.
+                if *resolution == Resolution::Done && note.as_deref() != Some("skipped") {
+                    self.node_mut(id).more().acted = true;
+                }
+                self.apply_resolution(id, *resolution, &Json::Object(outputs.clone()));
+            }
             EventKind::StepExpanded { items } => self.expand(id, items),
             EventKind::StepWaiting { what, .. } => {
                 self.node_mut(id).more().undecided = *what == WaitFor::Decision;
@@ -177,7 +186,9 @@ impl Run {
             }
             EventKind::ApprovalRequested { shown, expires_at, .. } => {
                 self.set(id, StepStatus::Waiting);
+                let seq = self.seq + 1;
                 let more = self.node_mut(id).more();
+                more.begun_at = seq;
                 more.shown.clone_from(shown);
                 more.expires_at = *expires_at;
                 if let Some(at) = expires_at {
@@ -397,9 +408,7 @@ impl Run {
 
     fn apply_resolution(&mut self, id: NodeId, resolution: Resolution, outputs: &Json) {
         let was_final = self.node(id).status.is_final();
-        let more = self.node_mut(id).more();
-        more.unsettled = false;
-        more.acted |= resolution == Resolution::Done;
+        self.node_mut(id).more().unsettled = false;
         match resolution {
             Resolution::Done if was_final => {}
             Resolution::Done => self.produce(id, StepStatus::Succeeded, outputs, &BTreeMap::new()),
@@ -416,7 +425,7 @@ impl Run {
             }
             Resolution::Undone => {
                 self.node_mut(id).taken_back();
-                self.set(id, StepStatus::Undone);
+                if self.node(id).counted { self.set(id, StepStatus::Undone) } else { self.end(id, StepStatus::Undone, None) }
             }
         }
     }

@@ -49,7 +49,7 @@ impl Run {
 
     /// A container whose parts have their turn in this sitting.
     fn is_open(&self, id: NodeId) -> bool {
-        self.node(id).suspect || self.node(id).status == StepStatus::Running
+        self.node(id).suspect || matches!(self.node(id).status, StepStatus::Running | StepStatus::Pending)
     }
 
     fn is_final_step(&self, id: NodeId) -> bool {
@@ -77,6 +77,24 @@ impl Run {
                 let text = if at == id { "forced by --force".to_owned() } else { format!("{step} is forced to run again") };
                 let reason = self.reason(at, "forced", text);
                 self.emit(now, Some(at), EventKind::StepReopened { reason })?;
+            }
+        }
+        self.force_parts(id, now)
+    }
+
+    /// All that is in a forced fan-out or sub-tree runs again with it.
+    fn force_parts(&mut self, id: NodeId, now: Timestamp) -> Kept {
+        let mut open = vec![id];
+        while let Some(at) = open.pop() {
+            let node = self.node(at);
+            let instances = node.fan.iter().flat_map(|f| f.children.iter().copied());
+            let parts: Vec<NodeId> = instances.chain(node.child.into_iter().flat_map(|c| self.scope(c).nodes.iter().copied())).collect();
+            for part in parts {
+                if self.node(part).status.is_final() && !self.is_final_step(part) {
+                    let reason = self.reason(part, "forced", format!("{} is forced to run again", self.node(id).path));
+                    self.emit(now, Some(part), EventKind::StepReopened { reason })?;
+                }
+                open.push(part);
             }
         }
         Ok(())

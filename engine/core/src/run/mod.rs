@@ -88,6 +88,8 @@ pub struct Run {
     accepts_changes: bool,
     /// Those that may not, and why they would.
     refused: Vec<(StepPath, String)>,
+    /// Steps that did something and are gone from the tree.
+    lost: Vec<String>,
     /// The rollback at work, in this sitting.
     order: Option<Box<Order>>,
     clock: Clock,
@@ -208,6 +210,7 @@ impl Run {
             rollback: None,
             accepts_changes: false,
             refused: Vec::new(),
+            lost: Vec::new(),
             order: None,
             clock: Clock::default(),
             todo: VecDeque::new(),

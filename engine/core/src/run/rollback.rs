@@ -55,6 +55,10 @@ impl Run {
     /// A person asked for it; the sitting begins.
     pub(super) fn roll_back(&mut self, asked: RollBack, now: Timestamp) -> Taken {
         let RollBack { epoch, to, skip, mark_undone, actor } = asked;
+        let (to, skip) = match self.rollback.as_ref().map(|r| &r.how) {
+            Some(before) => (to.or_else(|| before.to.clone()), before.skip.iter().cloned().chain(skip).collect()),
+            None => (to, skip),
+        };
         self.approved = self.facts.as_ref().map(|f| f.approved.clone()).unwrap_or_default();
         let how = RollbackStarted { to, skip, failure: self.first_failure(), epoch: Some(epoch) };
         self.record(now, None, None, Some(actor.clone()), EventKind::RollbackStarted(Box::new(how)))?;
@@ -234,6 +238,9 @@ impl Run {
         let half_done = spec.on_crash == OnCrash::UndoFirst && more.unsettled;
         let way = match &spec.undo {
             Some(undo) if more.acted || half_done || !more.intents.is_empty() || (undo.when_started && more.touched) => Way::Undo,
+            Some(_) if more.unsettled && spec.effect == Reach::External => {
+                Way::Missing("its outcome is unknown: take it back by hand, then --mark-undone".into())
+            }
             Some(_) => Way::Nothing,
             None if !more.intents.is_empty() => Way::Kind(more.intents.len()),
             None if spec.effect != Reach::External || self.is_tree(id) => Way::Nothing,
@@ -320,11 +327,13 @@ impl Run {
         if let Some(id) = all.clone().find(stuck) {
             return (RunStatus::RollbackStuck, Some(format!("{} could not be taken back", self.node(id).path)));
         }
+        let lost = self.lost.iter().map(|path| format!("{path} (its step is gone from the tree)"));
         let names: Vec<String> = all
             .filter_map(|id| match self.way(id, &stay) {
                 Way::Kept(why) | Way::Missing(why) => Some(format!("{} ({why})", self.node(id).path)),
                 Way::Undo | Way::Kind(_) | Way::Nothing => None,
             })
+            .chain(lost)
             .collect();
         if names.is_empty() {
             return (RunStatus::RolledBack, None);
