@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn scope(globs: &[&[&str]]) -> Scope {
-        let mut scope = Scope::new("/work".into());
+        let mut scope = Scope::new("/tree".into());
         for set in globs {
             scope.add_globs(&set.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>()).unwrap();
         }
@@ -200,7 +200,7 @@ mod tests {
         scope.add_place(Path::new("./templates/"));
         scope.add_tree(Path::new("sub/../t.yaml"));
         scope.never(Path::new("src/out"));
-        let check = |path: &str, expected: bool| assert_eq!(scope.takes(&Path::new("/work").join(path)), expected, "{path}");
+        let check = |path: &str, expected: bool| assert_eq!(scope.takes(&Path::new("/tree").join(path)), expected, "{path}");
         for path in ["src/a.rs", "src/deep/b", "Cargo.toml", "templates/a/b~", "t.yaml", "src/.hidden"] {
             check(path, true);
         }
@@ -218,7 +218,7 @@ mod tests {
         all.add_tree(Path::new("t.yaml"));
         let shown: Vec<String> = all.roots().iter().map(|r| format!("{} {:?}", all.name(&r.path), r.depth)).collect();
         assert_eq!(shown, [" Some(1)", "a Some(3)", "src None", "src/one None", "t.yaml None"]);
-        for (path, leads) in [("/work/src/new", true), ("/work/a", true), ("/", true), ("/work/other/x", true), ("/elsewhere", false)] {
+        for (path, leads) in [("/tree/src/new", true), ("/tree/a", true), ("/", true), ("/tree/other/x", true), ("/elsewhere", false)] {
             assert_eq!(all.leads(Path::new(path)), leads, "{path}");
         }
     }
