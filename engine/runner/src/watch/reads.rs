@@ -207,12 +207,12 @@ mod tests {
         let checked = language::check(sources.files[0].clone(), &sources, &kinds());
         let tree = checked.tree.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
         let params = language::params(&tree, &[]).unwrap();
-        Scope::of("/work".into(), &tree, "", &params, &kinds()).unwrap()
+        Scope::of("/tree".into(), &tree, "", &params, &kinds()).unwrap()
     }
 
     #[track_caller]
     fn check(scope: &Scope, yes: &[&str], no: &[&str]) {
-        let taken = |names: &[&str]| names.iter().map(|n| scope.takes(&Path::new("/work").join(n))).collect::<Vec<_>>();
+        let taken = |names: &[&str]| names.iter().map(|n| scope.takes(&Path::new("/tree").join(n))).collect::<Vec<_>>();
         assert_eq!((taken(yes), taken(no)), (vec![true; yes.len()], vec![false; no.len()]));
     }
 
@@ -278,6 +278,6 @@ steps:
             event(EventKind::StepSucceeded { outputs: Json::Null, artifacts: [("made".to_owned(), artifact)].into() }),
         ];
         check(&scope, &["out/made"], &["computed/x"]);
-        check(&scope.after(&events, &Used::of(&events, Path::new("/work"))), &["out/other", "computed/x"], &["out/made", "out/made/deep"]);
+        check(&scope.after(&events, &Used::of(&events, Path::new("/tree"))), &["out/other", "computed/x"], &["out/made", "out/made/deep"]);
     }
 }
