@@ -52,7 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     runs::at_home(&state, &summary.run)?;
     let hold = state.hold(&summary.run)?;
     let before = drive::recorded(&state, &*hold)?;
-    let mut run = replayed(&before, &summary, &definitions)?;
+    let run = replayed(&before, &summary, &definitions)?;
     let asked = asked(args, &run)?;
     if begun(&before) {
         let plan = run.rollback_plan(asked.to.clone(), asked.skip.clone());
@@ -123,7 +123,7 @@ fn asked(args: &Args, run: &Run) -> Result<RollBack, Failure> {
 
 fn show(args: &Args, state: &State, summary: &RunSummary, definitions: &Definitions, global: &Global) -> Result<Exit, Failure> {
     global.known(&[Format::Human, Format::Plain, Format::Json])?;
-    let mut run = replayed(&state.load(&summary.run, 0)?, summary, definitions)?;
+    let run = replayed(&state.load(&summary.run, 0)?, summary, definitions)?;
     let asked = asked(args, &run)?;
     let mut plan = run.rollback_plan(asked.to, asked.skip);
     plan.retain(|p| !asked.mark_undone.contains(&p.step));

@@ -50,7 +50,7 @@ pub fn status_after(kind: &EventKind) -> Option<StepStatus> {
         EventKind::StepCancelled { .. } => StepStatus::Cancelled,
         EventKind::StepInterrupted { .. } => StepStatus::Interrupted,
         EventKind::StepResolved { resolution, .. } => match resolution {
-            Resolution::Done => StepStatus::Succeeded,
+            Resolution::Done | Resolution::Skip => StepStatus::Succeeded,
             Resolution::Retry => StepStatus::Pending,
             Resolution::Fail => StepStatus::Failed,
             Resolution::Undone => StepStatus::Undone,
@@ -244,6 +244,7 @@ fn resolved(event: &Event, resolution: Resolution, note: Option<&str>) -> String
         Resolution::Retry => "will be tried again",
         Resolution::Fail => "was settled as failed",
         Resolution::Undone => "was settled as taken back",
+        Resolution::Skip => "was skipped",
     };
     by(word, event, note)
 }

@@ -267,7 +267,7 @@ fn step_change(kind: &EventKind) -> Option<StepChange> {
         EventKind::StepCancelled { .. } => to(StepStatus::Cancelled, Ends::Yes),
         EventKind::StepInterrupted { .. } => to(StepStatus::Interrupted, Ends::Yes),
         EventKind::StepResolved { resolution, .. } => match resolution {
-            Resolution::Done => to(StepStatus::Succeeded, Ends::Yes),
+            Resolution::Done | Resolution::Skip => to(StepStatus::Succeeded, Ends::Yes),
             Resolution::Retry => to(StepStatus::Pending, Ends::No),
             Resolution::Fail => to(StepStatus::Failed, Ends::Yes),
             Resolution::Undone => to(StepStatus::Undone, Ends::Yes),

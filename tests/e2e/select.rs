@@ -152,9 +152,9 @@ fn a_skipped_step_counts_as_succeeded() {
     assert!(!ran.contains(&"lint".into()) && !ran.contains(&"clean".into()) && ran.contains(&"tell u".into()), "{ran:?}");
     let events = bench.run(&["events"]).expect(0).stdout;
     let event = events.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).find(|e| e["step"] == "lint").unwrap();
-    assert_eq!((&event["type"], &event["as"], &event["actor"]), (&"step_resolved".into(), &"done".into(), &"tester".into()));
+    assert_eq!((&event["type"], &event["as"], &event["actor"]), (&"step_resolved".into(), &"skip".into(), &"tester".into()));
     let why = bench.run(&["why", "@last", "lint"]).expect(0).stdout;
-    assert!(why.contains("lint succeeded: was settled as done by tester (skipped)"), "{why}");
+    assert!(why.contains("lint succeeded: was skipped by tester"), "{why}");
     let refused = bench.run(&["run", "t.yaml", "--skip", "build"]).expect(2);
     says(&refused, &["`deploy` reads the outputs of `build`, which --skip leaves out (t.yaml:17)"]);
     bench.run(&["run", "t.yaml", "--skip", "smoke:a", "--only", "smoke", "-q"]).expect(0);

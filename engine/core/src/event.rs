@@ -470,6 +470,8 @@ pub enum Resolution {
     Fail,
     /// Taken back by hand.
     Undone,
+    /// It counts as succeeded and is not done (`--skip`).
+    Skip,
 }
 
 /// The status of a step.

@@ -1,6 +1,15 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and lists as people write them.
 
 use std::time::Duration;
+
+/// The first `most` of some names, and how many more there are: `a, b and 3 more`.
+pub fn few(names: impl IntoIterator<Item = impl std::fmt::Display>, most: usize) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<String> = names.by_ref().take(most).map(|n| n.to_string()).collect();
+    let more = names.count();
+    let text = first.join(", ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
+}
 
 /// Reads `500ms`, `30s`, `10m`, `24h`, `7d`: a whole number and one unit.
 ///

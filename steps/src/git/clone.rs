@@ -322,8 +322,8 @@ mod tests {
         let wrong = bench.run::<Clone>(with(Some("nope"))).await.unwrap_err().message;
         assert!(wrong.contains("`r` has no branch or tag `nope`"), "{wrong}");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let wrong = bench.run::<Clone>(json!({ "url": format!("http://u:pw@127.0.0.1:{port}/r"), "dir": "c" })).await.unwrap_err();
-        assert!(wrong.transient && wrong.message.contains("ls-remote") && !wrong.message.contains("pw"), "{}", wrong.message);
+        let wrong = bench.run::<Clone>(json!({ "url": format!("http://u:a-password@127.0.0.1:{port}/r"), "dir": "c" })).await.unwrap_err();
+        assert!(wrong.transient && wrong.message.contains("ls-remote") && !wrong.message.contains("a-password"), "{}", wrong.message);
         assert!(!bench.path("c").exists() && bench.intents().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Events into tables. Exhaustive over [`EventKind`]; used by a live run and by replay alike.
 
-use super::state::{Fan, Gate, Halt, Links, Node, NodeId, Product, ROOT, Scope, ScopeId, Stage};
+use super::state::{Aside, Fan, Gate, Halt, Links, Node, NodeId, Product, ROOT, Scope, ScopeId, Stage};
 use super::{Closing, IllegalEvent, Run};
 use crate::event::{
     ArtifactRef, Digests, ErrorReason, Event, EventKind, Item, Json, Resolution, RunStatus, StepError, StepStatus, WaitFor,
@@ -149,16 +149,7 @@ impl Run {
                     self.end(id, StepStatus::Interrupted, None);
                 }
             }
-            EventKind::StepResolved { resolution: Resolution::Done, note: Some(note), .. } if self.is_left_out(id, note) => {
-                self.leave_out(id)
-            }
-            EventKind::StepResolved { resolution, outputs, note } => {
-                // What is skipped did nothing.
-                if *resolution == Resolution::Done && note.as_deref() != Some("skipped") {
-                    self.node_mut(id).more().acted = true;
-                }
-                self.apply_resolution(id, *resolution, &Json::Object(outputs.clone()));
-            }
+            EventKind::StepResolved { resolution, outputs, .. } => self.apply_resolution(id, *resolution, &Json::Object(outputs.clone())),
             EventKind::StepExpanded { items } => self.expand(id, items),
             EventKind::StepWaiting { what, .. } => {
                 self.node_mut(id).more().undecided = *what == WaitFor::Decision;
@@ -336,8 +327,7 @@ impl Run {
         node.attempt = attempt.unwrap_or(node.attempt + 1);
         node.tries += 1;
         let more = node.more();
-        (more.touched, more.unsettled) = (true, false);
-        more.begun_at = seq;
+        (more.begun_at, more.unsettled) = (seq, false);
         let retry_at = node.more.as_mut().and_then(|m| m.retry_at.take());
         if digests.is_some() {
             node.more().digests = digests;
@@ -408,10 +398,16 @@ impl Run {
 
     fn apply_resolution(&mut self, id: NodeId, resolution: Resolution, outputs: &Json) {
         let was_final = self.node(id).status.is_final();
-        self.node_mut(id).more().unsettled = false;
+        let more = self.node_mut(id).more();
+        more.unsettled = false;
+        more.acted |= resolution == Resolution::Done;
         match resolution {
-            Resolution::Done if was_final => {}
+            Resolution::Done | Resolution::Skip if was_final => {}
             Resolution::Done => self.produce(id, StepStatus::Succeeded, outputs, &BTreeMap::new()),
+            Resolution::Skip => {
+                self.node_mut(id).more().aside = Some(Aside::Skipped);
+                self.end(id, StepStatus::Succeeded, None);
+            }
             Resolution::Retry => {
                 self.renew(id);
                 self.node_mut(id).more().action = None;

@@ -4,6 +4,7 @@ use super::state::{Halt, NodeId, ROOT, ScopeId, Stage};
 use super::{Closing, IllegalEvent, Mode, Run, RunStatus, Why};
 use crate::event::{ErrorReason, EventKind, Json, Object, StepError, StepStatus};
 use crate::tree::Tolerate;
+use crate::units::few;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl Run {
     fn close_fan(&mut self, id: NodeId, now: Timestamp) -> Finished {
         let open = self.node(id).fan.as_ref().map_or(1, |f| f.open);
         if open == 0 && self.is_reopening(id) {
-            self.confirm_fan(id);
+            self.confirm(id);
             return Ok(());
         }
         if open > 0 || self.node(id).status != StepStatus::Running {
@@ -64,13 +65,12 @@ impl Run {
 
     fn fan_error(&self, id: NodeId, children: &[NodeId], failures: usize) -> StepError {
         let failed = children.iter().filter(|c| self.node(**c).status.is_failure() && !self.is_allowed(**c));
-        let names: Vec<&str> = failed.take(5).map(|c| self.node(*c).path.as_str()).collect();
-        let more = if failures > names.len() { format!(" and {} more", failures - names.len()) } else { String::new() };
+        let names = few(failed.map(|c| &self.node(*c).path), 5);
         let tolerated = match self.tolerated(id, children.len()) {
             0 => String::new(),
             n => format!(" ({n} tolerated)"),
         };
-        let message = format!("{failures} of {} instances failed{tolerated}: {}{more}", children.len(), names.join(", "));
+        let message = format!("{failures} of {} instances failed{tolerated}: {names}", children.len());
         StepError { reason: ErrorReason::Exit, code: None, message, log: None }
     }
 
@@ -163,15 +163,8 @@ impl Run {
     }
 
     fn scope_error(&self, failures: &[NodeId]) -> StepError {
-        let names: Vec<String> =
-            failures.iter().take(5).map(|n| format!("{} ({})", self.node(*n).path, self.node(*n).status.as_str())).collect();
-        let more = if failures.len() > 5 { format!(" and {} more", failures.len() - 5) } else { String::new() };
-        StepError {
-            reason: ErrorReason::Exit,
-            code: None,
-            message: format!("steps of the sub-tree failed: {}{more}", names.join(", ")),
-            log: None,
-        }
+        let names = few(failures.iter().map(|n| format!("{} ({})", self.node(*n).path, self.node(*n).status.as_str())), 5);
+        StepError { reason: ErrorReason::Exit, code: None, message: format!("steps of the sub-tree failed: {names}"), log: None }
     }
 
     /// The outputs of a tree: null where one cannot be computed, with the first such message.

@@ -10,6 +10,7 @@ use super::{Closing, Effect, IllegalEvent, Run};
 use crate::event::{ArtifactRef, Digests, EventKind, Item, Reason, StepError, StepStatus};
 use crate::path::StepPath;
 use crate::tree::{Action, Rule, Step};
+use crate::units::few;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -43,26 +44,13 @@ impl Run {
 
     fn suspect(&mut self, id: NodeId) {
         let reachable = self.node(id).group.is_none_or(|g| self.is_open(g)) && self.node(id).aside().is_none();
-        let looks = reachable && self.node(id).status.is_final() && !self.is_final_step(id) && self.is_kept(id);
+        let looks = reachable && self.node(id).status.is_final() && !self.is_final_part(id) && self.is_kept(id);
         self.node_mut(id).suspect = looks;
     }
 
     /// A container whose parts have their turn in this sitting.
     fn is_open(&self, id: NodeId) -> bool {
         self.node(id).suspect || matches!(self.node(id).status, StepStatus::Running | StepStatus::Pending)
-    }
-
-    fn is_final_step(&self, id: NodeId) -> bool {
-        let mut at = id;
-        loop {
-            if self.spec(at).finally {
-                return true;
-            }
-            match self.scope(self.node(at).scope).parent {
-                Some(parent) => at = parent,
-                None => return false,
-            }
-        }
     }
 
     /// A person wants it to run again; what contains it opens for that.
@@ -90,7 +78,7 @@ impl Run {
             let instances = node.fan.iter().flat_map(|f| f.children.iter().copied());
             let parts: Vec<NodeId> = instances.chain(node.child.into_iter().flat_map(|c| self.scope(c).nodes.iter().copied())).collect();
             for part in parts {
-                if self.node(part).status.is_final() && !self.is_final_step(part) {
+                if self.node(part).status.is_final() && !self.is_final_part(part) {
                     let reason = self.reason(part, "forced", format!("{} is forced to run again", self.node(id).path));
                     self.emit(now, Some(part), EventKind::StepReopened { reason })?;
                 }
@@ -250,9 +238,7 @@ impl Run {
         }
         let changed = changed(&before.ingredients, &now.digests.ingredients);
         if !changed.is_empty() {
-            let names: Vec<&str> = changed.keys().take(3).map(|n| shown(n)).collect();
-            let more = if changed.len() > 3 { format!(" and {} more", changed.len() - 3) } else { String::new() };
-            let mut reason = self.reason(id, "inputs", format!("{}{more} changed", names.join(", ")));
+            let mut reason = self.reason(id, "inputs", format!("{} changed", few(changed.keys().map(|n| shown(n)), 3)));
             reason.values = changed;
             return Some(reason);
         }
@@ -287,7 +273,7 @@ impl Run {
     }
 
     /// It stays as recorded: those that wait for it may go on.
-    fn confirm(&mut self, id: NodeId) {
+    pub(super) fn confirm(&mut self, id: NodeId) {
         let node = self.node_mut(id);
         node.suspect = false;
         node.counted = true;
@@ -296,11 +282,6 @@ impl Run {
             Some(group) => self.count_instance(group, id),
             None => self.count_step(id),
         }
-    }
-
-    /// The group of a fan-out whose instances all stay.
-    pub(super) fn confirm_fan(&mut self, id: NodeId) {
-        self.confirm(id);
     }
 
     /// It runs again. What contains it must be at work for that; an external step only with
@@ -344,11 +325,9 @@ impl Run {
     /// Why the run cannot go on without consent.
     pub(super) fn refusal(&self) -> Option<String> {
         self.refused.first()?;
-        let list: Vec<String> = self.refused.iter().take(5).map(|(step, why)| format!("{step} ({why})")).collect();
-        let more = if self.refused.len() > 5 { format!(" and {} more", self.refused.len() - 5) } else { String::new() };
+        let list = few(self.refused.iter().map(|(step, why)| format!("{step} ({why})")), 5);
         Some(format!(
-            "external steps would run again because of a change: {}{more}\nif that is what you want: trees resume {} --accept-changes",
-            list.join(", "),
+            "external steps would run again because of a change: {list}\nif that is what you want: trees resume {} --accept-changes",
             self.id
         ))
     }

@@ -5,6 +5,7 @@
 //! `end`, when that and its parts are done. An edge says that one moment comes after another.
 
 use super::Run;
+use super::rollback::Stay;
 use super::state::{NodeId, distinct};
 use crate::tree::NeedKind;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -39,15 +40,17 @@ pub(super) struct Order {
     free: VecDeque<Moment>,
     /// Nodes whose undo has its turn and has not ended.
     pub open: HashSet<NodeId>,
+    /// What must not be taken back.
+    pub stay: Stay,
     /// Nothing more can be taken back.
     pub done: bool,
 }
 
 impl Order {
-    pub fn of(run: &Run) -> Self {
+    pub fn of(run: &Run, stay: Stay) -> Self {
         let count = run.nodes.len() * 2;
         let mut order =
-            Self { waits: vec![0; count], then: vec![Vec::new(); count], free: VecDeque::new(), open: HashSet::new(), done: false };
+            Self { waits: vec![0; count], then: vec![Vec::new(); count], free: VecDeque::new(), open: HashSet::new(), stay, done: false };
         let mut groups: HashMap<NodeId, HashMap<&str, NodeId>> = HashMap::new();
         for (id, node) in (0u32..).zip(&run.nodes) {
             order.edge(Moment::Begin(id), Moment::End(id));

@@ -10,6 +10,7 @@ use super::{Closing, Effect, IllegalEvent, Mode, Run, RunStatus};
 use crate::event::{EventKind, Failure, Resolution, RollbackStarted, StepStatus};
 use crate::path::StepPath;
 use crate::tree::{Action, Effect as Reach, OnCrash, OnFailure};
+use crate::units::few;
 use jiff::Timestamp;
 use std::collections::HashSet;
 
@@ -55,12 +56,9 @@ impl Run {
     /// A person asked for it; the sitting begins.
     pub(super) fn roll_back(&mut self, asked: RollBack, now: Timestamp) -> Taken {
         let RollBack { epoch, to, skip, mark_undone, actor } = asked;
-        let (to, skip) = match self.rollback.as_ref().map(|r| &r.how) {
-            Some(before) => (to.or_else(|| before.to.clone()), before.skip.iter().cloned().chain(skip).collect()),
-            None => (to, skip),
-        };
+        let how = self.asked(to, skip);
         self.approved = self.facts.as_ref().map(|f| f.approved.clone()).unwrap_or_default();
-        let how = RollbackStarted { to, skip, failure: self.first_failure(), epoch: Some(epoch) };
+        let how = RollbackStarted { failure: self.first_failure(), epoch: Some(epoch), ..how };
         self.record(now, None, None, Some(actor.clone()), EventKind::RollbackStarted(Box::new(how)))?;
         for id in 0..super::apply::index(self.nodes.len()) {
             if !(self.is_approval(id) && self.node(id).status == StepStatus::Waiting) {
@@ -72,6 +70,16 @@ impl Run {
             self.record(now, Some(step), None, Some(actor.clone()), kind)?;
         }
         Ok(())
+    }
+
+    /// What is asked for; one that broke off or is stuck goes on with what it was asked before.
+    fn asked(&self, to: Option<StepPath>, skip: Vec<StepPath>) -> RollbackStarted {
+        let mut how = self.rollback.as_ref().map(|r| r.how.clone()).unwrap_or_default();
+        how.to = to.or(how.to);
+        how.skip.extend(skip);
+        how.skip.sort();
+        how.skip.dedup();
+        how
     }
 
     /// What the event does to the tables.
@@ -124,11 +132,9 @@ impl Run {
             let how = RollbackStarted { failure: self.first_failure(), ..RollbackStarted::default() };
             self.emit(now, None, EventKind::RollbackStarted(Box::new(how)))?;
         }
-        if self.rollback.is_none() {
-            return Ok(true);
-        }
+        let Some(rollback) = &self.rollback else { return Ok(true) };
         if self.order.is_none() {
-            self.order = Some(Box::new(Order::of(self)));
+            self.order = Some(Box::new(Order::of(self, self.stay(&rollback.how))));
         }
         Ok(self.order.as_ref().is_some_and(|o| o.done))
     }
@@ -148,10 +154,9 @@ impl Run {
 
     /// Starts what there is room for. True where something may follow from that.
     pub(super) fn start_undos(&mut self, now: Timestamp) -> Result<bool, IllegalEvent> {
-        let stay = self.kept();
         while let Some(moment) = self.order.as_mut().and_then(|o| o.next()) {
             match moment {
-                Moment::Begin(id) if matches!(self.way(id, &stay), Way::Undo | Way::Kind(_)) => {
+                Moment::Begin(id) if self.has_turn(id) => {
                     if let Some(order) = &mut self.order {
                         order.open.insert(id);
                     }
@@ -173,6 +178,10 @@ impl Run {
             self.closing.push_back(Closing::Scope(ROOT));
         }
         Ok(over)
+    }
+
+    fn has_turn(&self, id: NodeId) -> bool {
+        self.order.as_ref().is_some_and(|o| matches!(self.way(id, &o.stay), Way::Undo | Way::Kind(_)))
     }
 
     fn pass(&mut self, moment: Moment) {
@@ -237,7 +246,7 @@ impl Run {
         let Some(more) = &node.more else { return Way::Nothing };
         let half_done = spec.on_crash == OnCrash::UndoFirst && more.unsettled;
         let way = match &spec.undo {
-            Some(undo) if more.acted || half_done || !more.intents.is_empty() || (undo.when_started && more.touched) => Way::Undo,
+            Some(undo) if more.acted || half_done || !more.intents.is_empty() || (undo.when_started && more.begun_at > 0) => Way::Undo,
             Some(_) if more.unsettled && spec.effect == Reach::External => {
                 Way::Missing("its outcome is unknown: take it back by hand, then --mark-undone".into())
             }
@@ -266,7 +275,7 @@ impl Run {
     }
 
     /// It, or a tree that it is in, stands in a `finally`.
-    fn is_final_part(&self, id: NodeId) -> bool {
+    pub(super) fn is_final_part(&self, id: NodeId) -> bool {
         let mut at = id;
         loop {
             if self.spec(at).finally {
@@ -280,11 +289,12 @@ impl Run {
     }
 
     /// What stays by the word of a person or behind a point of no return.
-    fn kept(&self) -> Stay {
-        let mut stay = Stay::default();
-        let Some(how) = self.rollback.as_ref().map(|r| &r.how) else { return stay };
-        stay.skipped = how.skip.iter().filter_map(|step| self.find(step)).collect();
-        stay.to = how.to.as_ref().and_then(|step| self.find(step)).map(|id| self.ancestry(id)).unwrap_or_default();
+    fn stay(&self, how: &RollbackStarted) -> Stay {
+        let mut stay = Stay {
+            skipped: how.skip.iter().filter_map(|step| self.find(step)).collect(),
+            to: how.to.as_ref().and_then(|step| self.find(step)).map(|id| self.ancestry(id)).unwrap_or_default(),
+            pivot: HashSet::new(),
+        };
         let passed = |id: &NodeId| {
             let more = self.node(*id).more.as_ref();
             self.spec(*id).pivot && more.is_some_and(|m| m.acted || m.unsettled)
@@ -321,39 +331,33 @@ impl Run {
 
     /// How the run ends after a rollback, and what of it stays.
     pub(super) fn rollback_result(&self) -> (RunStatus, Option<String>) {
-        let stay = self.kept();
+        let stay = self.rollback.as_ref().map(|r| self.stay(&r.how)).unwrap_or_default();
         let all = 0..super::apply::index(self.nodes.len());
         let stuck = |id: &NodeId| self.node(*id).status == StepStatus::UndoFailed && !stay.skipped.contains(id);
         if let Some(id) = all.clone().find(stuck) {
             return (RunStatus::RollbackStuck, Some(format!("{} could not be taken back", self.node(id).path)));
         }
         let lost = self.lost.iter().map(|path| format!("{path} (its step is gone from the tree)"));
-        let names: Vec<String> = all
-            .filter_map(|id| match self.way(id, &stay) {
-                Way::Kept(why) | Way::Missing(why) => Some(format!("{} ({why})", self.node(id).path)),
-                Way::Undo | Way::Kind(_) | Way::Nothing => None,
-            })
-            .chain(lost)
-            .collect();
-        if names.is_empty() {
-            return (RunStatus::RolledBack, None);
+        let left = all.filter_map(|id| match self.way(id, &stay) {
+            Way::Kept(why) | Way::Missing(why) => Some(format!("{} ({why})", self.node(id).path)),
+            Way::Undo | Way::Kind(_) | Way::Nothing => None,
+        });
+        let mut left = left.chain(lost).peekable();
+        match left.peek() {
+            None => (RunStatus::RolledBack, None),
+            Some(_) => (RunStatus::Failed, Some(format!("not taken back: {}", few(left, 5)))),
         }
-        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-        (RunStatus::Failed, Some(format!("not taken back: {}{more}", names[..names.len().min(5)].join(", "))))
     }
 
     /// What `trees rollback` would do now, in the order in which it would.
-    pub fn rollback_plan(&mut self, to: Option<StepPath>, skip: Vec<StepPath>) -> Vec<Planned> {
-        let how = RollbackStarted { to, skip, ..RollbackStarted::default() };
-        let before = self.rollback.replace(Box::new(Rollback { how, cancelled: false }));
-        let stay = self.kept();
-        let mut order = Order::of(self);
+    pub fn rollback_plan(&self, to: Option<StepPath>, skip: Vec<StepPath>) -> Vec<Planned> {
+        let mut order = Order::of(self, self.stay(&self.asked(to, skip)));
         let mut wave = vec![0u32; self.nodes.len() * 2];
         let mut plan = Vec::new();
         while let Some(moment) = order.next() {
             let (Moment::Begin(id) | Moment::End(id)) = moment;
             let at = wave[moment.index()];
-            let way = if moment == Moment::Begin(id) { self.way(id, &stay) } else { Way::Nothing };
+            let way = if moment == Moment::Begin(id) { self.way(id, &order.stay) } else { Way::Nothing };
             let after = at + u32::from(matches!(way, Way::Undo | Way::Kind(_)));
             order.followers(moment).iter().for_each(|next| wave[*next as usize] = wave[*next as usize].max(after));
             if way != Way::Nothing {
@@ -362,7 +366,6 @@ impl Run {
             }
             order.pass(moment);
         }
-        self.rollback = before;
         plan.sort_by_key(|p| p.wave);
         plan
     }
@@ -378,7 +381,7 @@ impl Run {
 
 /// What must not be taken back, and why.
 #[derive(Debug, Default)]
-struct Stay {
+pub(super) struct Stay {
     skipped: HashSet<NodeId>,
     to: HashSet<NodeId>,
     pivot: HashSet<NodeId>,

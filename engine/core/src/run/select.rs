@@ -14,9 +14,6 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a person skips says so in its note.
-const SKIPPED: &str = "skipped";
-
 /// What a step of the top tree is to a selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -293,17 +290,6 @@ impl Run {
         self.node_mut(id).more().aside = Some(aside);
     }
 
-    /// A person skips a step that was never tried: nothing of it is in the world.
-    pub(super) fn is_left_out(&self, id: NodeId, note: &str) -> bool {
-        let node = self.node(id);
-        note == SKIPPED && node.attempt == 0 && node.status == StepStatus::Pending
-    }
-
-    pub(super) fn leave_out(&mut self, id: NodeId) {
-        self.node_mut(id).more().aside = Some(Aside::Skipped);
-        self.end(id, StepStatus::Succeeded, None);
-    }
-
     /// What rules count as a success.
     fn came_out_well(&self, id: NodeId) -> bool {
         self.node(id).status.is_success() || self.is_allowed(id)
@@ -333,7 +319,7 @@ pub fn part_of(tree: &Arc<Tree>, selection: Option<&Selection>) -> Arc<Tree> {
 
 /// A person's word that a step counts as succeeded.
 pub(super) fn skipped() -> EventKind {
-    EventKind::StepResolved { resolution: Resolution::Done, note: Some(SKIPPED.into()), outputs: Object::new() }
+    EventKind::StepResolved { resolution: Resolution::Skip, note: None, outputs: Object::new() }
 }
 
 fn not_asked(tree: &Tree, step: &Step, selection: &Selection) -> Reason {

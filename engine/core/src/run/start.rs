@@ -6,6 +6,7 @@ use crate::event::{EventKind, Object, StepStatus, WaitFor};
 use crate::hash;
 use crate::path::StepPath;
 use crate::tree::Action;
+use crate::units::few;
 use jiff::Timestamp;
 
 impl Run {
@@ -400,9 +401,7 @@ impl Run {
             .filter(|(_, g)| g.asked && g.answer.is_none() && !g.queue.is_empty())
             .map(|(n, _)| format!("environment:{n}"));
         let nodes = self.nodes.iter().filter(|n| n.status == StepStatus::Waiting).map(|n| n.path.0.clone());
-        let names: Vec<String> = gates.chain(nodes).collect();
         debug_assert!(self.status != RunStatus::Pending);
-        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-        format!("waiting for a person: {}{more}", names.iter().take(5).cloned().collect::<Vec<_>>().join(", "))
+        format!("waiting for a person: {}", few(gates.chain(nodes), 5))
     }
 }

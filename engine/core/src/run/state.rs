@@ -175,11 +175,10 @@ pub(super) struct More {
     pub intents: Vec<Json>,
     /// Its action succeeded in this run and is not taken back.
     pub acted: bool,
-    /// It started in this run and is not taken back.
-    pub touched: bool,
     /// The outcome of its last attempt is unknown.
     pub unsettled: bool,
-    /// The event with which its last attempt began.
+    /// The event with which its last attempt, or its question, began; 0 where there was none or it is
+    /// taken back.
     pub begun_at: u64,
     /// The event with which it last ended.
     pub ended_at: u64,
@@ -260,8 +259,8 @@ impl Node {
     /// Nothing of it is left in the world.
     pub fn taken_back(&mut self) {
         let more = self.more.get_or_insert_default();
-        (more.acted, more.touched, more.unsettled) = (false, false, false);
-        more.undo_tries = 0;
+        (more.acted, more.unsettled) = (false, false);
+        (more.begun_at, more.undo_tries) = (0, 0);
         more.generation += 1;
         more.action = None;
         more.intents.clear();

@@ -4,6 +4,7 @@
 use super::Difference;
 use crate::event::{Event, EventKind, Item, Json, StepError};
 use crate::run::Run;
+use crate::units::few;
 use jiff::Timestamp;
 
 /// Recorded times have microseconds.
@@ -156,8 +157,7 @@ fn sort(error: &StepError) -> String {
 fn keys(items: &[Item], other: &[Item]) -> String {
     let keyed = items.iter().map(|i| &i.key).ne(other.iter().map(|i| &i.key));
     let shown = |i: &Item| if keyed { i.key.clone() } else { format!("{}: {}", i.key, short(&i.value)) };
-    let more = if items.len() > 10 { format!(", and {} more", items.len() - 10) } else { String::new() };
-    format!("[{}{more}]", items.iter().take(10).map(shown).collect::<Vec<_>>().join(", "))
+    format!("[{}]", few(items.iter().map(shown), 10))
 }
 
 fn short(value: &Json) -> String {

@@ -36,13 +36,14 @@ impl Retrace<'_> {
             }
             EventKind::RollbackStarted(how) => {
                 let (to, skip, epoch) = (how.to.clone(), how.skip.clone(), how.epoch?);
-                let mark_undone = self.resolved(|r, _| r == Resolution::Undone);
+                let mark_undone = self.resolved(Resolution::Undone);
                 Some(Input::RollBack(Box::new(RollBack { epoch, to, skip, mark_undone, actor: actor() })))
             }
             EventKind::CancelRequested { now } => Some(Input::Cancel { actor: actor(), now: *now }),
             EventKind::ApprovalGiven { note } if by_person => Some(Input::Approved { name: name(), actor: actor(), note: note.clone() }),
             EventKind::ApprovalRejected { note } if by_person => Some(Input::Rejected { name: name(), actor: actor(), note: note.clone() }),
-            EventKind::StepResolved { resolution, note, .. } if self.is_of_the_begin(*resolution, note.as_deref()) => None,
+            // Said with the beginning of the sitting.
+            EventKind::StepResolved { resolution: Resolution::Skip | Resolution::Undone, .. } => None,
             EventKind::StepResolved { resolution, note, outputs } => {
                 let (resolution, outputs, note) = (*resolution, outputs.clone(), note.clone());
                 Some(Input::Resolved { name: name(), resolution, outputs, actor: actor(), note })
@@ -137,30 +138,16 @@ impl Retrace<'_> {
         let approved = self.sitting.iter().filter(of_us).filter_map(|e| e.step.as_ref().map(|s| s.0.clone())).collect();
         let forced = |e: &&Event| matches!(&e.kind, EventKind::StepReopened { reason } if reason.text == "forced by --force");
         let force = self.group().iter().filter(forced).filter_map(|e| e.step.clone()).collect();
-        let skip = self.resolved(|r, note| r == Resolution::Done && note == Some("skipped"));
+        let skip = self.resolved(Resolution::Skip);
         Recovered { epoch, approved, accept_changes: self.refused().is_none(), definition: None, force, skip, actor: String::new() }
     }
 
-    fn resolved(&self, which: impl Fn(Resolution, Option<&str>) -> bool) -> Vec<StepPath> {
-        let fits = |e: &&Event| matches!(&e.kind, EventKind::StepResolved { resolution, note, .. } if which(*resolution, note.as_deref()));
+    fn resolved(&self, how: Resolution) -> Vec<StepPath> {
+        let fits = |e: &&Event| matches!(e.kind, EventKind::StepResolved { resolution, .. } if resolution == how);
         self.group().iter().filter(fits).filter_map(|e| e.step.clone()).collect()
     }
 
     /// Whether a resolution came with `--skip` or `--mark-undone`.
-    fn is_part(&self) -> bool {
-        self.run.facts().is_some_and(|f| f.selection.is_some())
-            || self.group().iter().any(|e| matches!(&e.kind, EventKind::RunStarted(facts) if facts.selection.is_some()))
-    }
-
-    fn is_of_the_begin(&self, resolution: Resolution, note: Option<&str>) -> bool {
-        match self.group().first().map(|e| &e.kind) {
-            _ if self.is_part() && resolution == Resolution::Done && note == Some("skipped") => true,
-            Some(EventKind::RunResumed { .. }) => resolution == Resolution::Done && note == Some("skipped"),
-            Some(EventKind::RollbackStarted(_)) => resolution == Resolution::Undone,
-            _ => false,
-        }
-    }
-
     /// Why the sitting refused to go on, if it did.
     fn refused(&self) -> Option<&str> {
         let of = |e: &Event| match &e.kind {
@@ -321,7 +308,7 @@ fn is_settling(kind: &EventKind) -> bool {
         EventKind::StepCached { reason, .. } | EventKind::StepSkipped { reason } => {
             matches!(reason.code.as_str(), "taken_over" | "not_asked")
         }
-        EventKind::StepResolved { resolution, note, .. } => *resolution == Resolution::Done && note.as_deref() == Some("skipped"),
+        EventKind::StepResolved { resolution, .. } => *resolution == Resolution::Skip,
         EventKind::StepExpanded { .. } => true,
         _ => false,
     }
