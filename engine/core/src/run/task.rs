@@ -50,10 +50,6 @@ pub struct Task {
     pub inputs: Option<(Vec<String>, bool)>,
     /// Where artifacts are expected: name, path, optional.
     pub artifacts: Vec<(String, String, bool)>,
-    /// The canonical definition.
-    pub definition: Json,
-    /// Digests of the inputs known without files: `env:X`, `value:TREES_V1`, `with`, `need:build`.
-    pub ingredients: BTreeMap<String, String>,
     /// The attempt's idempotency key.
     pub idempotency_key: String,
     /// A later attempt of this run: what is found done then has succeeded.
@@ -62,6 +58,15 @@ pub struct Task {
     pub tree: Arc<crate::tree::Tree>,
     /// Its index in `tree`.
     pub index: u32,
+}
+
+/// What the digests of an attempt are made of, as far as it is known without a look at files.
+#[derive(Clone)]
+pub struct Ingredients {
+    /// The digest of the canonical definition.
+    pub definition: String,
+    /// Digests of the inputs: `env:X`, `value:TREES_V1`, `with`, `need:build`.
+    pub inputs: BTreeMap<String, String>,
 }
 
 /// A script or a kind with its values.
@@ -93,17 +98,27 @@ impl Task {
 }
 
 impl Run {
-    /// What the next attempt of a step is made of. `secrets` are the values; `marks` stand for them
-    /// in digests (name and version, or an HMAC).
+    /// What the next attempt of a step is made of. `secrets` are the values.
     ///
     /// # Errors
     /// A value that cannot be computed.
-    pub fn task(&self, step: &StepPath, secrets: &Secrets, marks: &Secrets) -> Result<Task, StepError> {
+    pub fn task(&self, step: &StepPath, secrets: &Secrets) -> Result<Task, StepError> {
         let id = self.find(step).ok_or_else(|| cannot(format!("no step {step}")))?;
-        self.resolve_task(id, secrets, marks).map_err(cannot)
+        self.resolve_task(id, secrets).map_err(cannot)
     }
 
-    fn resolve_task(&self, id: NodeId, secrets: &Secrets, marks: &Secrets) -> Result<Task, String> {
+    /// What the digests of a step's next attempt are made of; `marks` stand for the values of
+    /// secrets (name and version, or an HMAC).
+    ///
+    /// # Errors
+    /// A value that cannot be computed.
+    pub fn ingredients(&self, step: &StepPath, marks: &Secrets) -> Result<Ingredients, StepError> {
+        let id = self.find(step).ok_or_else(|| cannot(format!("no step {step}")))?;
+        let inputs = self.input_digests(id, marks).map_err(cannot)?;
+        Ok(Ingredients { definition: definition_digest(self.spec(id)), inputs })
+    }
+
+    fn resolve_task(&self, id: NodeId, secrets: &Secrets) -> Result<Task, String> {
         let (spec, scope) = (self.spec(id), self.node(id).scope);
         let (environment, tree) = (self.environment_of(id), &self.scope(scope).tree);
         let place = tree.environments.get(&environment);
@@ -124,8 +139,6 @@ impl Run {
             timeout: [spec.timeout, left].into_iter().flatten().min(),
             inputs: self.inputs(id)?,
             artifacts: self.artifacts(id)?,
-            definition: definition(spec),
-            ingredients: self.ingredients(id, &self.step_env(id, marks)?, marks)?,
             idempotency_key: self.idempotency_key(id),
             again: self.node(id).attempt > 0,
             tree: Arc::clone(tree),
@@ -223,10 +236,10 @@ impl Run {
         artifacts.map(|(name, a)| Ok((name.clone(), self.plain(id, &a.path, &format!("artifacts.{name}"))?, a.optional))).collect()
     }
 
-    fn ingredients(&self, id: NodeId, env: &[(String, String)], marks: &Secrets) -> Result<BTreeMap<String, String>, String> {
+    fn input_digests(&self, id: NodeId, marks: &Secrets) -> Result<BTreeMap<String, String>, String> {
         let mut parts = BTreeMap::new();
         let digest = |value: &Json| hash::bytes(value.to_string().as_bytes());
-        for (name, value) in env {
+        for (name, value) in &self.step_env(id, marks)? {
             parts.insert(format!("env:{name}"), hash::bytes(value.as_bytes()));
         }
         let job = if self.is_tree(id) { None } else { Some(self.job(id, &self.spec(id).action, &with_secrets(marks))?) };
@@ -316,6 +329,11 @@ fn secrets_of(spec: &Step) -> Vec<String> {
         }
     }
     names
+}
+
+/// The digest of [`definition`].
+pub(super) fn definition_digest(spec: &Step) -> String {
+    hash::bytes(definition(spec).to_string().as_bytes())
 }
 
 /// What is done, as written: action, the kind's revision, shell, cwd, declared inputs, outputs,

@@ -175,7 +175,7 @@ impl World<'_> {
 
     fn task(&self, step: &StepPath) -> Result<Task, StepError> {
         let secrets = self.secrets(step);
-        self.run.task(step, &secrets, &secrets)
+        self.run.task(step, &secrets)
     }
 
     fn secrets(&self, step: &StepPath) -> Secrets {

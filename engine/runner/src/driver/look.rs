@@ -4,7 +4,7 @@ use super::attempt::{Attempt, Control, Part, Trouble};
 use super::glass::Glass;
 use super::message::Handle;
 use super::perform::KILL_AFTER;
-use super::prepare::{Dotenvs, Work, task};
+use super::prepare::{Dotenvs, Work, ingredients, task};
 use super::{DriveError, KindSet, Options, Vault};
 use crate::environment::Environment;
 use crate::http::Client;
@@ -76,7 +76,7 @@ impl Looker {
         let glass: Arc<dyn Store> = Arc::new(Glass::before(Arc::clone(&eyes.store))?);
         let vault = Vault::open(tree, environment, dir, glass.as_ref())?;
         Ok(Self {
-            masker: Masker::new(vault.values()),
+            masker: Masker::new(vault.all_values()),
             register: Arc::new(Register::new(glass.run_folder(&run)?)),
             scratch: Pool::new(run.clone(), workers.clone()),
             client: Arc::default(),
@@ -99,9 +99,18 @@ impl Looker {
     pub fn prepare(&mut self, run: &Run, step: &StepPath) -> Result<Prepared, StepError> {
         let failed = |e: String| StepError { reason: ErrorReason::Spawn, code: None, message: e, log: None };
         let task = self.task(run, step)?;
+        let ingredients = ingredients(run, &self.vault, &self.masker, step)?;
         let dotenv = self.dotenv.of(&task).map_err(failed)?;
         let tree = run.facts().map(|f| f.tree.clone()).unwrap_or_default();
-        let work = Work { task, dotenv, recorded: Vec::new(), store: Arc::clone(&self.glass), kinds: Arc::clone(&self.eyes.kinds), tree };
+        let work = Work {
+            task,
+            ingredients,
+            dotenv,
+            recorded: Vec::new(),
+            store: Arc::clone(&self.glass),
+            kinds: Arc::clone(&self.eyes.kinds),
+            tree,
+        };
         work.prepare().map_err(|e| failed(self.masker.mask(&e).into_owned()))
     }
 

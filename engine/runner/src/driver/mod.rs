@@ -238,7 +238,7 @@ impl Driver {
         let scratch = self.hold.run().clone();
         let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));
         let sitting = Sitting {
-            masker: Masker::new(vault.values()),
+            masker: Masker::new(vault.all_values()),
             client: Arc::default(),
             setup: self.setup,
             hold: self.hold,

@@ -54,12 +54,12 @@ impl Sitting {
             Mode::Check => Part::Check,
             Mode::Verify => {
                 let outputs = self.run.recorded_outputs(step);
-                let (values, _) = self.vault.of(source, &environment, &names);
+                let values = self.vault.values(source, &environment, &names);
                 let (job, timeout) = self.run.verify_job(step, &outputs, &values)?.ok_or_else(|| failed("no verify is declared".into()))?;
                 Part::Verify { job, timeout }
             }
             Mode::Undo => {
-                let (values, _) = self.vault.of(source, &environment, &names);
+                let values = self.vault.values(source, &environment, &names);
                 Part::Undo(self.run.undo_of(step, &values)?)
             }
         };

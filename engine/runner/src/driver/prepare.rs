@@ -9,10 +9,10 @@ use crate::{environment, files};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trees_core::event::{ArtifactRef, Digests, ErrorReason, Json, Reason, StepError};
+use trees_core::event::{ArtifactRef, Digests, ErrorReason, Reason, StepError};
 use trees_core::hash;
 use trees_core::path::StepPath;
-use trees_core::run::{Cached, Input, Job, Prepared, Run, Task};
+use trees_core::run::{Cached, Ingredients, Input, Job, Prepared, Run, Task};
 use trees_core::store::Store;
 
 /// A dotenv file, read once a sitting.
@@ -21,8 +21,9 @@ pub(super) type Dotenv = Vec<(String, String)>;
 impl Sitting {
     /// Prepares a step: at once where no file is read, else in the background.
     pub(super) fn prepare(&mut self, step: StepPath) -> Option<Input> {
-        let task = match self.task(&step) {
-            Ok(task) => task,
+        let made = self.task(&step).and_then(|task| Ok((task, ingredients(&self.run, &self.vault, &self.masker, &step)?)));
+        let (task, ingredients) = match made {
+            Ok(made) => made,
             Err(error) => return Some(Input::Prepared { step, result: Err(error) }),
         };
         let dotenv = match self.dotenv_of(&task) {
@@ -31,6 +32,7 @@ impl Sitting {
         };
         let work = Work {
             task,
+            ingredients,
             dotenv,
             recorded: self.run.recorded_artifacts(&step),
             store: Arc::clone(&self.setup.store),
@@ -76,9 +78,17 @@ impl Sitting {
 /// The task of a step's next attempt, with its secrets.
 pub(super) fn task(run: &Run, vault: &Vault, masker: &Masker, step: &StepPath) -> Result<Task, StepError> {
     let (source, environment, names) = run.secret_names(step);
-    let (values, marks) = vault.of(source, &environment, &names);
-    let masked = |e: StepError| StepError { message: masker.mask(&e.message).into_owned(), ..e };
-    run.task(step, &values, &marks).map_err(masked)
+    run.task(step, &vault.values(source, &environment, &names)).map_err(|e| masked(masker, e))
+}
+
+/// What the digests of a step's next attempt are made of, as far as no file is read.
+pub(super) fn ingredients(run: &Run, vault: &Vault, masker: &Masker, step: &StepPath) -> Result<Ingredients, StepError> {
+    let (source, environment, names) = run.secret_names(step);
+    run.ingredients(step, &vault.marks(source, &environment, &names)).map_err(|e| masked(masker, e))
+}
+
+fn masked(masker: &Masker, e: StepError) -> StepError {
+    StepError { message: masker.mask(&e.message).into_owned(), ..e }
 }
 
 /// The dotenv files read so far, each once a sitting.
@@ -111,6 +121,7 @@ pub(super) fn plain(task: &Task, pairs: &[(String, String)]) -> Dotenv {
 /// One prepare.
 pub(super) struct Work {
     pub task: Task,
+    pub ingredients: Ingredients,
     pub dotenv: Dotenv,
     /// Of a step that ended before and is looked at again.
     pub recorded: Vec<ArtifactRef>,
@@ -141,7 +152,7 @@ impl Work {
     }
 
     fn digest(&self) -> Result<Digests, String> {
-        let mut ingredients = self.task.ingredients.clone();
+        let mut ingredients = self.ingredients.inputs.clone();
         for (name, value) in &self.dotenv {
             ingredients.insert(format!("dotenv:{name}"), hash::bytes(value.as_bytes()));
         }
@@ -152,9 +163,8 @@ impl Work {
         for path in self.file_inputs() {
             ingredients.extend(content(&self.task.dir, &path)?);
         }
-        let digest = |value: &Json| hash::bytes(value.to_string().as_bytes());
         let input = hash::json(&ingredients).map_err(|e| e.to_string())?;
-        Ok(Digests { definition: digest(&self.task.definition), input, ingredients, reusable: self.task.spec().cache })
+        Ok(Digests { definition: self.ingredients.definition.clone(), input, ingredients, reusable: self.task.spec().cache })
     }
 
     /// The files and folders that the kind of this step reads.

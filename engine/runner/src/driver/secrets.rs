@@ -56,24 +56,28 @@ impl Vault {
 
     /// Takes the values out of a text.
     pub fn masker(&self) -> Masker {
-        Masker::new(self.values())
+        Masker::new(self.all_values())
     }
 
     /// All values, for the masker.
-    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn all_values(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(|f| f.value.value.as_str())
     }
 
-    /// The values and the marks (for digests) of some names; an optional one without a source reads
+    /// The values of some names; an optional one without a source reads
     /// as an empty string.
-    pub(super) fn of(&self, source: u32, environment: &str, names: &[String]) -> (Secrets, Secrets) {
-        let (mut values, mut marks) = (Secrets::new(), Secrets::new());
-        for name in names {
-            let found = self.0.get(&(source, environment.to_owned(), name.clone()));
-            values.insert(name.clone(), found.map(|f| f.value.value.clone()).unwrap_or_default());
-            marks.insert(name.clone(), found.map(|f| f.value.fingerprint.clone()).unwrap_or_default());
-        }
-        (values, marks)
+    pub(super) fn values(&self, source: u32, environment: &str, names: &[String]) -> Secrets {
+        self.each(source, environment, names, |found| &found.value.value)
+    }
+
+    /// What stands for the values in digests, by name.
+    pub(super) fn marks(&self, source: u32, environment: &str, names: &[String]) -> Secrets {
+        self.each(source, environment, names, |found| &found.value.fingerprint)
+    }
+
+    fn each(&self, source: u32, environment: &str, names: &[String], part: impl Fn(&Found) -> &String) -> Secrets {
+        let of = |name: &String| self.0.get(&(source, environment.to_owned(), name.clone())).map(|f| part(f).clone());
+        names.iter().map(|name| (name.clone(), of(name).unwrap_or_default())).collect()
     }
 
     /// What a process is given.

@@ -48,8 +48,9 @@ impl Shell {
             all_there(run, tree, step, spec)?;
         }
         let (source, environment, names) = run.secret_names(step);
-        let (values, marks) = vault.of(source, &environment, &names);
-        let task = run.task(step, &values, &marks).map_err(|e| format!("`{step}` cannot be entered: {}", e.message))?;
+        let task = run
+            .task(step, &vault.values(source, &environment, &names))
+            .map_err(|e| format!("`{step}` cannot be entered: {}", e.message))?;
         // One that is cut off or at work stays what it is: this stands for the next.
         let next = u32::from(matches!(view.status, StepStatus::Running | StepStatus::Interrupted) || view.attempt == 0);
         let marks = Marks { run: run.id().clone(), step: step.clone(), attempt: view.attempt + next };

@@ -128,7 +128,7 @@ fn attended(sitting: &[Event]) -> bool {
 impl Run {
     /// The digest of a step's definition as it is now.
     fn definition_digest(&self, step: &StepPath) -> Option<String> {
-        self.find(step).map(|id| crate::hash::bytes(super::task::definition(self.spec(id)).to_string().as_bytes()))
+        self.find(step).map(|id| super::task::definition_digest(self.spec(id)))
     }
 
     /// Where a step stands: file and line.
