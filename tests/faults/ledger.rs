@@ -1,0 +1,88 @@
+//! The ledger: what the steps themselves wrote down, a line a mark, durable before the step goes on.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+
+/// The shell function that steps mark with, to be sourced: `. ./mark; mark start; …; mark end`.
+/// One write with `O_APPEND` a line, then fsync.
+pub const MARK: &str = r#"mark() {
+  printf '%s %s %s %s %s\n' "$TREES_RUN_ID" "$TREES_STEP" "$TREES_ATTEMPT" "$TREES_IDEMPOTENCY_KEY" "$1" |
+    dd of=ledger oflag=append conv=notrunc,fsync status=none
+}
+"#;
+
+/// What the harness itself writes between two sittings.
+const CRASH: &str = "crash";
+
+/// All lines so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger(pub Vec<Line>);
+
+/// A line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A mark of a step.
+    Mark {
+        /// The run's id.
+        run: String,
+        /// The step or instance.
+        step: String,
+        /// Its attempt.
+        attempt: u32,
+        /// Its idempotency key.
+        key: String,
+        /// `start`, `end`, or what else a step says.
+        word: String,
+    },
+    /// Everything of `trees` was killed here.
+    Crash,
+}
+
+impl Ledger {
+    /// Reads one; none yet is an empty one.
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Self(text.lines().map(Line::of).collect())
+    }
+
+    /// Notes that `trees` was killed, as steps that outlive it may still write.
+    pub fn note_crash(path: &Path) {
+        use std::io::Write as _;
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{CRASH}").unwrap();
+    }
+
+    /// The steps that marked this word, in order, with their attempts.
+    pub fn marked(&self, wanted: &str) -> Vec<(&str, u32)> {
+        let of = |line: &'_ Line| matches!(line, Line::Mark { word, .. } if word == wanted);
+        self.0
+            .iter()
+            .filter(|l| of(l))
+            .filter_map(|l| if let Line::Mark { step, attempt, .. } = l { Some((step.as_str(), *attempt)) } else { None })
+            .collect()
+    }
+}
+
+impl Line {
+    fn of(line: &str) -> Self {
+        if line == CRASH {
+            return Self::Crash;
+        }
+        let words: Vec<&str> = line.split(' ').collect();
+        let [run, step, attempt, key, word] = words[..] else { panic!("no line of a ledger: `{line}`") };
+        let attempt = attempt.parse().unwrap_or_else(|e| panic!("{e}: `{line}`"));
+        Self::Mark { run: run.into(), step: step.into(), attempt, key: key.into(), word: word.into() }
+    }
+}
+
+impl Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.0 {
+            match line {
+                Line::Mark { step, attempt, word, .. } => writeln!(f, "{step} {attempt} {word}")?,
+                Line::Crash => writeln!(f, "{CRASH}")?,
+            }
+        }
+        Ok(())
+    }
+}

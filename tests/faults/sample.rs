@@ -1,0 +1,173 @@
+//! The trees that the cases run: small, with every shape in them, and every step marks the ledger.
+
+use crate::place::Place;
+use std::collections::BTreeMap;
+
+/// A tree and what the judge must know of it.
+pub struct Sample {
+    /// The tree file.
+    pub tree: String,
+    /// Other files beside it.
+    pub files: Vec<(&'static str, String)>,
+    /// The needs of each step by its path, instances apart: `fan[ash]`.
+    pub needs: BTreeMap<&'static str, Vec<&'static str>>,
+    /// Steps that never start twice: their outcome is unknown after a crash, and a person or their
+    /// `on_crash: fail` decides.
+    pub once: Vec<&'static str>,
+    /// Steps that may start again in one sitting, by how often: retries.
+    pub tries: BTreeMap<&'static str, usize>,
+}
+
+impl Sample {
+    /// A place with its files.
+    pub fn place(&self) -> Place {
+        let place = Place::with(&self.tree);
+        self.files.iter().for_each(|(name, text)| place.write(name, text));
+        place
+    }
+}
+
+/// Every shape of the language that the state machine treats apart: fan-outs, by key, sub-trees,
+/// retries, artifacts, verify, conditions, `finally`.
+pub fn shapes() -> Sample {
+    let needs = [
+        ("left", vec!["plan"]),
+        ("right", vec!["plan"]),
+        ("fan[ash]", vec!["plan"]),
+        ("fan[birch]", vec!["plan"]),
+        ("fan[cedar]", vec!["plan"]),
+        ("each[ash]", vec!["fan[ash]"]),
+        ("each[birch]", vec!["fan[birch]"]),
+        ("each[cedar]", vec!["fan[cedar]"]),
+        ("flaky", vec!["left"]),
+        ("made", vec!["right"]),
+        ("used", vec!["made"]),
+        ("verified", vec!["right"]),
+        ("sub/one", vec!["left", "right"]),
+        ("sub/three", vec!["sub/one"]),
+        ("join", vec!["each[ash]", "each[birch]", "each[cedar]", "flaky", "verified", "sub/three"]),
+        ("finally/after", vec!["finally/clean"]),
+    ];
+    Sample {
+        tree: SHAPES.into(),
+        files: vec![("sub.yaml", SUB.into())],
+        needs: BTreeMap::from(needs),
+        once: Vec::new(),
+        tries: BTreeMap::from([("flaky", 2)]),
+    }
+}
+
+/// A chain of a few steps: what a sweep over each system call can afford.
+pub fn chain(length: usize) -> Sample {
+    let mut tree = String::from("tree: chain\nsteps:\n");
+    for step in 0..length {
+        let needs = if step == 0 { String::new() } else { format!("needs: s{}, ", step - 1) };
+        tree += &format!(
+            "  s{step}: {{ {needs}run: '. ./mark; mark start; echo n={step} >> \"$TREES_OUTPUT\"; mark end', outputs: {{ n: integer }} }}\n"
+        );
+    }
+    tree += &format!("outputs: {{ n: '{{{{ steps.s{}.outputs.n }}}}' }}\n", length - 1);
+    Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
+}
+
+const SHAPES: &str = r#"
+tree: shapes
+max_parallel: 4
+steps:
+  plan:
+    run: |
+      . ./mark
+      mark start
+      echo 'items=["ash","birch","cedar"]' >> "$TREES_OUTPUT"
+      mark end
+    outputs: { items: list }
+  left: { needs: plan, run: ". ./mark; mark start; sleep 0.02; mark end" }
+  right: { needs: plan, run: ". ./mark; mark start; mark end" }
+  early: { run: ". ./mark; mark start; sleep 0.05; mark end" }
+  none: { if: "false", run: ". ./mark; mark start" }
+  fan:
+    foreach: { items: "{{ steps.plan.outputs.items }}", as: name }
+    max_parallel: 2
+    run: |
+      . ./mark
+      mark start
+      echo "name={{ name }}!" >> "$TREES_OUTPUT"
+      mark end
+    outputs: { name: string }
+  each:
+    needs: [{ step: fan, by: key }]
+    foreach: { items: "{{ steps.plan.outputs.items }}", as: name }
+    run: ". ./mark; mark start; mark end"
+  flaky:
+    needs: left
+    retry: { attempts: 2, delay: 10ms }
+    run: |
+      . ./mark
+      mark start
+      if [ ! -e flaky.once ]; then
+        : > flaky.once
+        exit 1
+      fi
+      mark end
+  made:
+    needs: right
+    run: |
+      . ./mark
+      mark start
+      mkdir -p out
+      echo made > out/made.txt
+      mark end
+    artifacts: { made: out/made.txt }
+  used:
+    run: |
+      . ./mark
+      mark start
+      echo "text=$(cat {{ steps.made.artifacts.made.path }}) {{ steps.made.artifacts.made.sha256 }}" >> "$TREES_OUTPUT"
+      mark end
+    outputs: { text: string }
+  verified:
+    needs: right
+    run: ". ./mark; mark start; echo yes > verified; mark end"
+    verify: { run: "grep -q yes verified" }
+  sub:
+    needs: [left, right]
+    tree: ./sub.yaml
+    with: { count: 3 }
+  join:
+    needs: [each, flaky, verified, sub]
+    run: |
+      . ./mark
+      mark start
+      echo "all={{ steps.fan.outputs }}" >> "$TREES_OUTPUT"
+      mark end
+    outputs: { all: string }
+finally:
+  clean: { run: ". ./mark; mark start; rm -f verified; mark end" }
+  after: { needs: clean, run: ". ./mark; mark start; mark end" }
+outputs:
+  all: "{{ steps.join.outputs.all }}"
+  text: "{{ steps.used.outputs.text }}"
+  count: "{{ steps.sub.outputs.count }}"
+"#;
+
+const SUB: &str = r#"
+tree: sub
+params: { count: { type: integer } }
+steps:
+  one: { run: ". ./mark; mark start; mark end" }
+  two:
+    matrix: { a: [1, 2], b: [x] }
+    needs: one
+    run: ". ./mark; mark start; mark end"
+  three:
+    needs: two
+    run: |
+      . ./mark
+      mark start
+      echo "count={{ params.count }}" >> "$TREES_OUTPUT"
+      mark end
+    outputs: { count: integer }
+finally:
+  swept: { run: ". ./mark; mark start; mark end" }
+outputs: { count: "{{ steps.three.outputs.count }}" }
+"#;
