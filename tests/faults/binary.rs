@@ -22,6 +22,6 @@ fn build(arguments: &[&str]) -> PathBuf {
     assert!(output.status.success(), "{command:?} failed");
     let printed = String::from_utf8(output.stdout).unwrap();
     let messages = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let executable = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).last();
+    let executable = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).reduce(|_, last| last);
     executable.unwrap_or_else(|| panic!("{command:?} named no executable"))
 }

@@ -43,7 +43,9 @@ pub fn each_seed<R: Debug>(seeds: Range<u64>, work: impl Fn(u64) -> R + Sync) {
     thread::scope(|scope| {
         let workers = [scope.spawn(worker), scope.spawn(worker)];
         let ends = workers.map(thread::ScopedJoinHandle::join);
-        ends.into_iter().filter_map(Result::err).for_each(|panic| resume_unwind(panic));
+        if let Some(panic) = ends.into_iter().find_map(Result::err) {
+            resume_unwind(panic);
+        }
     });
 }
 
