@@ -7,6 +7,10 @@ use super::story::Story;
 use crate::failure::{Exit, Failure};
 use trees_core::event::{Json, Object, Resolution, StepStatus};
 use trees_core::journal::{Journal as _, RequestBody};
+use trees_core::path::{RunId, StepPath};
+use trees_core::tree::ValueType;
+use trees_runner::outputs::read_value;
+use trees_state::State;
 
 /// Settle a step whose outcome is unknown or failed: it happened, do it again, or it failed.
 #[derive(clap::Args)]
@@ -25,7 +29,7 @@ pub struct Args {
     /// It failed
     #[arg(long)]
     fail: bool,
-    /// An output of the step, with --done; the value is JSON where it can be read as such
+    /// An output of the step, with --done; the value as its declared type is written in $TREES_OUTPUT
     #[arg(long = "output", value_name = "KEY=VALUE", requires = "done")]
     outputs: Vec<String>,
     /// A word on it
@@ -53,15 +57,35 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         (_, true) => Resolution::Retry,
         _ => Resolution::Fail,
     };
-    let outputs = args.outputs.iter().map(|text| output(text)).collect::<Result<Object, Failure>>()?;
+    let outputs = outputs(&state, &run.run, &step, &args.outputs)?;
     let run = runs::ask(&state, &run.run, &RequestBody::Resolve { step, resolution, outputs, note: args.note })?;
     told(&run, "settled");
     Ok(Exit::OK)
 }
 
-fn output(text: &str) -> Result<(String, Json), Failure> {
+/// The outputs as the step declares them.
+fn outputs(state: &State, run: &RunId, step: &str, texts: &[String]) -> Result<Object, Failure> {
+    if texts.is_empty() {
+        return Ok(Object::new());
+    }
+    let definitions = runs::definitions(state, run)?;
+    let spec = definitions.newest().at(&StepPath(step.to_owned()));
+    let declared = spec.map(|s| s.declared(&trees_steps::catalogue())).unwrap_or_default();
+    texts.iter().map(|text| output(step, text, &declared)).collect()
+}
+
+fn output(step: &str, text: &str, declared: &[(String, Option<ValueType>)]) -> Result<(String, Json), Failure> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| Failure::wrong(format!("`--output {text}` gives no value")).hint("write --output name=value"))?;
-    Ok((key.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+    let Some((_, kind)) = declared.iter().find(|(name, _)| name == key) else {
+        let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
+        let hint = if names.is_empty() { "it declares none".to_owned() } else { format!("it declares: {}", names.join(", ")) };
+        return Err(Failure::wrong(format!("`{step}` has no output `{key}`")).hint(hint));
+    };
+    let value = match kind {
+        Some(kind) => read_value(value, *kind).map_err(|wrong| Failure::wrong(format!("the output `{key}` {wrong}")))?,
+        None => serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    };
+    Ok((key.into(), value))
 }

@@ -45,7 +45,7 @@ impl From<JournalError> for StateError {
         match error {
             JournalError::State { folder, message } => Self::Unusable { folder, message },
             JournalError::Unknown(run) => Self::Unknown(format!("no run `{run}`")),
-            JournalError::Fenced { .. } | JournalError::Held { .. } => Self::Journal(error),
+            JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } => Self::Journal(error),
         }
     }
 }

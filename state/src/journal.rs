@@ -66,23 +66,25 @@ impl State {
     /// Asks something of a run from elsewhere; its driver takes it up.
     ///
     /// # Errors
-    /// When there is no such run, or the state cannot be written.
+    /// When there is no such run, another word on the same step waits, or the state cannot be written.
     pub fn ask(&self, run: &RunId, actor: &str, body: &RequestBody) -> Result<u64, JournalError> {
         let text =
             serde_json::to_string(body).map_err(|error| unusable(self.dir(), format!("a request cannot be written as JSON: {error}")))?;
         let asks = serde_json::to_value(body).unwrap_or_default();
-        let (run, actor, witness) = (run.0.clone(), actor.to_owned(), self.witness());
+        let (run, actor, body, witness) = (run.clone(), actor.to_owned(), body.clone(), self.witness());
         self.write(move |db| {
+            body.alone(&requests(db, &run)?).map_err(Fault::Refused)?;
+            let run = run.0.as_str();
             let id: Option<i64> = db
                 .prepare_cached("INSERT INTO requests (run, ts, actor, body) SELECT n, ?, ?, ? FROM runs WHERE id = ? RETURNING id")?
                 .query_row(params![Timestamp::now().as_microsecond(), actor, text, run], |row| row.get(0))
                 .optional()?;
-            let id = id.ok_or_else(|| Fault::Refused(JournalError::Unknown(run.clone())))?;
+            let id = id.ok_or_else(|| Fault::Refused(JournalError::Unknown(run.to_owned())))?;
             let before = db
                 .prepare_cached(&format!("SELECT status, {SEQ} FROM runs WHERE id = ?"))?
-                .query_row([&run], |row| Ok(json!({ "status": row.get::<_, String>(0)?, "seq": row.get::<_, i64>(1)? })))?;
+                .query_row([run], |row| Ok(json!({ "status": row.get::<_, String>(0)?, "seq": row.get::<_, i64>(1)? })))?;
             let after = json!({ "request": id, "asks": asks });
-            witness.record(db, Change { what: "run_asked", run: Some(&run), before, after })?;
+            witness.record(db, Change { what: "run_asked", run: Some(run), before, after })?;
             Ok(id.unsigned_abs())
         })
     }

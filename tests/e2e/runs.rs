@@ -128,12 +128,29 @@ fn an_approval_without_a_terminal_rests_and_is_given_elsewhere() {
     assert!(wrong.stderr.contains("does not ask for `ship`") && wrong.stderr.contains("it asks for: ask"), "{}", wrong.stderr);
     let approved = bench.run(&["approve", "@last", "ask", "--note", "fine"]).expect(0);
     assert!(approved.stderr.contains("is at rest, go on with: trees resume "), "{}", approved.stderr);
+    let second = bench.run(&["reject", "@last", "ask", "--note", "no"]).expect(2).stderr;
+    assert!(second.contains("`ask` was answered already, by tester") && second.contains("the first word counts"), "{second}");
     let resumed = bench.run(&["resume"]).expect(0);
     assert!(resumed.stderr.contains("ask approved by tester (fine)"), "{}", resumed.stderr);
     bench.run(&["run", "t.yaml", "--approve", "*"]).expect(0);
     bench.run(&["run", "t.yaml"]).expect(3);
     bench.run(&["reject", "@last", "ask", "--note", "not today"]).expect(0);
     assert!(bench.run(&["resume"]).expect(1).stderr.contains("ask rejected by tester (not today)"));
+}
+
+#[test]
+fn what_is_settled_as_done_has_the_outputs_that_are_declared() {
+    let tree = "tree: t\nsteps:\n  a: { run: 'exit 1', outputs: { version: string, count: integer } }\n  b: { run: \"echo {{ steps.a.outputs.version }}\" }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(1);
+    let settle = |output: &str| bench.run(&["resolve", "@last", "a", "--done", "--output", output]);
+    let wrong = settle("vresion=1").expect(2).stderr;
+    assert!(wrong.contains("`a` has no output `vresion`") && wrong.contains("it declares: version, count"), "{wrong}");
+    let wrong = settle("count=many").expect(2).stderr;
+    assert!(wrong.contains("the output `count` is declared as integer, but is `many`"), "{wrong}");
+    settle("version=1.10").expect(0);
+    bench.run(&["resume"]).expect(0);
+    assert_eq!(bench.run(&["logs", "@last", "b"]).expect(0).stdout.trim(), "1.10");
 }
 
 #[test]

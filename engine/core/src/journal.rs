@@ -32,6 +32,14 @@ pub enum JournalError {
     /// No such run.
     #[error("no run `{0}`")]
     Unknown(String),
+    /// Somebody's word on a step waits to be taken up: a second one would be lost.
+    #[error("`{step}` was answered already, by {actor}")]
+    Answered {
+        /// The step.
+        step: String,
+        /// Whose word waits.
+        actor: String,
+    },
     /// The folder cannot be written, is full, or the database is damaged: exit 7.
     #[error("the state in {folder} cannot be used: {message}")]
     State {
@@ -91,6 +99,28 @@ pub enum RequestBody {
         /// A word.
         note: Option<String>,
     },
+}
+
+impl RequestBody {
+    /// The step that it is a word on.
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            Self::Cancel { .. } => None,
+            Self::Approve { step, .. } | Self::Reject { step, .. } | Self::Resolve { step, .. } => Some(step),
+        }
+    }
+
+    /// Refuses a second word on a step while another waits to be taken up.
+    ///
+    /// # Errors
+    /// When one of `open` is on the same step.
+    pub fn alone<'a>(&self, open: impl IntoIterator<Item = &'a Request>) -> Result<(), JournalError> {
+        let Some(step) = self.step() else { return Ok(()) };
+        match open.into_iter().find(|request| request.body.step() == Some(step)) {
+            Some(request) => Err(JournalError::Answered { step: step.into(), actor: request.actor.clone() }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A run as the listings show it.

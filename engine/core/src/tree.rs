@@ -629,4 +629,19 @@ impl Tree {
     pub fn step(&self, id: &str) -> Option<&Step> {
         self.index.get(id).and_then(|i| self.steps.get(*i as usize))
     }
+
+    /// A step by its path, inside sub-trees too; an instance is the step it is one of.
+    pub fn at(&self, path: &crate::path::StepPath) -> Option<&Step> {
+        let mut tree: &Self = self;
+        let mut parts = path.as_str().split('/').map(|part| part.split('[').next().unwrap_or_default()).peekable();
+        while let Some(id) = parts.next() {
+            let found = tree.step(id)?;
+            match (&found.action, parts.peek()) {
+                (_, None) => return Some(found),
+                (Action::Tree { tree: inner, .. }, Some(_)) => tree = inner,
+                (Action::Run(_) | Action::Uses { .. } | Action::Approve { .. }, Some(_)) => return None,
+            }
+        }
+        None
+    }
 }

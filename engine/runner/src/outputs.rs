@@ -241,6 +241,14 @@ impl Value {
     }
 }
 
+/// A value that a person writes, as an output of this type.
+///
+/// # Errors
+/// What it is instead.
+pub fn read_value(text: &str, kind: ValueType) -> Result<Json, String> {
+    Value::Text(text.into()).convert(kind).map_err(|found| format!("is declared as {}, but is {found}", word(kind)))
+}
+
 fn fits(value: &Json, kind: ValueType) -> bool {
     match kind {
         ValueType::String => value.is_string(),

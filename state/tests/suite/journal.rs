@@ -91,6 +91,8 @@ fn requests_wait_until_an_append_takes_them() {
         ];
         let ids: Vec<u64> = bodies.iter().map(|body| ask(run, "ann", body).unwrap()).collect();
         ask(other.run(), "bob", &RequestBody::Cancel { now: true }).unwrap();
+        let second = ask(run, "bob", &RequestBody::Reject { step: "gate".into(), note: None }).unwrap_err();
+        assert_eq!(second.to_string(), "`gate` was answered already, by ann");
         let open = journal.requests(run).unwrap();
         assert_eq!(open.iter().map(|request| &request.body).collect::<Vec<_>>(), bodies.iter().collect::<Vec<_>>());
         assert_eq!(open.iter().map(|request| request.id).collect::<Vec<_>>(), ids);

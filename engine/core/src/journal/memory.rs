@@ -80,10 +80,11 @@ impl MemoryJournal {
     /// Asks something of a run from elsewhere.
     ///
     /// # Errors
-    /// When there is no such run.
+    /// When there is no such run, or another word on the same step waits.
     pub fn ask(&self, run: &RunId, actor: &str, body: &RequestBody, ts: Timestamp) -> Result<u64, JournalError> {
         let mut shelf = locked(&self.shelf);
         shelf.kept(run)?;
+        body.alone(shelf.requests.iter().filter(|(request, taken)| !taken && request.run == *run).map(|(request, _)| request))?;
         let id = shelf.requests.len() as u64 + 1;
         shelf.requests.push((Request { id, run: run.clone(), ts, actor: actor.into(), body: body.clone() }, false));
         Ok(id)

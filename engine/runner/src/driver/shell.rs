@@ -37,7 +37,7 @@ impl Shell {
     /// One sentence: no such step, one that has no process, needs without results.
     pub fn enter(run: &Run, tree: &Tree, step: &StepPath, vault: &Vault, workers: Handle) -> Result<Self, String> {
         let view = run.step(step).ok_or_else(|| format!("the run has no step `{step}`"))?;
-        let spec = declared(tree, step).ok_or_else(|| format!("the tree has no step `{step}`"))?;
+        let spec = tree.at(step).ok_or_else(|| format!("the tree has no step `{step}`"))?;
         if let Action::Approve { .. } = spec.action {
             return Err(format!("`{step}` asks a person: there is no process to be in the place of"));
         }
@@ -80,21 +80,6 @@ fn dotenv(task: &Task) -> Result<Dotenv, String> {
     Ok(plain(task, &environment::read_dotenv(&task.dir, &task.dotenv)?))
 }
 
-/// A step as the tree declares it.
-fn declared<'t>(tree: &'t Tree, step: &StepPath) -> Option<&'t Step> {
-    let mut tree = tree;
-    let mut parts = step.as_str().split('/').map(|part| part.split('[').next().unwrap_or_default()).peekable();
-    while let Some(id) = parts.next() {
-        let found = tree.step(id)?;
-        match (&found.action, parts.peek()) {
-            (_, None) => return Some(found),
-            (Action::Tree { tree: inner, .. }, Some(_)) => tree = inner,
-            (Action::Run(_) | Action::Uses { .. } | Action::Approve { .. }, Some(_)) => return None,
-        }
-    }
-    None
-}
-
 /// Some steps of a fan-out or a sub-tree.
 fn parts(run: &Run, step: &StepPath) -> String {
     let inside = |path: &str| path.strip_prefix(step.as_str()).is_some_and(|rest| rest.starts_with(['[', '/']));
@@ -105,7 +90,7 @@ fn parts(run: &Run, step: &StepPath) -> String {
 /// Says which needs have no results yet.
 fn all_there(run: &Run, tree: &Tree, step: &StepPath, spec: &Step) -> Result<(), String> {
     let (above, siblings) = match step.as_str().rsplit_once('/') {
-        Some((above, _)) => (format!("{above}/"), declared(tree, &StepPath(above.to_owned()))),
+        Some((above, _)) => (format!("{above}/"), tree.at(&StepPath(above.to_owned()))),
         None => (String::new(), None),
     };
     let tree = match siblings.map(|step| &step.action) {
