@@ -14,3 +14,4 @@ mod place;
 mod sample;
 mod sitting;
 mod verdict;
+mod verified;

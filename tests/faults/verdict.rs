@@ -132,6 +132,7 @@ impl<'a> Trial<'a> {
         broken.extend(integrity(&self.place));
         broken.extend(self.order(&ledger));
         broken.extend(self.repeats(&ledger));
+        broken.extend(overlaps(&ledger));
         broken.extend(self.place.processes().iter().map(|p| format!("I7: still there: {p}")));
         broken.extend(gaps(&events));
         if self.last > reference.took * 2 + Duration::from_secs(5) {
@@ -227,6 +228,20 @@ pub fn integrity(place: &Place) -> Vec<String> {
     let mut broken: Vec<String> = rows("PRAGMA integrity_check").into_iter().filter(|row| row != "ok").collect();
     broken.extend(rows("PRAGMA foreign_key_check"));
     broken.into_iter().map(|row| format!("I4: {row}")).collect()
+}
+
+/// I7: what a crash left has ended before its step begins again: it writes nothing more.
+fn overlaps(ledger: &Ledger) -> Vec<String> {
+    let (mut newest, mut broken) = (BTreeMap::<&str, u32>::new(), Vec::new());
+    for line in &ledger.0 {
+        let Line::Mark { step, attempt, word, .. } = line else { continue };
+        let known = newest.entry(step).or_insert(*attempt);
+        if attempt < known {
+            broken.push(format!("I7: attempt {attempt} of {step} says {word} after attempt {known} has begun"));
+        }
+        *known = (*known).max(*attempt);
+    }
+    broken
 }
 
 /// I8: the numbers of the events have no gap.
