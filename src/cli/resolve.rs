@@ -7,7 +7,7 @@ use super::story::Story;
 use crate::failure::{Exit, Failure};
 use trees_core::event::{Json, Object, Resolution, StepStatus};
 use trees_core::journal::{Journal as _, RequestBody};
-use trees_core::path::{RunId, StepPath};
+use trees_core::path::RunId;
 use trees_core::tree::ValueType;
 use trees_runner::outputs::read_value;
 use trees_state::State;
@@ -69,7 +69,7 @@ fn outputs(state: &State, run: &RunId, step: &str, texts: &[String]) -> Result<O
         return Ok(Object::new());
     }
     let definitions = runs::definitions(state, run)?;
-    let spec = definitions.newest().at(&StepPath(step.to_owned()));
+    let spec = definitions.newest().at(step);
     let declared = spec.map(|s| s.declared(&trees_steps::catalogue())).unwrap_or_default();
     texts.iter().map(|text| output(step, text, &declared)).collect()
 }

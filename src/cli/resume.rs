@@ -5,17 +5,15 @@ use super::check;
 use super::drive::{self, Sitting};
 use super::global::Global;
 use super::list::table;
+use super::proposal::Proposal;
 use super::run::Consent;
 use super::runs;
-use super::source::TreeFile;
-use super::story::step_of;
 use crate::diagnose::Findings;
 use crate::failure::{Exit, Failure};
 use crate::report::said::status_word;
 use crate::report::{say, say_line};
 use std::sync::Arc;
 use trees_core::event::{Event, RunStatus};
-use trees_core::hash;
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::language::{self, Given};
 use trees_core::path::{RunId, StepPath};
@@ -105,27 +103,23 @@ fn edited(
     before: &[Event],
     definitions: &mut Definitions,
 ) -> Result<Result<Option<String>, Exit>, Failure> {
-    let source = TreeFile::find(file)?;
-    let checked = source.check(&trees_steps::catalogue());
-    check::print(&source.findings(&checked));
-    let Some(tree) = checked.tree.clone() else { return Ok(Err(Exit::WRONG)) };
-    let later = language::later(&tree);
-    if !later.is_empty() {
-        check::print(&Findings { diagnostics: later, ..source.findings(&checked) });
-        return Ok(Err(Exit::WRONG));
-    }
-    if tree.name != run.tree {
-        return Err(Failure::wrong(format!("{file} is the tree {}, and run {} is one of {}", tree.name, run.run, run.tree)));
-    }
     let facts = runs::facts(before);
     let given: Vec<(String, Given)> =
         facts.map(|f| f.params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect()).unwrap_or_default();
-    if let Err(wrong) = language::params(&tree, &given) {
-        check::print(&Findings { diagnostics: wrong, ..source.findings(&checked) });
-        return Ok(Err(Exit::WRONG));
-    }
-    let definition = serde_json::to_value(&checked.sources).map_err(Failure::bug)?;
-    let digest = hash::json(&definition).map_err(Failure::bug)?;
+    let proposal = Proposal::with(file, |tree, findings| {
+        if tree.name != run.tree {
+            return Err(Failure::wrong(format!("{file} is the tree {}, and run {} is one of {}", tree.name, run.run, run.tree)));
+        }
+        let params = language::params(tree, &given).map_err(|diagnostics| {
+            check::print(&Findings { diagnostics, ..findings });
+            Exit::WRONG
+        });
+        Ok((String::new(), params))
+    })?;
+    let Proposal { tree, definition, digest, .. } = match proposal {
+        Ok(proposal) => proposal,
+        Err(exit) => return Ok(Err(exit)),
+    };
     let now = definitions.later.last().map(|(d, _)| d).or(facts.map(|f| &f.definition));
     if now == Some(&digest) {
         return Ok(Ok(None));
@@ -141,7 +135,7 @@ fn known(text: &str, id: &RunId, definitions: &Definitions, events: &[Event]) ->
     let path = runs::step_path(text);
     let mut run = Run::new(id.clone(), definitions.clone(), &trees_steps::catalogue());
     run.replay(events).map_err(Failure::bug)?;
-    let declared = step_of(definitions.newest(), path.as_str()).is_some();
+    let declared = definitions.newest().at(path.as_str()).is_some();
     let new = declared && !path.as_str().contains(['[', '/']);
     if declared && (new || run.step(&path).is_some()) {
         return Ok(path);

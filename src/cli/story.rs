@@ -103,7 +103,7 @@ impl Story {
 
     fn kinds(&mut self, tree: &Tree) {
         for told in &mut self.steps {
-            told.kind = step_of(tree, &told.path).map_or("approve", kind).to_owned();
+            told.kind = tree.at(&told.path).map_or("approve", kind).to_owned();
         }
     }
 
@@ -191,21 +191,6 @@ pub fn kind(step: &Step) -> &str {
         Action::Uses { kind, .. } => kind,
         Action::Tree { .. } => "tree",
         Action::Approve { .. } => "approve",
-    }
-}
-
-/// The step that a path is of.
-pub fn step_of<'a>(tree: &'a Tree, path: &str) -> Option<&'a Step> {
-    let mut tree = tree;
-    let mut segments = path.split('/').peekable();
-    loop {
-        let segment = segments.next()?;
-        let step = tree.step(segment.split('[').next().unwrap_or(segment))?;
-        match (&step.action, segments.peek()) {
-            (Action::Tree { tree: inner, .. }, Some(_)) => tree = inner,
-            (_, None) => return Some(step),
-            (_, Some(_)) => return None,
-        }
     }
 }
 

@@ -631,9 +631,9 @@ impl Tree {
     }
 
     /// A step by its path, inside sub-trees too; an instance is the step it is one of.
-    pub fn at(&self, path: &crate::path::StepPath) -> Option<&Step> {
+    pub fn at(&self, path: &str) -> Option<&Step> {
         let mut tree: &Self = self;
-        let mut parts = path.as_str().split('/').map(|part| part.split('[').next().unwrap_or_default()).peekable();
+        let mut parts = path.split('/').map(|part| part.split('[').next().unwrap_or_default()).peekable();
         while let Some(id) = parts.next() {
             let found = tree.step(id)?;
             match (&found.action, parts.peek()) {

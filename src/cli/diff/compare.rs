@@ -1,6 +1,6 @@
 //! Two recorded runs beside each other.
 
-use crate::cli::story::{Story, step_of};
+use crate::cli::story::Story;
 use crate::cli::{runs, timeline, why};
 use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -67,7 +67,7 @@ impl Side {
 
 /// A value that a script reads is named as it is written there, not by its variable.
 fn name_values(tree: &Tree, path: &str, digests: &mut Digests) {
-    let Some(Action::Run(run)) = step_of(tree, path).map(|step| &step.action) else { return };
+    let Some(Action::Run(run)) = tree.at(path).map(|step| &step.action) else { return };
     for binding in &run.script.bindings {
         if let Some(digest) = digests.ingredients.remove(&format!("value:{}", binding.variable)) {
             digests.ingredients.insert(format!("value:{}", binding.expr.source.trim()), digest);

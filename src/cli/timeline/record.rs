@@ -2,7 +2,7 @@
 //! left out of the axis.
 
 use super::Time;
-use crate::cli::story::{kind, step_of};
+use crate::cli::story::kind;
 use crate::report::said::{message, status_after};
 use crate::report::{Paint, clean};
 use jiff::Timestamp;
@@ -88,7 +88,7 @@ impl Lane {
     fn new(path: &str, tree: &Tree) -> Self {
         Self {
             path: path.into(),
-            kind: step_of(tree, path).map_or("approve", kind).into(),
+            kind: tree.at(path).map_or("approve", kind).into(),
             status: StepStatus::Pending,
             why: None,
             attempts: 0,
@@ -313,7 +313,7 @@ impl Writer {
 
 /// A fan-out that is not one of its instances, or a sub-tree.
 fn is_container(tree: &Tree, path: &str) -> bool {
-    step_of(tree, path).is_some_and(|step| {
+    tree.at(path).is_some_and(|step| {
         let last = path.rsplit('/').next().unwrap_or(path);
         matches!(step.action, Action::Tree { .. }) || step.fan_out.is_some() && !last.contains('[')
     })

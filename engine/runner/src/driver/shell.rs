@@ -37,7 +37,7 @@ impl Shell {
     /// One sentence: no such step, one that has no process, needs without results.
     pub fn enter(run: &Run, tree: &Tree, step: &StepPath, vault: &Vault, workers: Handle) -> Result<Self, String> {
         let view = run.step(step).ok_or_else(|| format!("the run has no step `{step}`"))?;
-        let spec = tree.at(step).ok_or_else(|| format!("the tree has no step `{step}`"))?;
+        let spec = tree.at(step.as_str()).ok_or_else(|| format!("the tree has no step `{step}`"))?;
         if let Action::Approve { .. } = spec.action {
             return Err(format!("`{step}` asks a person: there is no process to be in the place of"));
         }
@@ -90,7 +90,7 @@ fn parts(run: &Run, step: &StepPath) -> String {
 /// Says which needs have no results yet.
 fn all_there(run: &Run, tree: &Tree, step: &StepPath, spec: &Step) -> Result<(), String> {
     let (above, siblings) = match step.as_str().rsplit_once('/') {
-        Some((above, _)) => (format!("{above}/"), tree.at(&StepPath(above.to_owned()))),
+        Some((above, _)) => (format!("{above}/"), tree.at(above)),
         None => (String::new(), None),
     };
     let tree = match siblings.map(|step| &step.action) {
