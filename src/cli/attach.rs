@@ -6,7 +6,7 @@
 use super::drive;
 use super::finish;
 use super::global::Global;
-use super::{runs, story};
+use super::{runs, signals, story};
 use crate::failure::{Exit, Failure};
 use crate::report::closing::Closing;
 use crate::report::said::status_after;
@@ -15,10 +15,9 @@ use crate::report::{say, tail::tail};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use trees_core::event::{Event, EventKind, StepStatus};
 use trees_core::journal::{Journal as _, RequestBody, RunSummary};
 use trees_core::path::{RunId, StepPath};
@@ -48,7 +47,7 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
     if look.asks() {
         answer(&screen, Arc::clone(&state), run.run.clone());
     }
-    let signals = signals()?;
+    let signals = signals::receiver()?;
     let mut follower =
         Follower { state: &state, run: &run.run, seq: recorded.get(begun).map_or(1, |e| e.seq) - 1, logs: Logs::default(), last: None };
     let ended = follower.follow(&mut *screen.listener(), &signals, look == Look::Terminal);
@@ -79,29 +78,6 @@ fn answer(screen: &Screen, state: Arc<State>, run: RunId) {
             say(&format!("the answer could not be recorded: {failure}"));
         }
     });
-}
-
-/// Hears of the first signal that is to end the screen.
-fn signals() -> Result<Receiver<i32>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::failed)?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _guard = runtime.enter();
-        let listen = |kind: SignalKind| signal(kind).map_err(Failure::failed);
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?)
-    };
-    let (heard, signals) = channel();
-    thread::spawn(move || {
-        let number = runtime.block_on(async move {
-            tokio::select! {
-                _ = interrupt.recv() => 2,
-                _ = terminate.recv() => 15,
-                _ = hangup.recv() => 1,
-            }
-        });
-        // Nobody listens once the run has ended.
-        heard.send(number).ok();
-    });
-    Ok(signals)
 }
 
 struct Follower<'a> {

@@ -63,7 +63,7 @@ pub fn turn(state: &State, tree: &Tree, run: Option<&RunId>) -> Result<Turn, Fai
 /// Another run of the tree that a living process drives.
 fn active(state: &State, tree: &Tree, own: Option<&RunId>) -> Result<Option<RunSummary>, Failure> {
     let statuses = vec![RunStatus::Running, RunStatus::RollingBack];
-    let all = runs::list(state, &RunFilter { tree: Some(tree.name.clone()), statuses, limit: 0 })?;
+    let all = runs::list(state, &RunFilter { tree: Some(tree.name.clone()), statuses, ..RunFilter::default() })?;
     Ok(all.into_iter().find(|r| r.pid.is_some() && Some(&r.run) != own))
 }
 

@@ -1,8 +1,8 @@
 //! `trees drift`: what changed on the targets since a run left them well; `--heal` runs it again.
 
-use super::busy::{self, Turn};
-use super::drive::{self, Sitting};
+use super::drive;
 use super::global::Global;
+use super::rerun::{self, Again};
 use super::run::Consent;
 use super::source::TreeFile;
 use super::{check, runs};
@@ -12,10 +12,9 @@ use crate::report::{out_json, out_lines, say};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
-use trees_core::event::{Event, RunStarted, RunStatus};
-use trees_core::journal::{Journal as _, NewRun, RunFilter, RunSummary};
-use trees_core::tree::Tree;
-use trees_runner::driver::{Begin, Drift, Eyes, drift};
+use trees_core::event::RunStatus;
+use trees_core::journal::{Journal as _, RunFilter, RunSummary};
+use trees_runner::driver::{Drift, Eyes, drift};
 use trees_state::State;
 
 /// Show what changed on the targets since the last run that left them well.
@@ -41,7 +40,6 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let state = Arc::new(runs::required(global)?);
     let Some(run) = chosen(args.what.as_deref(), &state)? else { return Ok(Exit::WRONG) };
     let definitions = runs::definitions(&state, &run.run)?;
-    let tree = Arc::clone(definitions.newest());
     let recorded = state.load(&run.run, 0)?;
     let eyes = Eyes { store: Arc::clone(&state) as _, kinds: drive::kinds(), options: drive::options(global) };
     let found = match drift(eyes, run.run.clone(), &definitions, &recorded)? {
@@ -63,7 +61,11 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         let head = format!("{} #{}{place}, run {}", run.tree, run.number, run.run);
         out_lines(&page::drifts(&head, &found, global.quiet));
     }
-    if args.heal && drifted { heal(args, state, &run, tree, &recorded, global) } else { Ok(exit) }
+    if !args.heal || !drifted {
+        return Ok(exit);
+    }
+    say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
+    rerun::again(state, &run, Again { trigger: "heal", part: None, jobs: None, consent: args.consent }, global)
 }
 
 /// The run that is looked at; none where a tree file is wrong, which was drawn.
@@ -77,7 +79,7 @@ fn chosen(what: Option<&str>, state: &State) -> Result<Option<RunSummary>, Failu
         None => None,
     };
     let statuses = vec![RunStatus::Succeeded, RunStatus::SucceededWithWarnings];
-    let newest = runs::list(state, &RunFilter { tree: tree.clone(), statuses, limit: 1 })?.into_iter().next();
+    let newest = runs::list(state, &RunFilter { tree: tree.clone(), statuses, limit: 1, own: true })?.into_iter().next();
     newest.map(Some).ok_or_else(|| {
         let of = tree.map(|t| format!(" of {t}")).unwrap_or_default();
         Failure::wrong(format!("there is no successful run{of} whose targets could be looked at"))
@@ -94,37 +96,4 @@ fn document(run: &RunSummary, found: &[Drift], exit: Exit) -> Value {
         "schema": "trees/drift", "version": 1, "run": run.run, "tree": run.tree, "environment": run.environment,
         "drifted": found.iter().filter(|d| d.holds == Some(false)).count(), "exit": exit.0, "steps": found,
     })
-}
-
-/// A normal run of what was recorded, with the same params.
-fn heal(args: Args, state: Arc<State>, run: &RunSummary, tree: Arc<Tree>, recorded: &[Event], global: &Global) -> Result<Exit, Failure> {
-    let facts = runs::facts(recorded).ok_or_else(|| Failure::wrong(format!("run {} has no beginning", run.run)))?;
-    args.consent.fits(&tree)?;
-    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
-    say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
-    let first = (facts.definition.clone(), state.definition(&run.run)?);
-    let (digest, definition) = state.amendments(&run.run)?.pop().unwrap_or(first);
-    let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
-    let facts = RunStarted {
-        definition: digest,
-        number: hold.number(),
-        epoch: hold.epoch(),
-        trigger: "heal".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        approved: args.consent.approve.clone(),
-        pause_on_failure: false,
-        changed: None,
-        selection: None,
-        ..facts.clone()
-    };
-    let sitting = Sitting {
-        state,
-        hold,
-        definitions: tree.into(),
-        vault: None,
-        approve: args.consent.approve,
-        strict: args.consent.strict,
-        before: Vec::new(),
-    };
-    sitting.drive(Begin::New(Box::new(facts)), global)
 }

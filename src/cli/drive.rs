@@ -169,7 +169,8 @@ fn answer(screen: &Screen, handle: Handle, actor: String) {
 
 /// How long the last good runs of the tree took.
 pub fn estimate(state: &State, tree: &str) -> Option<Duration> {
-    let filter = RunFilter { tree: Some(tree.into()), statuses: vec![RunStatus::Succeeded, RunStatus::SucceededWithWarnings], limit: 3 };
+    let filter =
+        RunFilter { tree: Some(tree.into()), statuses: vec![RunStatus::Succeeded, RunStatus::SucceededWithWarnings], limit: 3, own: false };
     let earlier = runs::list(state, &filter).ok()?;
     let took = |run: &trees_core::journal::RunSummary| Duration::try_from(run.finished?.duration_since(run.started)).ok();
     let all: Vec<Duration> = earlier.iter().filter_map(took).collect();

@@ -36,7 +36,7 @@ fn status(text: &str) -> Result<RunStatus, String> {
 /// Does it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
-    let filter = RunFilter { tree: args.tree.clone(), statuses: args.status.clone(), limit: args.limit };
+    let filter = RunFilter { tree: args.tree.clone(), statuses: args.status.clone(), limit: args.limit, own: false };
     let (all, origins) = match runs::existing(global)? {
         Some(state) => (runs::list(&state, &filter)?, state.origins()?),
         None => Default::default(),

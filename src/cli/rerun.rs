@@ -10,9 +10,10 @@ use crate::failure::{Exit, Failure};
 use std::path::Path;
 use std::sync::Arc;
 use trees_core::event::{RunStarted, Selection};
-use trees_core::journal::{Hold, Journal as _, NewRun, RunSummary};
+use trees_core::journal::{Journal as _, NewRun, RunSummary};
 use trees_core::run::part_of;
-use trees_runner::driver::Vault;
+use trees_core::tree::OnBusy;
+use trees_state::State;
 
 /// Run the tree of a run again, as recorded, under a new id.
 ///
@@ -40,30 +41,55 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     drive::look(global)?;
     let state = Arc::new(runs::required(global)?);
     let of = runs::find(&state, &args.run)?;
+    let part = Selection { of: Some(of.run.clone()), ..selection::asked(&args.only, args.from.as_ref()) };
+    again(state, &of, Again { trigger: "rerun", part: Some(part), jobs: args.jobs, consent: args.consent }, global)
+}
+
+/// How a recorded run is run again.
+pub struct Again {
+    /// What the new run says of its beginning.
+    pub trigger: &'static str,
+    /// A part of it, with the results of the recorded run.
+    pub part: Option<Selection>,
+    /// How many steps run at once, if not as recorded.
+    pub jobs: Option<u32>,
+    /// What a person says beforehand.
+    pub consent: Consent,
+}
+
+/// A new run of what was recorded, in the folder where it was.
+pub fn again(state: Arc<State>, of: &RunSummary, how: Again, global: &Global) -> Result<Exit, Failure> {
     runs::at_home(&state, &of.run)?;
-    let before = recorded(&state.load(&of.run, 0)?, &of)?;
+    let before = recorded(&state.load(&of.run, 0)?, of)?;
     let tree = runs::tree(&state, &of.run)?;
-    args.consent.fits(&tree)?;
-    let mut asked = Selection { of: Some(of.run.clone()), ..selection::asked(&args.only, args.from.as_ref()) };
+    how.consent.fits(&tree)?;
+    let mut asked = how.part.unwrap_or_default();
     selection::fits(&tree, &asked)?;
-    let vault = Vault::open(&part_of(&tree, Some(&asked)), &before.environment, Path::new(&before.dir), &*state)?;
-    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
+    let vault = runs::vault(&state, &part_of(&tree, Some(&asked)), &before.environment, Path::new(&before.dir))?;
     let place = Place { tree: &tree, params: &before.params, environment: &before.environment, dir: Path::new(&before.dir) };
-    let course = selection::course_of(&state, &of, &place, &mut asked)?;
-    let first = (before.definition.clone(), state.definition(&of.run)?);
-    // The tree in force, where a resume brought another.
-    let (digest, definition) = state.amendments(&of.run)?.pop().unwrap_or(first);
+    if tree.on_busy != OnBusy::Allow {
+        // Another run may be cancelled for this one: what is wrong here is said before.
+        selection::course_of(&state, of, &place, &mut asked.clone())?;
+    }
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
+    let course = selection::course_of(&state, of, &place, &mut asked)?;
+    let (digest, definition) = runs::in_force(&state, &of.run, &before)?;
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
-    let started = RunStarted { definition: digest, ..facts(before, &*hold, asked, &args) };
-    let sitting = Sitting {
-        state,
-        hold,
-        definitions: tree.into(),
-        vault: Some(vault),
-        approve: args.consent.approve,
-        strict: args.consent.strict,
-        before: Vec::new(),
+    let started = RunStarted {
+        definition: digest,
+        number: hold.number(),
+        epoch: hold.epoch(),
+        trigger: how.trigger.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        max_parallel: how.jobs.unwrap_or(before.max_parallel),
+        approved: how.consent.approve.clone(),
+        pause_on_failure: false,
+        changed: None,
+        selection: selection::recorded(asked),
+        ..before
     };
+    let (approve, strict) = (how.consent.approve, how.consent.strict);
+    let sitting = Sitting { state, hold, definitions: tree.into(), vault: Some(vault), approve, strict, before: Vec::new() };
     sitting.drive(selection::begin(started, course), global)
 }
 
@@ -77,19 +103,4 @@ fn recorded(events: &[trees_core::event::Event], of: &RunSummary) -> Result<RunS
         }
     }
     Ok(facts)
-}
-
-fn facts(before: RunStarted, hold: &dyn Hold, asked: Selection, args: &Args) -> RunStarted {
-    RunStarted {
-        number: hold.number(),
-        epoch: hold.epoch(),
-        trigger: "rerun".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        max_parallel: args.jobs.unwrap_or(before.max_parallel),
-        approved: args.consent.approve.clone(),
-        pause_on_failure: false,
-        changed: None,
-        selection: selection::recorded(asked),
-        ..before
-    }
 }

@@ -13,11 +13,12 @@ use crate::failure::{Exit, Failure};
 use crate::report::said::status_word;
 use crate::report::{say, say_line};
 use std::sync::Arc;
-use trees_core::event::{Event, RunStatus};
+use trees_core::event::{Event, Json, RunStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::language::{self, Given};
-use trees_core::path::{RunId, StepPath};
+use trees_core::path::StepPath;
 use trees_core::run::{Definitions, Recovered, Run};
+use trees_core::tree::{OnBusy, Tree};
 use trees_runner::driver::Begin;
 use trees_state::State;
 
@@ -67,13 +68,19 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             failure.hint(format!("mend what its undo failed at, then: trees rollback {} [--skip STEP] [--mark-undone STEP]", run.run))
         );
     }
-    let state = Arc::new(state);
-    let mut definitions = runs::definitions(&state, &run.run)?;
-    let tree = Arc::clone(definitions.newest());
-    let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
     runs::at_home(&state, &run.run)?;
-    let hold = state.hold(&run.run)?;
+    runs::at_rest(&run)?;
+    let state = Arc::new(state);
+    let tree = runs::tree(&state, &run.run)?;
     args.consent.fits(&tree)?;
+    // Another run may be cancelled for this one, or waited for: what is wrong here is said before.
+    if tree.on_busy != OnBusy::Allow
+        && let Err(exit) = Asked::read(&args, &state, &run, &state.load(&run.run, 0)?)?
+    {
+        return Ok(exit);
+    }
+    let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
+    let hold = state.hold(&run.run)?;
     // It may have been driven to its end while this waited for its turn.
     let run = runs::find(&state, &run.run.0)?;
     if matches!(run.status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings) && args.force.is_empty() {
@@ -81,28 +88,63 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::OK);
     }
     let before = drive::recorded(&state, &*hold)?;
-    let mut definition = None;
-    if let Some(file) = &args.tree {
-        match edited(file, &state, &run, &before, &mut definitions)? {
-            Ok(digest) => definition = digest,
-            Err(exit) => return Ok(exit),
+    let Asked { definitions, edited, force, skip } = match Asked::read(&args, &state, &run, &before)? {
+        Ok(asked) => asked,
+        Err(exit) => return Ok(exit),
+    };
+    let definition = match edited {
+        Some((digest, definition)) => {
+            state.amend(&run.run, &digest, &definition)?;
+            Some(digest)
         }
-    }
-    let paths = |texts: &[String]| texts.iter().map(|text| known(text, &run.run, &definitions, &before)).collect::<Result<Vec<_>, _>>();
-    let (force, skip) = (paths(&args.force)?, paths(&args.skip)?);
+        None => None,
+    };
     let how = Recovered { definition, accept_changes: args.accept_changes, force, skip, ..Recovered::default() };
     let sitting = Sitting { state, hold, definitions, vault: None, approve: args.consent.approve, strict: args.consent.strict, before };
     sitting.drive(Begin::Resume(Box::new(how)), global)
 }
 
-/// Takes another definition of the run from a file; its digest, where it is another.
+/// What a person asks for, as it fits the run.
+struct Asked {
+    definitions: Definitions,
+    /// Another definition than the one in force, with its digest.
+    edited: Option<(String, Json)>,
+    force: Vec<StepPath>,
+    skip: Vec<StepPath>,
+}
+
+impl Asked {
+    /// Changes nothing; what is wrong with a tree file is drawn.
+    fn read(args: &Args, state: &State, run: &RunSummary, before: &[Event]) -> Result<Result<Self, Exit>, Failure> {
+        let mut definitions = runs::definitions(state, &run.run)?;
+        let edited = match &args.tree {
+            Some(file) => match edited(file, run, before, &mut definitions)? {
+                Ok(edited) => edited,
+                Err(exit) => return Ok(Err(exit)),
+            },
+            None => None,
+        };
+        let (force, skip) = match args.force.is_empty() && args.skip.is_empty() {
+            true => (Vec::new(), Vec::new()),
+            false => {
+                let mut replayed = Run::new(run.run.clone(), definitions.clone(), &trees_steps::catalogue());
+                replayed.replay(before).map_err(Failure::bug)?;
+                let paths =
+                    |texts: &[String]| texts.iter().map(|text| known(text, &replayed, definitions.newest())).collect::<Result<Vec<_>, _>>();
+                (paths(&args.force)?, paths(&args.skip)?)
+            }
+        };
+        Ok(Ok(Self { definitions, edited, force, skip }))
+    }
+}
+
+/// Takes another definition of the run from a file, where it is another than the one in force.
 fn edited(
     file: &str,
-    state: &State,
     run: &RunSummary,
     before: &[Event],
     definitions: &mut Definitions,
-) -> Result<Result<Option<String>, Exit>, Failure> {
+) -> Result<Result<Option<(String, Json)>, Exit>, Failure> {
     let facts = runs::facts(before);
     let given: Vec<(String, Given)> =
         facts.map(|f| f.params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect()).unwrap_or_default();
@@ -124,31 +166,27 @@ fn edited(
     if now == Some(&digest) {
         return Ok(Ok(None));
     }
-    state.amend(&run.run, &digest, &definition)?;
     definitions.later.retain(|(d, _)| *d != digest);
     definitions.later.push((digest.clone(), tree));
-    Ok(Ok(Some(digest)))
+    Ok(Ok(Some((digest, definition))))
 }
 
 /// A step that the run knows and its tree still has.
-fn known(text: &str, id: &RunId, definitions: &Definitions, events: &[Event]) -> Result<StepPath, Failure> {
+fn known(text: &str, run: &Run, tree: &Tree) -> Result<StepPath, Failure> {
     let path = runs::step_path(text);
-    let mut run = Run::new(id.clone(), definitions.clone(), &trees_steps::catalogue());
-    run.replay(events).map_err(Failure::bug)?;
-    let declared = definitions.newest().at(path.as_str()).is_some();
+    let declared = tree.at(path.as_str()).is_some();
     let new = declared && !path.as_str().contains(['[', '/']);
     if declared && (new || run.step(&path).is_some()) {
         return Ok(path);
     }
+    let id = run.id();
     Err(Failure::wrong(format!("run {id} has no step `{text}`")).hint(format!("its steps: trees show {id}")))
 }
 
 /// The newest run if it can be resumed without being named; else those that can are listed.
 fn newest(state: &State) -> Result<Option<RunSummary>, Failure> {
-    let mut all = runs::list(state, &RunFilter::default())?;
     // What came from elsewhere goes on only by name.
-    let imported = state.origins()?;
-    all.retain(|run| !imported.contains_key(&run.run));
+    let all = runs::list(state, &RunFilter { own: true, ..RunFilter::default() })?;
     let Some(newest) = all.first() else {
         return Err(Failure::wrong("there are no runs here yet").hint("start one with `trees run FILE`"));
     };

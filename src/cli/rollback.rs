@@ -89,9 +89,8 @@ fn newest_failed(state: &State) -> Result<RunSummary, Failure> {
         RunStatus::Interrupted,
         RunStatus::Paused,
     ];
-    let found = runs::list(state, &RunFilter { statuses, ..RunFilter::default() })?;
-    let foreign = state.origins()?;
-    found.into_iter().find(|run| !foreign.contains_key(&run.run)).ok_or_else(|| {
+    let found = runs::list(state, &RunFilter { statuses, limit: 1, own: true, ..RunFilter::default() })?;
+    found.into_iter().next().ok_or_else(|| {
         Failure::wrong("no run here has failed")
             .hint("a run that succeeded is taken back by its name: trees rollback RUN; `trees list` shows them")
     })

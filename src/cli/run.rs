@@ -9,15 +9,13 @@ use super::plan::{self, Saved};
 use super::proposal::Proposal;
 use super::runs;
 use super::selection::{self, Part, Place};
-use super::witness;
 use crate::failure::{Exit, Failure};
 use std::path::PathBuf;
 use std::sync::Arc;
 use trees_core::event::RunStarted;
 use trees_core::journal::{Journal as _, NewRun};
 use trees_core::run::part_of;
-use trees_core::tree::{Action, Tree};
-use trees_runner::driver::Vault;
+use trees_core::tree::{Action, OnBusy, Tree};
 
 /// Run a tree file, or a cookbook by its name.
 ///
@@ -114,8 +112,12 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let state = Arc::new(runs::open(global)?);
     proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
-    let vault = Vault::open(&part_of(&proposal.tree, Some(&asked)), &proposal.environment, &proposal.source.dir, &*state)?;
-    state.testify(witness::here(&vault.masker()));
+    let vault = runs::vault(&state, &part_of(&proposal.tree, Some(&asked)), &proposal.environment, &proposal.source.dir)?;
+    let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
+    if proposal.tree.on_busy != OnBusy::Allow {
+        // Another run may be cancelled for this one: what is wrong here is said before.
+        selection::course(&state, &place, &mut asked.clone())?;
+    }
     let Turn::Ours(_turn) = busy::turn(&state, &proposal.tree, None)? else { return Ok(Exit::OK) };
     if let Some(saved) = &saved {
         match plan::look(&proposal, args.jobs, Arc::clone(&state), global)? {
@@ -123,7 +125,6 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             Err(signal) => return Ok(Exit::signal(signal)),
         }
     }
-    let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
     let course = selection::course(&state, &place, &mut asked)?;
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
     let hold = state.create(&new)?;

@@ -7,12 +7,13 @@ use crate::failure::{Failure, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Json, RunStarted};
-use trees_core::journal::{Journal as _, RequestBody, RunFilter, RunSummary};
+use trees_core::journal::{Journal as _, JournalError, RequestBody, RunFilter, RunSummary};
 use trees_core::language::{self, Sources};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::Definitions;
 use trees_core::store::Store as _;
 use trees_core::tree::Tree;
+use trees_runner::driver::Vault;
 use trees_runner::mask::Masker;
 use trees_state::{State, StateError};
 
@@ -95,6 +96,11 @@ pub fn actor() -> String {
     name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
+/// Refuses a run that a living process drives.
+pub fn at_rest(run: &RunSummary) -> Result<(), Failure> {
+    run.pid.map_or(Ok(()), |pid| Err(JournalError::Held { run: run.run.clone(), pid }.into()))
+}
+
 /// Refuses to drive a run from elsewhere where its folder is not.
 pub fn at_home(state: &State, run: &RunId) -> Result<(), Failure> {
     let Some(origin) = state.origins()?.remove(run) else { return Ok(()) };
@@ -108,9 +114,25 @@ pub fn at_home(state: &State, run: &RunId) -> Result<(), Failure> {
     Err(Failure::wrong(text).hint(hint))
 }
 
-/// The recorded texts of a run.
+/// The recorded texts of a run, the newest where a resume brought others.
 pub fn sources(state: &State, run: &RunId) -> Result<Sources, Failure> {
-    recorded_sources(run, state.definition(run)?)
+    let later = state.amendments(run)?.pop().map(|(_, definition)| definition);
+    recorded_sources(run, later.map_or_else(|| state.definition(run), Ok)?)
+}
+
+/// The definition in force, with its digest: the newest that a resume brought, else the first.
+pub fn in_force(state: &State, run: &RunId, facts: &RunStarted) -> Result<(String, Json), Failure> {
+    match state.amendments(run)?.pop() {
+        Some(later) => Ok(later),
+        None => Ok((facts.definition.clone(), state.definition(run)?)),
+    }
+}
+
+/// The secrets of a tree; what is missing is said before anything begins. The audit leaves them out.
+pub fn vault(state: &State, tree: &Arc<Tree>, environment: &str, dir: &Path) -> Result<Vault, Failure> {
+    let vault = Vault::open(tree, environment, dir, state)?;
+    state.testify(witness::here(&vault.masker()));
+    Ok(vault)
 }
 
 /// The recorded tree of a run, the newest where a resume brought another.

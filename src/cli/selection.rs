@@ -79,12 +79,11 @@ pub fn course(state: &State, place: &Place<'_>, selection: &mut Selection) -> Re
     }
     let mut newest: Option<String> = None;
     // What another machine made stands for no step here.
-    let foreign = state.origins()?;
-    for run in runs::list(state, &RunFilter { tree: Some(place.tree.name.clone()), ..RunFilter::default() })? {
-        if foreign.contains_key(&run.run) {
+    for run in runs::list(state, &RunFilter { tree: Some(place.tree.name.clone()), own: true, ..RunFilter::default() })? {
+        if run.environment != place.environment {
             continue;
         }
-        let Some(source) = source(state, &run, |f| f.params == *place.params && f.environment == place.environment)? else { continue };
+        let Some(source) = source(state, &run, |f| f.params == *place.params)? else { continue };
         match choice.with(&source) {
             Ok(course) => return taken(state, course, &run, place, selection),
             Err(lacking) => drop(newest.get_or_insert_with(|| format!("the newest one, {}: {}", run.run, lacking.join("; ")))),

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::report::closing::signal_name;
 use crate::report::said::took;
 use crate::report::{Line, Paint};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -73,15 +74,12 @@ impl Heard {
     }
 }
 
-/// Hands each signal that would end the process on, with how many came before it.
-pub fn on_signals(hear: impl FnMut(u32, i32) + Send + 'static) -> Result<(), Failure> {
-    let state = Mutex::new((0_u32, hear));
-    listen(move |number| {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = state.0;
-        (state.1)(count, number);
-        state.0 = count.saturating_add(1);
-    })
+/// From here on the signals that would end the process come here, each by its number.
+pub fn receiver() -> Result<Receiver<i32>, Failure> {
+    let (to, signals) = channel();
+    // Nobody listens any more once what waited has ended.
+    listen(move |number| to.send(number).unwrap_or_default())?;
+    Ok(signals)
 }
 
 /// From here on signals are heard, each by its number.

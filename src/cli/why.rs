@@ -181,7 +181,7 @@ fn ran(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> Resu
         values: Default::default(),
     };
     let Some(now) = digests(&told.path, recorded) else { return Ok(reason) };
-    let filter = RunFilter { tree: Some(run.tree.clone()), statuses: Vec::new(), limit: 20 };
+    let filter = RunFilter { tree: Some(run.tree.clone()), limit: 20, ..RunFilter::default() };
     let step = StepPath(told.path.clone());
     for earlier in runs::list(state, &filter)?.into_iter().filter(|r| r.number < run.number) {
         let events = state.load(&earlier.run, 0)?;

@@ -46,7 +46,7 @@ impl State {
 
     fn find_last(&self, text: &str, tree: &str, statuses: &[RunStatus]) -> Result<RunId, StateError> {
         let tree = (!tree.is_empty()).then(|| tree.to_owned());
-        let filter = RunFilter { tree: tree.clone(), statuses: statuses.to_vec(), limit: 1 };
+        let filter = RunFilter { tree: tree.clone(), statuses: statuses.to_vec(), limit: 1, own: false };
         match self.runs(&filter)?.pop() {
             Some(run) => Ok(run.run),
             None => self.unknown(text, tree.as_deref()),
@@ -77,7 +77,7 @@ impl State {
 
     /// Says what there is.
     fn unknown(&self, text: &str, tree: Option<&str>) -> Result<RunId, StateError> {
-        let mut filter = RunFilter { tree: tree.filter(|tree| !tree.is_empty()).map(str::to_owned), statuses: Vec::new(), limit: 3 };
+        let mut filter = RunFilter { tree: tree.filter(|tree| !tree.is_empty()).map(str::to_owned), limit: 3, ..RunFilter::default() };
         let mut runs = self.runs(&filter)?;
         if runs.is_empty() {
             filter.tree = None;

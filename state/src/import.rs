@@ -72,10 +72,10 @@ impl State {
         make_private(self.dir(), &aside)?;
         let unpacked = unpack(&mut entries, &manifest, &aside);
         let whole = unpacked.and_then(|()| rest(tar)).map_err(|why| damaged(file, &why));
-        let done = whole.and_then(|()| self.take_in(&manifest, &aside, file));
+        let done = whole.and_then(|()| self.take_in(manifest, &aside, file));
         // What is left of it is cleared away some day in any case.
         let _ = remove(&aside);
-        done.map(|number| Imported::New { manifest: Box::new(manifest), number })
+        done
     }
 
     /// Where imported runs come from.
@@ -111,8 +111,8 @@ impl State {
     }
 
     /// Puts what was unpacked and verified in its place.
-    fn take_in(&self, manifest: &Manifest, aside: &Path, file: &str) -> Result<u64, StateError> {
-        let record = Record::read(manifest, aside).map_err(|why| damaged(file, &why))?;
+    fn take_in(&self, manifest: Manifest, aside: &Path, file: &str) -> Result<Imported, StateError> {
+        let record = Record::read(&manifest, aside).map_err(|why| damaged(file, &why))?;
         for sha256 in manifest.artifacts() {
             let kept = self.keep_artifact(&aside.join(ARTIFACTS).join(sha256), sha256)?;
             if kept.sha256 != sha256 {
@@ -121,6 +121,10 @@ impl State {
         }
         let run = &manifest.run;
         let lock = self.lock_run(run)?;
+        // Another import of the same file may have been faster.
+        if let Some(known) = self.known(&manifest, file)? {
+            return Ok(known);
+        }
         let home = self.run_folder(run)?;
         for name in [STEPS, DETACHED] {
             let (from, to) = (aside.join(name), home.join(name));
@@ -134,7 +138,7 @@ impl State {
             let _ = remove(&home);
         }
         drop(lock);
-        Ok(number?)
+        Ok(Imported::New { number: number?, manifest: Box::new(manifest) })
     }
 }
 

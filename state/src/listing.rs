@@ -118,6 +118,9 @@ fn rows(db: &Connection, filter: &RunFilter) -> Result<Vec<(i64, RunSummary)>, F
         sql.push_str(" AND tree = ?");
         values.push(tree);
     }
+    if filter.own {
+        sql.push_str(" AND imported IS NULL");
+    }
     sql.push_str(" ORDER BY n DESC");
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     // A status depends on whether the driver lives, so it is asked after.

@@ -126,15 +126,18 @@ impl State {
         })
     }
 
-    /// The definitions that resumes brought, by digest, the oldest first.
+    /// The definitions that resumes brought, by digest: the one in force is the last. One that was
+    /// kept for a resume that never began is none of them.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn amendments(&self, run: &RunId) -> Result<Vec<(String, Json)>, JournalError> {
         let n = self.number_of(run)?;
         let found: Vec<(String, String)> = self.read(|db| {
-            let sql =
-                "SELECT d.digest, d.body FROM amendments a JOIN definitions d ON d.digest = a.definition WHERE a.run = ? ORDER BY a.n";
+            let sql = "SELECT d.digest, d.body FROM
+                 (SELECT json_extract(body, '$.definition') AS digest, max(seq) AS at FROM events
+                  WHERE run = ? AND type = 'run_resumed' GROUP BY 1) r
+                 JOIN definitions d ON d.digest = r.digest ORDER BY r.at";
             let rows = db.prepare_cached(sql)?.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
             Ok(rows)
         })?;

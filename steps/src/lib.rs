@@ -22,15 +22,21 @@ pub use number::Port;
 pub use period::Period;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use trees_core::tree::{KindInfo, Kinds};
 use trees_runner::kind::{AnyKind, erase};
 
 /// All step kinds by name.
+#[derive(Clone)]
 pub struct Catalogue(BTreeMap<String, Arc<dyn AnyKind>>);
 
-/// The step kinds of this build.
+/// The step kinds of this build. Their schemas are made once.
 pub fn catalogue() -> Catalogue {
+    static ALL: LazyLock<Catalogue> = LazyLock::new(made);
+    ALL.clone()
+}
+
+fn made() -> Catalogue {
     Catalogue::new([
         erase(deploy::process::Process),
         erase(file::write::Write),

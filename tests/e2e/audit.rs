@@ -1,6 +1,8 @@
 //! Who changed what, as the commands write it down.
 
 use crate::bench::Bench;
+use crate::live::Live;
+use rustix::process::Signal;
 use serde_json::Value;
 
 const ASKS: &str = "tree: t\nsecrets: { TOKEN: { from: environment } }\nparams: { word: x }\nsteps:\n  ask: { approve: { message: Ship it? } }\n  ship: { needs: ask, secrets: [TOKEN], run: \"test -e ok\" }\n";
@@ -13,6 +15,25 @@ fn entries(bench: &Bench, words: &[&str]) -> Vec<Value> {
 
 fn changes(entries: &[Value]) -> Vec<&str> {
     entries.iter().map(|e| e["change"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_secret_on_the_command_line_of_a_watch_or_a_rerun_is_not_written_down() {
+    let bench = Bench::with(
+        "t.yaml",
+        "tree: t\nsecrets: { TOKEN: { from: environment } }\nparams: { word: x }\nsteps: { a: { secrets: [TOKEN], run: 'true' } }\n",
+    );
+    let mut command = bench.command(&["watch", "t.yaml", "--run-now", "--format", "json", "-p", "word=canary-4711"]);
+    command.env("TOKEN", "canary-4711");
+    let mut watching = Live::of(&bench, command);
+    watching.until("run_finished", "");
+    watching.signal(Signal::TERM);
+    watching.end();
+    let mut rerun = bench.command(&["rerun", "@last", "--approve", "canary-4711"]);
+    rerun.env("TOKEN", "canary-4711").output().unwrap();
+    let all = entries(&bench, &[]);
+    assert!(changes(&all).contains(&"run_created"), "{all:?}");
+    assert!(!Value::from(all.clone()).to_string().contains("canary"), "{all:?}");
 }
 
 #[test]

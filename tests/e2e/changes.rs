@@ -163,6 +163,49 @@ fn a_resume_with_an_edited_tree_goes_by_hashes_and_not_by_names() {
 }
 
 #[test]
+fn the_tree_in_force_is_the_one_that_the_last_resume_brought() {
+    let tree =
+        |word: &str| format!("tree: t\nsteps:\n  a: {{ run: 'echo {word} >> did' }}\n  bad: {{ needs: a, run: 'test -e mended' }}\n");
+    let bench = Bench::with("t.yaml", tree("one"));
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("u.yaml", tree("two"));
+    // One that never began changes nothing, and the next is no other than if it had not been.
+    bench.run(&["resume", "--tree", "u.yaml", "--force", "nothing"]).expect(2);
+    let again = bench.run(&["resume", "@last"]).expect(1).stderr;
+    assert!(!again.contains("• a started"), "{again}");
+    let step = |word: &str| {
+        fs::remove_file(bench.path("did")).unwrap();
+        bench.run(&["resume", "--tree", word]).expect(1);
+        bench.read("did")
+    };
+    assert_eq!(step("u.yaml"), "two\n");
+    assert_eq!(step("t.yaml"), "one\n");
+    assert_eq!(step("u.yaml"), "two\n");
+    bench.write("mended", "");
+    bench.run(&["resume", "@last"]).expect(0);
+    fs::remove_file(bench.path("did")).unwrap();
+    bench.run(&["rerun", "@last"]).expect(0);
+    assert_eq!(bench.read("did"), "two\n");
+}
+
+#[test]
+fn a_resume_that_is_mistyped_cancels_no_other_run() {
+    let tree = "tree: t\non_busy: cancel_old\nsteps: { a: { run: 'test -e mended && cat pipe' } }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(1);
+    let failed = bench.run(&["show", "@last", "--format", "json"]).json()["run"].as_str().unwrap().to_owned();
+    bench.write("mended", "");
+    crate::bench::fifo(&bench.path("pipe"));
+    let mut other = crate::live::Live::start(&bench, &["run", "t.yaml", "--format", "json"]);
+    other.until("step_started", "a");
+    for wrong in [&["--force", "nothing"][..], &["--tree", "gone.yaml"], &["--approve", "nobody"]] {
+        bench.run(&[&["resume", failed.as_str()], wrong].concat()).expect(2);
+    }
+    bench.write("pipe", "");
+    other.finish();
+}
+
+#[test]
 fn another_tree_is_refused() {
     let bench = failed();
     bench.write("other.yaml", "tree: other\nsteps: { a: { run: ':' } }\n");

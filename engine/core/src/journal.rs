@@ -163,6 +163,8 @@ pub struct RunFilter {
     pub statuses: Vec<RunStatus>,
     /// At most so many, newest first; 0: all.
     pub limit: usize,
+    /// Only what began here, nothing imported.
+    pub own: bool,
 }
 
 /// What a new run is made of.

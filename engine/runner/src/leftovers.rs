@@ -223,7 +223,7 @@ fn reap(pid: u32) {
 
 /// The marks in the environment of a process; `None` where it has none or is not ours to read.
 fn marks_of(pid: u32) -> Option<Marks> {
-    const MOST: Duration = Duration::from_millis(100);
+    const MOST: Duration = Duration::from_secs(1);
     let begun = Instant::now();
     let mut settled = 0;
     loop {

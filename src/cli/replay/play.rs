@@ -42,7 +42,7 @@ impl Player {
         let begin = events.first().map_or(jiff::Timestamp::UNIX_EPOCH, |event| event.ts);
         let clock = Clock::recorded(begin, self.speed.unwrap_or(1.0));
         // Only a terminal must be put back as it was found; elsewhere a signal ends the process.
-        let signals = if self.look == Look::Terminal { signals()? } else { channel().1 };
+        let signals = if self.look == Look::Terminal { signals::receiver()? } else { channel().1 };
         let setup = Setup {
             look: self.look,
             quiet: self.quiet,
@@ -95,11 +95,4 @@ fn wait(time: Duration, signals: &Receiver<i32>) -> Option<i32> {
             None
         }
     }
-}
-
-fn signals() -> Result<Receiver<i32>, Failure> {
-    let (to, signals) = channel();
-    // Nobody listens any more once the replay has ended.
-    signals::on_signals(move |_, number| to.send(number).unwrap_or_default())?;
-    Ok(signals)
 }

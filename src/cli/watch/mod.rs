@@ -28,7 +28,7 @@ use trees_core::event::{Event, RunStarted};
 use trees_core::hash;
 use trees_core::journal::{Journal as _, NewRun, RequestBody};
 use trees_core::path::RunId;
-use trees_runner::driver::{Begin, Ended, Vault};
+use trees_runner::driver::{Begin, Ended};
 use trees_runner::watch::{Bell, Course, Snapshot, Used, Verdict, Watch};
 use trees_state::State;
 
@@ -196,7 +196,7 @@ impl Session<'_> {
         self.watch.turn(order.scope.after(&self.last, &used));
         let definition = serde_json::to_value(&order.sources).map_err(Failure::bug)?;
         let digest = hash::json(&definition).map_err(Failure::bug)?;
-        let vault = Vault::open(&order.tree, &order.environment, &self.source.dir, &*self.state)?;
+        let vault = runs::vault(&self.state, &order.tree, &order.environment, &self.source.dir)?;
         let hold = self.state.create(&NewRun { tree: order.tree.name.clone(), digest: digest.clone(), definition })?;
         let started = RunStarted {
             number: hold.number(),

@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use trees_core::event::Event;
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Definitions, Run};
+use trees_core::run::{Definitions, Run, part_of};
 use trees_core::tree::{Action, Effect};
 
 /// How one step's target stands.
@@ -41,7 +41,9 @@ pub fn drift(eyes: Eyes, id: RunId, definitions: &Definitions, recorded: &[Event
     let mut run = Run::new(id.clone(), definitions.clone(), eyes.kinds.as_kinds());
     run.replay(recorded)?;
     let facts = run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default();
-    let mut looker = Looker::open(eyes, id, (tree, &facts.0, Path::new(&facts.1)), runtime.handle())?;
+    // Nobody has the secrets of what was not asked for.
+    let asked = part_of(tree, run.facts().and_then(|f| f.selection.as_deref()));
+    let mut looker = Looker::open(eyes, id, (&asked, &facts.0, Path::new(&facts.1)), runtime.handle())?;
     runtime.block_on(async {
         let end = signalled();
         tokio::pin!(end);

@@ -20,7 +20,7 @@ impl Scope {
     /// A glob that is none.
     pub fn of(dir: PathBuf, tree: &Tree, environment: &str, params: &Object, kinds: &dyn Kinds) -> Result<Self, String> {
         let mut scope = Self::new(dir);
-        scope.add_globs(&tree.watch)?;
+        scope.name_globs(&tree.watch)?;
         let mut reader = Reader { scope: &mut scope, kinds, project: &tree.project, inputs: tree.watch.is_empty() };
         reader.tree(tree, environment, params.clone())?;
         Ok(scope)
@@ -255,7 +255,8 @@ steps:
 
     #[test]
     fn a_run_shows_what_it_used_and_what_it_left() {
-        let scope = scope(&[("t.yaml", "tree: t\nwatch: [\"out/**\"]\nsteps: { a: { run: x } }\n")]);
+        let inputs = scope(&[("t.yaml", "tree: t\nsteps: { a: { inputs: { files: [\"out/**\"] }, run: x } }\n")]);
+        let named = scope(&[("t.yaml", "tree: t\nwatch: [\"out/**\"]\nsteps: { a: { run: x } }\n")]);
         let digests = |name: &str| Digests {
             definition: String::new(),
             input: String::new(),
@@ -277,7 +278,10 @@ steps:
             event(EventKind::StepStarted { digests: Some(digests("./computed/x")), idempotency_key: None }),
             event(EventKind::StepSucceeded { outputs: Json::Null, artifacts: [("made".to_owned(), artifact)].into() }),
         ];
-        check(&scope, &["out/made"], &["computed/x"]);
-        check(&scope.after(&events, &Used::of(&events, Path::new("/tree"))), &["out/other", "computed/x"], &["out/made", "out/made/deep"]);
+        let used = Used::of(&events, Path::new("/tree"));
+        check(&inputs, &["out/made"], &["computed/x"]);
+        check(&inputs.after(&events, &used), &["out/other", "computed/x"], &["out/made", "out/made/deep"]);
+        // What the tree names in `watch` stands for all that its steps read.
+        check(&named.after(&events, &used), &["out/other"], &["out/made", "out/made/deep", "computed/x"]);
     }
 }

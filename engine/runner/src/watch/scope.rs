@@ -12,6 +12,8 @@ const FEW: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Scope {
     dir: PathBuf,
+    /// A `watch` of its own stands for all that the tree reads.
+    named: bool,
     sets: Vec<Set>,
     /// Files, or folders with all in them.
     places: BTreeSet<PathBuf>,
@@ -37,7 +39,7 @@ pub(super) struct Root {
 impl Scope {
     /// Nothing yet.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, sets: Vec::new(), places: BTreeSet::new(), trees: BTreeSet::new(), never: BTreeSet::new() }
+        Self { dir, named: false, sets: Vec::new(), places: BTreeSet::new(), trees: BTreeSet::new(), never: BTreeSet::new() }
     }
 
     /// The globs of a step; `!` excludes.
@@ -73,9 +75,18 @@ impl Scope {
         self.never.insert(self.full(path));
     }
 
+    /// The globs that the tree names in `watch`: nothing that it reads is learned beside them.
+    ///
+    /// # Errors
+    /// One sentence about the first that is none.
+    pub fn name_globs(&mut self, globs: &[String]) -> Result<(), String> {
+        self.named = !globs.is_empty();
+        self.add_globs(globs)
+    }
+
     /// A file that a step used, however it came to know of it.
     pub(super) fn learn(&mut self, path: &Path) {
-        if !self.takes(path) && !self.is_never(path) && !is_temporary(path) {
+        if !self.named && !self.takes(path) && !self.is_never(path) && !is_temporary(path) {
             self.places.insert(path.to_path_buf());
         }
     }
