@@ -69,15 +69,15 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         );
     }
     runs::at_home(&state, &run.run)?;
-    runs::at_rest(&run)?;
     let state = Arc::new(state);
     let tree = runs::tree(&state, &run.run)?;
     args.consent.fits(&tree)?;
     // Another run may be cancelled for this one, or waited for: what is wrong here is said before.
-    if tree.on_busy != OnBusy::Allow
-        && let Err(exit) = Asked::read(&args, &state, &run, &state.load(&run.run, 0)?)?
-    {
-        return Ok(exit);
+    if tree.on_busy != OnBusy::Allow {
+        runs::at_rest(&run)?;
+        if let Err(exit) = Asked::read(&args, &state, &run, &state.load(&run.run, 0)?)? {
+            return Ok(exit);
+        }
     }
     let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
     let hold = state.hold(&run.run)?;

@@ -4,6 +4,7 @@
 use super::global::{Durability, Global};
 use super::witness;
 use crate::failure::{Failure, Kind};
+use rustix::process::{Pid, test_kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Json, RunStarted};
@@ -96,9 +97,11 @@ pub fn actor() -> String {
     name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// Refuses a run that a living process drives.
+/// Refuses a run that a living process drives. (What a killed one held may be held a moment longer,
+/// by a step that it was just starting.)
 pub fn at_rest(run: &RunSummary) -> Result<(), Failure> {
-    run.pid.map_or(Ok(()), |pid| Err(JournalError::Held { run: run.run.clone(), pid }.into()))
+    let lives = |pid: &u32| i32::try_from(*pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok());
+    run.pid.filter(lives).map_or(Ok(()), |pid| Err(JournalError::Held { run: run.run.clone(), pid }.into()))
 }
 
 /// Refuses to drive a run from elsewhere where its folder is not.
