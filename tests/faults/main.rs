@@ -7,10 +7,14 @@
 #![expect(dead_code, reason = "the cases come one by one")]
 
 mod binary;
+mod calls;
 mod chance;
 mod kills;
 mod ledger;
 mod place;
+mod power;
 mod sample;
 mod sitting;
+mod strace;
 mod verdict;
+mod wal;
