@@ -57,6 +57,13 @@ pub(crate) fn make_private(state: &Path, folder: &Path) -> Result<(), JournalErr
     made.map_err(|error| io_unusable(state, "making", folder, &error))
 }
 
+/// The same, and durable: each name that was made is synced with the folder it stands in.
+pub(crate) fn make_durable(state: &Path, folder: &Path) -> Result<(), JournalError> {
+    let new: Vec<&Path> = folder.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    make_private(state, folder)?;
+    new.iter().filter_map(|made| made.parent()).try_for_each(|parent| sync(state, parent))
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn sync(state: &Path, folder: &Path) -> Result<(), JournalError> {
     let synced = fs::File::open(folder).and_then(|open| open.sync_all());

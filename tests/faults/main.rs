@@ -9,6 +9,7 @@
 mod binary;
 mod calls;
 mod chance;
+mod disk;
 mod kills;
 mod ledger;
 mod place;

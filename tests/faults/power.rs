@@ -101,6 +101,11 @@ fn restore(place: &Place, disk: &Disk) {
 fn judge(place: &Place, told: Vec<Value>, reference: &Reference, counts: &Counts, context: &str) {
     counts.states.fetch_add(1, Ordering::Relaxed);
     counts.told.fetch_add(u64::try_from(told.len()).unwrap(), Ordering::Relaxed);
+    for artifact in told.iter().filter_map(|event| event["artifacts"].as_object()).flat_map(|kept| kept.values()) {
+        let sha256 = artifact["sha256"].as_str().unwrap();
+        let kept = fs::read(place.path(&format!(".trees/artifacts/{}/{sha256}", &sha256[..2])));
+        assert!(kept.is_ok_and(|content| content == b"made\n"), "{context}: the artifact {sha256} was told and is lost");
+    }
     let run = match told.first() {
         Some(event) => event["run"].as_str().unwrap().to_owned(),
         None => newest(place, context),

@@ -48,9 +48,9 @@ const LOG: &str = "trees.db-wal";
 const INDEX: &str = "trees.db-shm";
 
 fn sample() -> Sample {
-    let mut sample = chain(2);
+    let mut sample = chain(3);
     // The last step waits until its run is killed, and not when it is resumed.
-    sample.tree = sample.tree.replace("mark start; echo n=1", "mark start; test -e free || sleep 600; echo n=1");
+    sample.tree = sample.tree.replace("mark start; echo n=2", "mark start; test -e free || sleep 600; echo n=2");
     sample
 }
 
@@ -58,7 +58,7 @@ impl Patient {
     fn new(sample: &Sample) -> Self {
         let mut trial = Trial::new(sample);
         let mut sitting = trial.sit();
-        sitting.until("step_started", "s1");
+        sitting.until("step_started", "s2");
         trial.note_crash(sitting.kill());
         let state = trial.place.path(".trees");
         // Before anybody looks: who closes last takes the log into the database.
