@@ -89,8 +89,11 @@ impl Place {
         }
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
-        self.migrate().map_err(|fault| fault.explain(&self.folder))?;
-        // SQLite syncs what is in its files; that they and their folder exist is ours to sync.
+        self.migrate().map_err(|fault| fault.explain(&self.folder))
+    }
+
+    /// SQLite syncs what is in its files; that they and their folder exist is ours to sync.
+    fn sync_names(&self) -> Result<(), JournalError> {
         folder::sync(&self.folder, &self.folder)?;
         self.folder.parent().map_or(Ok(()), |parent| folder::sync(&self.folder, parent))
     }
@@ -121,6 +124,8 @@ impl Place {
             )
             .into());
         }
+        // The schema comes last: with it the database is ready, and nobody syncs these names again.
+        self.sync_names()?;
         schema::migrations().to_latest(&mut db).map_err(|error| match error {
             rusqlite_migration::Error::RusqliteError { err, .. } => Fault::Sql(err),
             other => unusable(&self.folder, format!("the database could not be brought up to date: {other}")).into(),

@@ -21,7 +21,7 @@ pub(crate) fn make(folder: &Path) -> Result<PathBuf, JournalError> {
     if let Some(there) = folder.ancestors().find(|ancestor| ancestor.exists()) {
         filesystem::refuse_network(there)?;
     }
-    make_private(&folder, &folder)?;
+    make_durable(&folder, &folder)?;
     let mode = fs::metadata(&folder).map_err(|error| io_unusable(&folder, "looking at", &folder, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
         let tight = fs::Permissions::from_mode(0o700);

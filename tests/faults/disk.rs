@@ -5,6 +5,7 @@ use crate::chance::{each_seed, seeds, size};
 use crate::ledger::MARK;
 use crate::place::{Place, Told};
 use crate::sample::{Sample, chain};
+use crate::sitting::Sitting;
 use crate::strace;
 use crate::verdict::{Reference, Trial, integrity};
 use std::collections::BTreeSet;
@@ -20,10 +21,15 @@ struct Point {
     n: u32,
     /// strace's word for how often: `+` from then on.
     lasting: &'static str,
+    /// Whether commits must still follow that need it.
+    needed: bool,
 }
 
 /// What the disk is asked to keep. A folder's sync is an fsync too.
 const CALLS: [(&str, &[&str]); 3] = [("pwrite64", &["ENOSPC", "EIO"]), ("fsync", &["EIO", "ENOSPC"]), ("ftruncate", &["EIO"])];
+
+/// Syncs after the last commit: the log is taken into the database, which may fail and be done later.
+const CLOSING: u32 = 3;
 
 /// Steps mark without the calls that fail.
 fn sample() -> Sample {
@@ -39,9 +45,15 @@ fn points(sample: &Sample) -> Vec<Point> {
     let mut points = Vec::new();
     for (call, errors) in CALLS {
         let most = counts.get(call).copied().unwrap_or(0);
-        let step = usize::try_from(size((most / 8).max(1), 1)).unwrap();
+        let step = usize::try_from(size((most / 5).max(1), 1)).unwrap();
         for (error, lasting) in errors.iter().flat_map(|error| ["", "+"].map(|lasting| (*error, lasting))) {
-            points.extend((1..=most).step_by(step).map(|n| Point { call, error, n, lasting }));
+            points.extend((1..=most).step_by(step).map(|n| Point {
+                call,
+                error,
+                n,
+                lasting,
+                needed: call == "fsync" && lasting == "+" && n + CLOSING < most,
+            }));
         }
     }
     points
@@ -67,6 +79,37 @@ fn each_write_and_sync_fails() {
     println!("disk: {all} failures injected: {stopped} stopped with exit 7, {survived} not needed, 0 violations");
 }
 
+/// SQLite says nothing when a folder cannot be synced, so the state must: not once, but until it can.
+#[test]
+fn a_folder_that_cannot_be_synced_stops_the_run() {
+    if !strace::is_there("disk") {
+        return;
+    }
+    let sample = sample();
+    let reference = Reference::of(&sample);
+    for folder in [".trees", ""] {
+        let mut trial = Trial::new(&sample);
+        let path = trial.place.path(folder);
+        let path = path.to_str().unwrap().trim_end_matches('/').to_owned();
+        let only = ["-P", &path, "-e", "trace=fsync"];
+        let failing = [&only[..], &["-e", "inject=fsync:error=EIO:when=1+"]].concat();
+        for _ in 0..2 {
+            let told = strace::end(&trial.place, &failing, &trial.arguments());
+            let context = format!("`{folder}`: {told:?}");
+            clean(&told, &context);
+            assert!(told.code == 7 && told.stdout.is_empty() && told.stderr.contains("syncing"), "{context}");
+        }
+        let log = trial.place.root().join("strace.log");
+        let options = [&["-o", log.to_str().unwrap()], &only[..]].concat();
+        let told = Sitting::of(&trial.place, strace::around(&trial.place, &options, &trial.arguments())).end();
+        assert!(fs::read_to_string(&log).unwrap().contains("fsync("), "`{folder}` was never synced: {told:?}");
+        trial.note(told);
+        trial.finish();
+        trial.judge(&reference);
+    }
+    println!("disk: 2 folders that cannot be synced: refused each time, synced after the cure");
+}
+
 /// Whether the run stopped there.
 fn fails(sample: &Sample, reference: &Reference, point: &Point) -> bool {
     let mut trial = Trial::new(sample);
@@ -75,6 +118,7 @@ fn fails(sample: &Sample, reference: &Reference, point: &Point) -> bool {
     let told = strace::end(&trial.place, &["-e", &trace, "-e", &inject], &trial.arguments());
     let context = format!("{inject}\n{}\n{}", told.stdout, told.stderr);
     clean(&told, &context);
+    assert!(told.code == 7 || !point.needed, "a failed sync was taken for success: {context}");
     if told.code == 7 {
         // Steps may have been running as it stopped.
         trial.note_crash(told.clone());
