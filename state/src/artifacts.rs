@@ -36,7 +36,7 @@ impl State {
     pub(crate) fn keep_artifact(&self, from: &Path, path: &str) -> Result<ArtifactRef, JournalError> {
         let failed = |error: io::Error| unusable(self.dir(), format!("keeping the artifact {path} failed: {error}{}", full(&error)));
         let home = self.dir().join("artifacts");
-        folder::make_private(self.dir(), &home)?;
+        folder::make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
         let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content));
         if kept.is_err() || aside.symlink_metadata().is_ok() {

@@ -2,7 +2,8 @@
 //! that says nothing more has none.
 
 use jiff::Timestamp;
-use trees_core::event::{Event, EventKind};
+use sha2::{Digest as _, Sha256};
+use trees_core::event::{Event, EventKind, Json};
 use trees_core::path::{RunId, StepPath};
 
 const OPEN: &str = r#"{"type":""#;
@@ -28,6 +29,38 @@ pub(crate) struct Columns {
     pub(crate) attempt: Option<u32>,
     pub(crate) actor: Option<String>,
     pub(crate) body: Option<String>,
+}
+
+/// What a row is checked with when it is read.
+pub(crate) type Sum = [u8; 16];
+
+/// The sum over texts, each apart from the next; none is another than an empty one.
+pub(crate) fn sum<'a>(texts: impl IntoIterator<Item = Option<&'a str>>) -> Sum {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update([u8::from(text.is_some())]);
+        hash.update(text.map_or(0, str::len).to_le_bytes());
+        hash.update(text.unwrap_or_default().as_bytes());
+    }
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash.finalize()[..16]);
+    short
+}
+
+impl Columns {
+    /// The sum over the row of a run.
+    pub(crate) fn sum(&self, run: &RunId) -> Sum {
+        let (seq, ts, attempt) = (self.seq.to_string(), self.ts.to_string(), self.attempt.map(|attempt| attempt.to_string()));
+        let always = [run.0.as_str(), &seq, &ts, &self.word].map(Some);
+        sum(always.into_iter().chain([self.step.as_deref(), attempt.as_deref(), self.actor.as_deref(), self.body.as_deref()]))
+    }
+}
+
+/// A definition, if it is what its digest says.
+pub(crate) fn definition(digest: &str, body: &str) -> Result<Json, String> {
+    let json: Json = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let same = trees_core::hash::json(&json).is_ok_and(|found| found == digest);
+    if same { Ok(json) } else { Err("it is not as it was written".into()) }
 }
 
 /// The event that a row was made of.

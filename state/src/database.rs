@@ -82,14 +82,18 @@ impl Place {
                 format!("this program was built with SQLite {}; at least 3.51.3 is needed", rusqlite::version()),
             ));
         }
+        self.check_missing()?;
         self.check_header()?;
         if self.is_ready()? {
             return Ok(());
         }
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
-        self.migrate().map_err(|fault| fault.explain(&self.folder))?;
-        // SQLite syncs what is in its files; that they and their folder exist is ours to sync.
+        self.migrate().map_err(|fault| fault.explain(&self.folder))
+    }
+
+    /// SQLite syncs what is in its files; that they and their folder exist is ours to sync.
+    fn sync_names(&self) -> Result<(), JournalError> {
         folder::sync(&self.folder, &self.folder)?;
         self.folder.parent().map_or(Ok(()), |parent| folder::sync(&self.folder, parent))
     }
@@ -120,6 +124,8 @@ impl Place {
             )
             .into());
         }
+        // The schema comes last: with it the database is ready, and nobody syncs these names again.
+        self.sync_names()?;
         schema::migrations().to_latest(&mut db).map_err(|error| match error {
             rusqlite_migration::Error::RusqliteError { err, .. } => Fault::Sql(err),
             other => unusable(&self.folder, format!("the database could not be brought up to date: {other}")).into(),
@@ -148,12 +154,17 @@ impl Place {
         if version > schema::VERSION { Err(self.too_new(version)) } else { Ok(()) }
     }
 
-    /// An empty file is a fresh one, unless runs have left folders: then its content was lost. A
-    /// log beside it still holds everything that was not yet copied into the file.
+    /// An empty file is a fresh one, unless runs have left folders: then its content was lost, for
+    /// the first run comes after the schema is on the disk. SQLite would throw away a log beside it.
     fn check_empty(&self) -> Result<(), JournalError> {
-        let wal = self.folder.join("trees.db-wal").metadata().is_ok_and(|wal| wal.len() > 0);
         let runs = self.folder.join("runs").read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        if runs && !wal { Err(unusable(&self.folder, damaged("it is empty, but there are folders of runs"))) } else { Ok(()) }
+        if runs { Err(unusable(&self.folder, damaged("it is empty, but there are folders of runs"))) } else { Ok(()) }
+    }
+
+    /// A log whose database is gone holds what SQLite would throw away with it.
+    pub(crate) fn check_missing(&self) -> Result<(), JournalError> {
+        let log = self.folder.join("trees.db-wal").metadata().is_ok_and(|log| log.len() > 0);
+        if log && !self.file().exists() { Err(unusable(&self.folder, damaged("it is missing, but its log is there"))) } else { Ok(()) }
     }
 
     fn too_new(&self, version: i64) -> JournalError {

@@ -2,6 +2,7 @@
 //! and what to do.
 
 use rusqlite::ErrorCode;
+use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 use trees_core::journal::JournalError;
@@ -107,6 +108,7 @@ fn io_cure(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space, then run the command again",
         io::ErrorKind::PermissionDenied => "; give yourself the right to write there, or choose another folder with --state",
         io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written with --state",
+        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => "; see to the disk, then run the command again",
         _ => "",
     }
 }
@@ -120,7 +122,17 @@ pub(crate) fn damaged(what: &str) -> String {
 
 /// One sentence and the cure for an error of SQLite.
 pub(crate) fn sql_message(error: &rusqlite::Error) -> String {
-    let Some(code) = error.sqlite_error_code() else { return format!("the database answered: {error}") };
+    let Some(code) = error.sqlite_error_code() else {
+        // Nothing of ours writes what we cannot read.
+        let unreadable = matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)
+        );
+        return if unreadable { damaged(&error.to_string()) } else { format!("the database answered: {error}") };
+    };
     match code {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => damaged(&error.to_string()),
         ErrorCode::DiskFull => "the disk is full; free some space, then run the command again".into(),

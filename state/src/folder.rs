@@ -21,7 +21,7 @@ pub(crate) fn make(folder: &Path) -> Result<PathBuf, JournalError> {
     if let Some(there) = folder.ancestors().find(|ancestor| ancestor.exists()) {
         filesystem::refuse_network(there)?;
     }
-    make_private(&folder, &folder)?;
+    make_durable(&folder, &folder)?;
     let mode = fs::metadata(&folder).map_err(|error| io_unusable(&folder, "looking at", &folder, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
         let tight = fs::Permissions::from_mode(0o700);
@@ -55,6 +55,13 @@ pub(crate) fn absolute(folder: &Path) -> Result<PathBuf, JournalError> {
 pub(crate) fn make_private(state: &Path, folder: &Path) -> Result<(), JournalError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| io_unusable(state, "making", folder, &error))
+}
+
+/// The same, and durable: each name that was made is synced with the folder it stands in.
+pub(crate) fn make_durable(state: &Path, folder: &Path) -> Result<(), JournalError> {
+    let new: Vec<&Path> = folder.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    make_private(state, folder)?;
+    new.iter().filter_map(|made| made.parent()).try_for_each(|parent| sync(state, parent))
 }
 
 /// Makes the names in a folder durable.

@@ -5,7 +5,7 @@ use crate::audit::{Change, Witness};
 use crate::bundle::{AMENDMENTS, ARTIFACTS, DEFINITION, DETACHED, EVENTS, Item, MANIFEST, Manifest, SCHEMA, STEPS, Sort, VERSION};
 use crate::error::{Fault, StateError, io_unusable};
 use crate::export::pour;
-use crate::folder::{is_run_id, make_private};
+use crate::folder::{is_run_id, make_durable, make_private};
 use crate::projection::Row;
 use crate::state::State;
 use flate2::read::GzDecoder;
@@ -67,7 +67,7 @@ impl State {
             return Ok(known);
         }
         let home = self.dir().join(ARTIFACTS);
-        make_private(self.dir(), &home)?;
+        make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
         make_private(self.dir(), &aside)?;
         let unpacked = unpack(&mut entries, &manifest, &aside);

@@ -43,13 +43,15 @@ impl Journal for State {
     }
 
     fn definition(&self, run: &RunId) -> Result<Json, JournalError> {
-        let body: Option<String> = self.read(|db| {
-            let mut statement =
-                db.prepare_cached("SELECT d.body FROM runs r JOIN definitions d ON d.digest = r.definition WHERE r.id = ?")?;
-            Ok(statement.query_row([&run.0], |row| row.get(0)).optional()?)
+        let found: Option<(String, Option<String>)> = self.read(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT r.definition, d.body FROM runs r LEFT JOIN definitions d ON d.digest = r.definition WHERE r.id = ?",
+            )?;
+            Ok(statement.query_row([&run.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
         })?;
-        let body = body.ok_or_else(|| JournalError::Unknown(run.0.clone()))?;
-        serde_json::from_str(&body).map_err(|error| Fault::Damaged(format!("the definition of run {run}: {error}")).explain(self.dir()))
+        let (digest, body) = found.ok_or_else(|| JournalError::Unknown(run.0.clone()))?;
+        let definition = body.ok_or_else(|| "it is missing".into()).and_then(|body| body::definition(&digest, &body));
+        definition.map_err(|why| Fault::Damaged(format!("the definition of run {run}: {why}")).explain(self.dir()))
     }
 
     fn requests(&self, run: &RunId) -> Result<Vec<Request>, JournalError> {
@@ -206,7 +208,7 @@ impl Piece {
 /// The events of a run after a number.
 pub(crate) fn load(db: &Connection, n: i64, run: &RunId, after: u64) -> Result<Vec<Event>, Fault> {
     let mut statement =
-        db.prepare_cached("SELECT seq, ts, type, step, attempt, actor, body FROM events WHERE run = ? AND seq > ? ORDER BY seq")?;
+        db.prepare_cached("SELECT seq, ts, type, step, attempt, actor, body, sum FROM events WHERE run = ? AND seq > ? ORDER BY seq")?;
     let mut rows = statement.query(params![n, after as i64])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
@@ -219,6 +221,14 @@ pub(crate) fn load(db: &Connection, n: i64, run: &RunId, after: u64) -> Result<V
             actor: row.get(5)?,
             body: row.get(6)?,
         };
+        let wanted = after + 1 + events.len() as u64;
+        if columns.seq != wanted {
+            return Err(Fault::Damaged(format!("event {wanted} of run {run} is missing")));
+        }
+        let sum: Option<body::Sum> = row.get(7)?;
+        if sum.is_some_and(|sum| sum != columns.sum(run)) {
+            return Err(Fault::Damaged(format!("event {wanted} of run {run} is not as it was written")));
+        }
         events.push(body::decode(run, columns).map_err(Fault::Damaged)?);
     }
     Ok(events)

@@ -138,7 +138,7 @@ impl State {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut bytes[..]).map_err(|error| unusable(self.dir(), format!("the system gives no random numbers: {error}")))?;
         let home = file.parent().unwrap_or(Path::new("/"));
-        folder::make_private(self.dir(), home)?;
+        folder::make_durable(self.dir(), home)?;
         let aside = self.aside(home)?;
         let text = Zeroizing::new(format!("{}\n", STANDARD.encode(&bytes[..])));
         let made = folder::create_private(&aside, text.as_bytes()).and_then(|()| match fs::hard_link(&aside, file) {

@@ -11,6 +11,7 @@ use trees_core::event::{ArtifactRef, Digests, Event, EventKind, Json, Resolution
 /// An event made ready for the database, outside the writing thread.
 pub(crate) struct Row {
     columns: body::Columns,
+    sum: body::Sum,
     step: Option<StepChange>,
     run: Option<RunChange>,
     result: Option<(Option<String>, Option<String>)>,
@@ -50,6 +51,11 @@ pub(crate) fn result_digest(definition: &str, input: &str) -> [u8; 16] {
     short
 }
 
+/// The sum over a result.
+pub(crate) fn result_sum(digest: &[u8; 16], outputs: Option<&str>, artifacts: Option<&str>) -> body::Sum {
+    body::sum([Some(trees_core::hash::hex(digest).as_str()), outputs, artifacts])
+}
+
 impl Row {
     /// Everything that costs time and needs no database.
     pub(crate) fn of(event: &Event) -> Result<Self, serde_json::Error> {
@@ -64,7 +70,8 @@ impl Row {
             body: text,
         };
         let artifacts = artifacts(&event.kind).into_iter().flatten().map(|(_, kept)| kept.sha256.clone()).collect();
-        Ok(Self { columns, step: step_change(&event.kind), run: run_change(&event.kind), result: result(&event.kind)?, artifacts })
+        let sum = columns.sum(&event.run);
+        Ok(Self { columns, sum, step: step_change(&event.kind), run: run_change(&event.kind), result: result(&event.kind)?, artifacts })
     }
 
     /// The same, but its result stands for no other step.
@@ -75,8 +82,8 @@ impl Row {
     /// Writes the event itself.
     pub(crate) fn insert(&self, db: &Connection, run: i64) -> Result<(), Fault> {
         let c = &self.columns;
-        db.prepare_cached("INSERT INTO events (run, seq, ts, type, step, attempt, actor, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
-            .execute(params![run, c.seq as i64, c.ts, c.word, c.step, c.attempt, c.actor, c.body])?;
+        db.prepare_cached("INSERT INTO events (run, seq, ts, type, step, attempt, actor, body, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute(params![run, c.seq as i64, c.ts, c.word, c.step, c.attempt, c.actor, c.body, self.sum])?;
         Ok(())
     }
 
@@ -89,9 +96,18 @@ impl Row {
             let digest = self.project_step(db, run, path, change)?;
             if let (Some((outputs, artifacts)), Some(digest)) = (&self.result, digest) {
                 db.prepare_cached(
-                    "INSERT OR REPLACE INTO results (digest, tree, run, step, outputs, artifacts, ts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO results (digest, tree, run, step, outputs, artifacts, ts, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 )?
-                .execute(params![digest, tree, id, path, outputs, artifacts, self.columns.ts])?;
+                .execute(params![
+                    digest,
+                    tree,
+                    id,
+                    path,
+                    outputs,
+                    artifacts,
+                    self.columns.ts,
+                    result_sum(&digest, outputs.as_deref(), artifacts.as_deref())
+                ])?;
             }
         }
         for sha256 in &self.artifacts {

@@ -8,7 +8,7 @@ use rusqlite_migration::{M, Migrations};
 /// The newest schema this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SUMS)];
 
 /// The number of a run's newest event, 0 before the first, where `runs` is asked.
 pub(crate) const SEQ: &str = "coalesce((SELECT max(seq) FROM events WHERE run = runs.n), 0)";
@@ -135,6 +135,13 @@ CREATE TABLE uses (
     sha256 TEXT NOT NULL,
     PRIMARY KEY (run, sha256)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// SQLite keeps no checksums of the pages in its file: what is believed carries one of its own. Rows
+/// from before have none.
+const SUMS: &str = "
+ALTER TABLE events ADD COLUMN sum BLOB;
+ALTER TABLE results ADD COLUMN sum BLOB;
 ";
 
 #[cfg(test)]

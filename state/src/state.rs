@@ -1,6 +1,7 @@
 //! The state folder, open.
 
 use crate::audit::Witness;
+use crate::body;
 use crate::database::{Place, Readers};
 use crate::error::{Fault, StateError};
 use crate::master::Master;
@@ -61,7 +62,8 @@ impl State {
     pub fn open_existing(folder: impl AsRef<Path>, durability: Durability) -> Result<Option<Self>, StateError> {
         let folder = folder.as_ref();
         if !folder.join("trees.db").exists() {
-            return Ok(None);
+            let place = Place { folder: folder.to_owned(), durability };
+            return Ok(place.check_missing().map(|()| None)?);
         }
         let folder = folder::absolute(folder)?;
         filesystem::refuse_network(&folder)?;
@@ -141,7 +143,7 @@ impl State {
             let rows = db.prepare_cached(sql)?.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
             Ok(rows)
         })?;
-        let parse = |(digest, body): (String, String)| match serde_json::from_str(&body) {
+        let parse = |(digest, body): (String, String)| match body::definition(&digest, &body) {
             Ok(json) => Ok((digest, json)),
             Err(error) => Err(Fault::Damaged(format!("a definition of run {run}: {error}")).explain(self.dir())),
         };

@@ -1,7 +1,8 @@
 //! The state folder as the engine sees it beside the journal.
 
+use crate::body::Sum;
 use crate::error::Fault;
-use crate::projection::result_digest;
+use crate::projection::{result_digest, result_sum};
 use crate::state::State;
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::BTreeMap;
@@ -19,11 +20,25 @@ impl Store for State {
     fn cached(&self, tree: &str, definition: &str, input: &str) -> Result<Option<CachedResult>, JournalError> {
         let digest = result_digest(definition, input);
         let found = self.read(|db| {
-            let mut statement = db.prepare_cached("SELECT run, step, outputs, artifacts FROM results WHERE digest = ? AND tree = ?")?;
-            let columns = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?));
+            let mut statement =
+                db.prepare_cached("SELECT run, step, outputs, artifacts, sum FROM results WHERE digest = ? AND tree = ?")?;
+            let columns = |row: &rusqlite::Row<'_>| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, Option<String>>(2)?,
+                    row.get::<_, Option<String>>(3)?,
+                    row.get::<_, Option<Sum>>(4)?,
+                ))
+            };
             Ok(statement.query_row(params![digest, tree], columns).optional()?)
         })?;
-        let Some((run, step, outputs, artifacts)) = found else { return Ok(None) };
+        let Some((run, step, outputs, artifacts, sum)) = found else { return Ok(None) };
+        // A damaged result stands for nothing: the step runs.
+        let fits = |sum: Sum| sum == result_sum(&digest, outputs.as_deref(), artifacts.as_deref());
+        if !sum.is_none_or(fits) {
+            return Ok(None);
+        }
         let result =
             result(run, step, outputs, artifacts).map_err(|error| Fault::Damaged(format!("a result: {error}")).explain(self.dir()))?;
         let there = result.artifacts.values().all(|artifact| self.content(&artifact.sha256).is_some());

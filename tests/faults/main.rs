@@ -7,11 +7,16 @@
 #![expect(dead_code, reason = "the cases come one by one")]
 
 mod binary;
+mod calls;
 mod chance;
+mod disk;
 mod kills;
 mod ledger;
 mod place;
+mod power;
 mod sample;
 mod sitting;
+mod strace;
 mod verdict;
 mod verified;
+mod wal;

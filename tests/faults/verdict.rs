@@ -20,7 +20,11 @@ pub struct Reference {
 impl Reference {
     /// Runs a sample once, undisturbed.
     pub fn of(sample: &Sample) -> Self {
-        let place = sample.place();
+        Self::at(&sample.place())
+    }
+
+    /// The same in a place that was prepared.
+    pub fn at(place: &Place) -> Self {
         let begun = Instant::now();
         let told = place.run(&["run", "tree.yaml", "--format", "json"]).expect(0);
         let events = told.events();

@@ -27,7 +27,11 @@ pub fn open(dir: &TempDir) -> State {
 }
 
 pub fn new_run(tree: &str) -> NewRun {
-    NewRun { tree: tree.into(), digest: format!("digest of {tree}"), definition: json!({"files": [{"name": tree, "text": "é"}]}) }
+    NewRun { tree: tree.into(), digest: trees_core::hash::json(&definition(tree)).unwrap(), definition: definition(tree) }
+}
+
+fn definition(tree: &str) -> serde_json::Value {
+    json!({"files": [{"name": tree, "text": "é"}]})
 }
 
 /// Microseconds, so that they come back as they went.
@@ -51,7 +55,7 @@ pub fn started(tree: &str) -> EventKind {
         tree_dir: "/somewhere".into(),
         environment: "staging".into(),
         params: json!({"app": "chat", "n": 3}).as_object().unwrap().clone(),
-        definition: format!("digest of {tree}"),
+        definition: new_run(tree).digest,
         epoch: 1,
         trigger: "run".into(),
         changed: None,

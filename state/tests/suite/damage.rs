@@ -67,7 +67,7 @@ fn a_schema_from_the_future_is_left_alone() {
     db.execute_batch("PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(db);
     let before = fs::read(folder.join("trees.db")).unwrap();
-    check(&folder, &["newer `trees` (schema 99, this one knows 1)", "--state"]);
+    check(&folder, &["newer `trees` (schema 99, this one knows 2)", "--state"]);
     assert_eq!(fs::read(folder.join("trees.db")).unwrap(), before);
     assert!(!folder.join("trees.db-wal").exists());
     drop(dir);
@@ -79,7 +79,7 @@ fn a_future_schema_that_is_still_in_the_log_is_seen() {
     let folder = bench.dir.path().join(".trees");
     let db = rusqlite::Connection::open(folder.join("trees.db")).unwrap();
     db.execute_batch("PRAGMA user_version = 7").unwrap();
-    check(&folder, &["newer `trees` (schema 7, this one knows 1)"]);
+    check(&folder, &["newer `trees` (schema 7, this one knows 2)"]);
 }
 
 #[test]
@@ -121,6 +121,42 @@ fn flipped_pages_are_found() {
     let found = State::doctor(&folder);
     assert!(found.iter().any(|finding| finding.check == "database" && finding.health == Health::Bad), "{found:?}");
     drop(dir);
+}
+
+/// SQLite has no checksums in its file: a digit that turned into another one was believed.
+#[test]
+fn an_event_that_is_not_as_it_was_written_is_refused() {
+    let bench = bench();
+    let run = ended(&bench.state, "t", RunStatus::Succeeded);
+    let db = rusqlite::Connection::open(bench.dir.path().join(".trees/trees.db")).unwrap();
+    let check = |sql: &str, expected: &str| {
+        db.execute_batch(sql).unwrap();
+        let error = bench.state.load(&run, 0).unwrap_err().to_string();
+        assert!(error.contains("is damaged") && error.contains(expected), "{error}");
+    };
+    check("UPDATE events SET ts = ts + 1 WHERE seq = 1", "event 1 of run");
+    check("DELETE FROM events WHERE seq = 1", "is missing");
+    assert!(bench.state.definition(&run).is_ok());
+    db.execute_batch("UPDATE definitions SET body = replace(body, 't', 'u')").unwrap();
+    let error = bench.state.definition(&run).unwrap_err().to_string();
+    assert!(error.contains("is damaged") && error.contains("not as it was written"), "{error}");
+}
+
+/// An emptied database was taken for a fresh one and its log thrown away.
+#[test]
+fn a_log_without_its_database_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join(".trees");
+    fs::create_dir_all(folder.join("runs/0123456789ab")).unwrap();
+    fs::write(folder.join("trees.db-wal"), "log").unwrap();
+    check(&folder, &["it is missing, but its log is there", "move trees.db"]);
+    assert!(State::open_existing(&folder, Durability::Full).is_err());
+    fs::write(folder.join("trees.db"), "").unwrap();
+    check(&folder, &["it is empty, but there are folders of runs"]);
+    assert_eq!(fs::read_to_string(folder.join("trees.db-wal")).unwrap(), "log");
+    fs::remove_file(folder.join("trees.db-wal")).unwrap();
+    fs::remove_file(folder.join("trees.db")).unwrap();
+    assert!(State::open(&folder, Durability::Full).is_ok(), "the cure: all of it moved aside");
 }
 
 #[test]
