@@ -17,6 +17,7 @@ use trees_core::event::RunStarted;
 use trees_core::journal::{Journal as _, NewRun};
 use trees_core::run::part_of;
 use trees_core::tree::{Action, Tree};
+use trees_points::{Point, hit};
 use trees_runner::driver::Vault;
 
 /// Run a tree file, or a cookbook by its name.
@@ -96,6 +97,7 @@ fn without_keys(path: &str) -> String {
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     drive::look(global)?;
+    hit(Point::BeforePlan);
     if args.detach && !global.detached {
         return detach::start(global);
     }
@@ -126,6 +128,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
     let course = selection::course(&state, &place, &mut asked)?;
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
+    hit(Point::AfterPlan);
     let hold = state.create(&new)?;
     let facts = RunStarted {
         number: hold.number(),

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use trees_core::event::ArtifactRef;
 use trees_core::hash;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 
 /// What a file or folder is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,17 +39,20 @@ impl State {
         let home = self.dir().join("artifacts");
         folder::make_private(self.dir(), &home)?;
         let aside = self.aside(&home)?;
+        hit(Point::BeforeArtifact);
         let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content));
         if kept.is_err() || aside.symlink_metadata().is_ok() {
             // What could not be kept, or was there already.
             let _ = remove(&aside);
         }
         let content = kept.map_err(failed)?;
+        hit(Point::AfterArtifact);
         Ok(ArtifactRef { path: path.into(), sha256: content.sha256, size: content.size })
     }
 
     /// Renames what was written aside to its name, unless the same is there in good order.
     fn place(&self, aside: &Path, content: Content) -> io::Result<Content> {
+        hit(Point::ArtifactAside);
         let object = self.object(&content.sha256).ok_or_else(|| io::Error::other("a digest is no digest"))?;
         let shelf = object.parent().ok_or_else(|| io::Error::other("an object has no folder"))?;
         fs::create_dir_all(shelf)?;
@@ -66,6 +70,7 @@ impl State {
             Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
             other => other?,
         }
+        hit(Point::ArtifactNamed);
         File::open(shelf)?.sync_all()?;
         File::open(self.dir().join("artifacts"))?.sync_all()?;
         Ok(content)
@@ -92,7 +97,9 @@ impl State {
                 }
             };
         }
+        hit(Point::RestoreAside);
         self.swap(&aside, to).map_err(failed)?;
+        hit(Point::Restored);
         Ok(true)
     }
 
@@ -104,6 +111,7 @@ impl State {
         }
         let old = aside.with_extension("old");
         fs::rename(to, &old)?;
+        hit(Point::RestoreCleared);
         fs::rename(aside, to)?;
         remove(&old)
     }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 
 /// The oldest SQLite that is free of the WAL-reset corruption.
 const OLDEST: i32 = 3_051_003;
@@ -88,7 +89,9 @@ impl Place {
         }
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
+        hit(Point::BeforeMigration);
         self.migrate().map_err(|fault| fault.explain(&self.folder))?;
+        hit(Point::AfterMigration);
         // SQLite syncs what is in its files; that they and their folder exist is ours to sync.
         folder::sync(&self.folder, &self.folder)?;
         self.folder.parent().map_or(Ok(()), |parent| folder::sync(&self.folder, parent))
@@ -120,6 +123,7 @@ impl Place {
             )
             .into());
         }
+        hit(Point::LogChosen);
         schema::migrations().to_latest(&mut db).map_err(|error| match error {
             rusqlite_migration::Error::RusqliteError { err, .. } => Fault::Sql(err),
             other => unusable(&self.folder, format!("the database could not be brought up to date: {other}")).into(),

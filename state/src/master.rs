@@ -16,6 +16,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use trees_core::hash;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 use zeroize::Zeroizing;
 
 const VARIABLE: &str = "TREES_MASTER_KEY";
@@ -141,10 +142,15 @@ impl State {
         folder::make_private(self.dir(), home)?;
         let aside = self.aside(home)?;
         let text = Zeroizing::new(format!("{}\n", STANDARD.encode(&bytes[..])));
-        let made = folder::create_private(&aside, text.as_bytes()).and_then(|()| match fs::hard_link(&aside, file) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        });
+        let link = |()| {
+            hit(Point::KeyAside);
+            match fs::hard_link(&aside, file) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+                other => other,
+            }
+        };
+        let made = folder::create_private(&aside, text.as_bytes()).and_then(link);
+        hit(Point::KeyNamed);
         // Only the name aside goes; the key has its own.
         let _ = fs::remove_file(&aside);
         made.map_err(|error| unusable(self.dir(), format!("the master key {} cannot be written: {error}", file.display())))?;
