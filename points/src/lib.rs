@@ -163,6 +163,10 @@ points! {
     RestoreCleared = "restore-cleared",
     /// It is back.
     Restored = "restored",
+    /// A file of a step kind is written aside.
+    FileAside = "file-aside",
+    /// It has its name; its folder is not synced.
+    FileNamed = "file-named",
     /// A request of another process is about to be recorded.
     BeforeRequest = "before-request",
     /// Recorded.

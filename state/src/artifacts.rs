@@ -8,7 +8,7 @@ use crate::state::State;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 use trees_core::event::ArtifactRef;
@@ -84,7 +84,9 @@ impl State {
         }
         let home = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(home).map_err(failed)?;
-        let aside = self.aside(home)?;
+        // In the state folder, where that can be renamed from: what a crash leaves there is cleared away.
+        let own = self.dir().join("artifacts");
+        let aside = self.aside(if is_one_device(&own, home) { &own } else { home })?;
         let copied = copy(&object, &aside, Sync::No);
         if !copied.as_ref().is_ok_and(|content| content.sha256 == artifact.sha256) {
             let _ = remove(&aside);
@@ -98,23 +100,36 @@ impl State {
             };
         }
         hit(Point::RestoreAside);
-        self.swap(&aside, to).map_err(failed)?;
+        let swapped = match swap(&aside, to) {
+            // Another mount of the same device.
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                let _ = remove(&aside);
+                let beside = self.aside(home)?;
+                copy(&object, &beside, Sync::No).and_then(|_| swap(&beside, to))
+            }
+            other => other,
+        };
+        swapped.map_err(failed)?;
         hit(Point::Restored);
         Ok(true)
     }
+}
 
-    /// Puts `aside` in the place of whatever is there.
-    fn swap(&self, aside: &Path, to: &Path) -> io::Result<()> {
-        let folders = [aside, to].map(|path| path.symlink_metadata().map(|there| there.is_dir()));
-        if matches!(folders, [Ok(false), Ok(false)]) || folders[1].is_err() {
-            return fs::rename(aside, to);
-        }
-        let old = aside.with_extension("old");
-        fs::rename(to, &old)?;
-        hit(Point::RestoreCleared);
-        fs::rename(aside, to)?;
-        remove(&old)
+/// Puts `aside` in the place of whatever is there.
+fn swap(aside: &Path, to: &Path) -> io::Result<()> {
+    let folders = [aside, to].map(|path| path.symlink_metadata().map(|there| there.is_dir()));
+    if matches!(folders, [Ok(false), Ok(false)]) || folders[1].is_err() {
+        return fs::rename(aside, to);
     }
+    let old = aside.with_extension("old");
+    fs::rename(to, &old)?;
+    hit(Point::RestoreCleared);
+    fs::rename(aside, to)?;
+    remove(&old)
+}
+
+fn is_one_device(a: &Path, b: &Path) -> bool {
+    matches!((a.metadata(), b.metadata()), (Ok(a), Ok(b)) if a.dev() == b.dev())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -39,6 +39,7 @@ impl Graph {
             text += &format!(
                 "  {name}:
     needs: [{}]
+    on_crash: rerun
     run: |
       . ./mark
       mark start

@@ -227,12 +227,25 @@ fn cancel(stage: &Stage) -> Place {
     let (sample, reference) = held();
     let trial = Trial::at(place_of(&sample), &sample);
     let mut sitting = stage.sit(&trial);
-    if is_up(&mut sitting) {
-        trial.place.run(&["cancel", "@last"]);
-    }
+    let cancelled = is_up(&mut sitting) && trial.place.run(&["cancel", "@last"]).code == 0;
     let told = sitting.end();
+    end_cancelled(trial, told, cancelled, reference)
+}
+
+/// A cancel that was acknowledged is never lost: a resume ends the run as cancelled, the next one
+/// goes on with it.
+fn end_cancelled(mut trial: Trial<'_>, told: Told, cancelled: bool, reference: &Reference) -> Place {
     trial.place.write("go", "");
-    end(trial, told, reference)
+    trial.note_crash(told);
+    for _ in 0..2 {
+        if trial.finish().code == 0 {
+            break;
+        }
+    }
+    trial.judge(reference);
+    let recorded = trial.recorded().iter().any(|event| event["type"] == "cancel_requested");
+    assert!(recorded || !cancelled, "the cancel was lost\n{}", trial.history());
+    trial.place
 }
 
 /// The same, with the process armed that asks for the cancel. Asked twice is asked once.
@@ -246,8 +259,7 @@ fn request(stage: &Stage) -> Place {
     }
     let told = sitting.end();
     assert_eq!(told.events().last().unwrap()["status"], "cancelled");
-    trial.place.write("go", "");
-    end(trial, told, reference)
+    end_cancelled(trial, told, true, reference)
 }
 
 /// A failure is taken back; a rollback that died or is stuck goes on.
