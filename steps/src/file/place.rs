@@ -233,3 +233,41 @@ fn clear(path: &Path) {
 pub fn failed(what: &str, path: &Path, error: &std::io::Error) -> KindError {
     KindError::new(format!("{what} `{}`: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{aside, clear, own, replace};
+    use std::fs;
+
+    #[test]
+    fn what_a_crash_left_aside_is_written_over_or_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note");
+        let names = || fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>();
+        fs::write(aside(&path), "longer than what comes").unwrap();
+        replace(&path, b"short", 0o600).unwrap();
+        assert_eq!((names(), fs::read(&path).unwrap()), (vec!["note".into()], b"short".to_vec()));
+        fs::write(aside(&path), "half").unwrap();
+        let writer = own(&aside(&path)).unwrap();
+        clear(&path);
+        assert_eq!(names().len(), 2, "somebody writes there");
+        drop(writer);
+        clear(&path);
+        assert_eq!(names(), ["note"]);
+    }
+
+    #[test]
+    fn many_writers_of_one_file_leave_one_whole_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note");
+        std::thread::scope(|scope| {
+            for n in 0_u8..8 {
+                let path = &path;
+                scope.spawn(move || (0..50).for_each(|_| replace(path, &vec![n; 4096], 0o644).unwrap()));
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 4096 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
