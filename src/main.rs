@@ -8,12 +8,8 @@ mod diagnose;
 mod failure;
 mod report;
 
-use std::panic;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The only TLS provider; a second call finds it installed, which is as good.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    panic::set_hook(Box::new(report::bug));
-    panic::catch_unwind(cli::main).unwrap_or_else(|_| failure::Exit::BUG.into())
+    cli::begin()
 }

@@ -61,6 +61,7 @@ use crate::report;
 use clap::{CommandFactory, Parser, Subcommand};
 use global::Global;
 use std::ffi::OsString;
+use std::panic;
 use std::process::ExitCode;
 
 /// Run your delivery work as a checked, journaled, resumable graph.
@@ -123,8 +124,16 @@ enum Command {
     Docs(docs::Args),
 }
 
+/// All of the program: a bug in it is told as one.
+pub fn begin() -> ExitCode {
+    // The only TLS provider; a second call finds it installed, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    panic::set_hook(Box::new(report::bug));
+    panic::catch_unwind(main).unwrap_or_else(|_| Exit::BUG.into())
+}
+
 /// Reads the command line and does what it says.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     match Cli::try_parse_from(&words) {
         Ok(cli) => {

@@ -16,6 +16,7 @@ use trees_core::event::RunStarted;
 use trees_core::journal::{Journal as _, NewRun};
 use trees_core::run::part_of;
 use trees_core::tree::{Action, OnBusy, Tree};
+use trees_points::{Point, hit};
 
 /// Run a tree file, or a cookbook by its name.
 ///
@@ -94,6 +95,7 @@ fn without_keys(path: &str) -> String {
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     drive::look(global)?;
+    hit(Point::BeforePlan);
     if args.detach && !global.detached {
         return detach::start(global);
     }
@@ -127,6 +129,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     }
     let course = selection::course(&state, &place, &mut asked)?;
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
+    hit(Point::AfterPlan);
     let hold = state.create(&new)?;
     let facts = RunStarted {
         number: hold.number(),

@@ -8,12 +8,13 @@ use crate::state::State;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 use trees_core::event::ArtifactRef;
 use trees_core::hash;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 
 /// What a file or folder is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,17 +39,20 @@ impl State {
         let home = self.dir().join("artifacts");
         folder::make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
+        hit(Point::BeforeArtifact);
         let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content));
         if kept.is_err() || aside.symlink_metadata().is_ok() {
             // What could not be kept, or was there already.
             let _ = remove(&aside);
         }
         let content = kept.map_err(failed)?;
+        hit(Point::AfterArtifact);
         Ok(ArtifactRef { path: path.into(), sha256: content.sha256, size: content.size })
     }
 
     /// Renames what was written aside to its name, unless the same is there in good order.
     fn place(&self, aside: &Path, content: Content) -> io::Result<Content> {
+        hit(Point::ArtifactAside);
         let object = self.object(&content.sha256).ok_or_else(|| io::Error::other("a digest is no digest"))?;
         let shelf = object.parent().ok_or_else(|| io::Error::other("an object has no folder"))?;
         fs::create_dir_all(shelf)?;
@@ -66,6 +70,7 @@ impl State {
             Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
             other => other?,
         }
+        hit(Point::ArtifactNamed);
         File::open(shelf)?.sync_all()?;
         File::open(self.dir().join("artifacts"))?.sync_all()?;
         Ok(content)
@@ -79,7 +84,9 @@ impl State {
         }
         let home = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(home).map_err(failed)?;
-        let aside = self.aside(home)?;
+        // In the state folder, where that can be renamed from: what a crash leaves there is cleared away.
+        let own = self.dir().join("artifacts");
+        let aside = self.aside(if is_one_device(&own, home) { &own } else { home })?;
         let copied = copy(&object, &aside, Sync::No);
         if !copied.as_ref().is_ok_and(|content| content.sha256 == artifact.sha256) {
             let _ = remove(&aside);
@@ -92,21 +99,37 @@ impl State {
                 }
             };
         }
-        self.swap(&aside, to).map_err(failed)?;
+        hit(Point::RestoreAside);
+        let swapped = match swap(&aside, to) {
+            // Another mount of the same device.
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                let _ = remove(&aside);
+                let beside = self.aside(home)?;
+                copy(&object, &beside, Sync::No).and_then(|_| swap(&beside, to))
+            }
+            other => other,
+        };
+        swapped.map_err(failed)?;
+        hit(Point::Restored);
         Ok(true)
     }
+}
 
-    /// Puts `aside` in the place of whatever is there.
-    fn swap(&self, aside: &Path, to: &Path) -> io::Result<()> {
-        let folders = [aside, to].map(|path| path.symlink_metadata().map(|there| there.is_dir()));
-        if matches!(folders, [Ok(false), Ok(false)]) || folders[1].is_err() {
-            return fs::rename(aside, to);
-        }
-        let old = aside.with_extension("old");
-        fs::rename(to, &old)?;
-        fs::rename(aside, to)?;
-        remove(&old)
+/// Puts `aside` in the place of whatever is there.
+fn swap(aside: &Path, to: &Path) -> io::Result<()> {
+    let folders = [aside, to].map(|path| path.symlink_metadata().map(|there| there.is_dir()));
+    if matches!(folders, [Ok(false), Ok(false)]) || folders[1].is_err() {
+        return fs::rename(aside, to);
     }
+    let old = aside.with_extension("old");
+    fs::rename(to, &old)?;
+    hit(Point::RestoreCleared);
+    fs::rename(aside, to)?;
+    remove(&old)
+}
+
+fn is_one_device(a: &Path, b: &Path) -> bool {
+    matches!((a.metadata(), b.metadata()), (Ok(a), Ok(b)) if a.dev() == b.dev())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

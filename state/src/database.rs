@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 
 /// The oldest SQLite that is free of the WAL-reset corruption.
 const OLDEST: i32 = 3_051_003;
@@ -89,7 +90,10 @@ impl Place {
         }
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
-        self.migrate().map_err(|fault| fault.explain(&self.folder))
+        hit(Point::BeforeMigration);
+        self.migrate().map_err(|fault| fault.explain(&self.folder))?;
+        hit(Point::AfterMigration);
+        Ok(())
     }
 
     /// SQLite syncs what is in its files; that they and their folder exist is ours to sync.
@@ -124,6 +128,7 @@ impl Place {
             )
             .into());
         }
+        hit(Point::LogChosen);
         // The schema comes last: with it the database is ready, and nobody syncs these names again.
         self.sync_names()?;
         schema::migrations().to_latest(&mut db).map_err(|error| match error {

@@ -54,6 +54,12 @@ impl Flock {
         }
     }
 
+    /// Waits for the lock and keeps it until this value is dropped.
+    pub(crate) fn hold(&self) -> Result<(), JournalError> {
+        std::mem::forget(self.wait()?);
+        Ok(())
+    }
+
     /// Takes the lock if it is free now.
     pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
         flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok().then(|| Turn(&self.file))
@@ -98,6 +104,11 @@ impl Flock {
             self.file.set_len(text.len() as u64)
         };
         write().map_err(|error| io_unusable(&self.folder, "writing", &self.path, &error))
+    }
+
+    /// Makes what was said durable.
+    pub(crate) fn sync(&self) -> Result<(), JournalError> {
+        self.file.sync_all().map_err(|error| io_unusable(&self.folder, "syncing", &self.path, &error))
     }
 
     /// What the holder said.

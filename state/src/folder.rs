@@ -4,8 +4,7 @@ use crate::error::{io_unusable, unusable};
 use crate::filesystem;
 use crate::state::State;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use trees_core::hash;
 use trees_core::journal::JournalError;
@@ -68,13 +67,6 @@ pub(crate) fn make_durable(state: &Path, folder: &Path) -> Result<(), JournalErr
 pub(crate) fn sync(state: &Path, folder: &Path) -> Result<(), JournalError> {
     let synced = fs::File::open(folder).and_then(|open| open.sync_all());
     synced.map_err(|error| io_unusable(state, "syncing", folder, &error))
-}
-
-/// A private file, new.
-pub(crate) fn create_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 /// One path component for any text: never empty, `.`, `..`, hidden, or too long.

@@ -20,6 +20,7 @@ use trees_core::event::{ArtifactRef, RunStatus};
 use trees_core::hash;
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
+use trees_points::{Point, hit};
 
 /// Runs removed in one transaction.
 const TOGETHER: usize = 64;
@@ -96,12 +97,15 @@ impl State {
         }
         let ids: Vec<(String, bool)> = held.iter().map(|(run, begun, _)| (run.0.clone(), *begun)).collect();
         let witness = self.witness();
+        hit(Point::BeforeRunsRemoved);
         let gone = self.write(move |db| delete_runs(db, &ids, &witness))?;
+        hit(Point::RunsRemoved);
         for (run, _, lock) in held {
             if gone.contains(&run.0) {
                 let home = self.run_folder(&run)?;
                 removed.bytes += size(&home);
                 remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+                hit(Point::RunFolderRemoved);
                 removed.runs.push(run);
             }
             drop(lock);
@@ -168,6 +172,7 @@ impl State {
             return Ok(());
         }
         let (forgotten, witness) = (gone.clone(), self.witness());
+        hit(Point::BeforeArtifactsForgotten);
         // The results first: what is named is there.
         self.write(move |db| {
             let digest = hash::json(&forgotten).map_err(|error| Fault::Damaged(error.to_string()))?;
@@ -175,9 +180,11 @@ impl State {
             witness.record(db, Change { what: "artifacts_removed", run: None, before, after: Value::Null })?;
             forget_results(db, &forgotten)
         })?;
+        hit(Point::ArtifactsForgotten);
         for sha256 in gone {
             if let Some(path) = self.object(&sha256) {
                 remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
+                hit(Point::ArtifactRemoved);
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use trees_core::journal::{Hold, JournalError, NewRun};
 use trees_core::path::RunId;
+use trees_points::{Point, hit};
 
 /// How long a lock whose signer is dead may stay taken.
 const INHERITED: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ impl State {
         let (id, tree, digest) = (run.0.clone(), new.tree.clone(), new.digest.clone());
         let body = new.definition.to_string();
         let witness = self.witness();
+        hit(Point::BeforeRunCreated);
         let number = self.write(move |db| {
             db.prepare_cached("INSERT OR IGNORE INTO definitions (digest, body) VALUES (?, ?)")?.execute(params![digest, body])?;
             let number: i64 = db
@@ -60,6 +62,7 @@ impl State {
             witness.record(db, Change { what: "run_created", run: Some(&id), before: Value::Null, after })?;
             Ok(number)
         })?;
+        hit(Point::AfterRunCreated);
         Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), _lock: lock }))
     }
 
@@ -69,6 +72,7 @@ impl State {
         let lock = self.lock_run(run)?;
         let id = run.0.clone();
         let witness = self.witness();
+        hit(Point::BeforeRunHeld);
         let (epoch, number) = self.write(move |db| {
             let before = standing(db, &id)?;
             let raised: Option<(i64, i64)> = db
@@ -80,6 +84,7 @@ impl State {
             witness.record(db, Change { what: "run_held", run: Some(&id), before, after })?;
             Ok((epoch, number))
         })?;
+        hit(Point::AfterRunHeld);
         Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), _lock: lock }))
     }
 
@@ -98,7 +103,9 @@ impl State {
             }
             // Somebody may have removed the folder between the opening and the locking.
             if lock.is_current() {
+                hit(Point::LockTaken);
                 lock.sign(&std::process::id().to_string())?;
+                hit(Point::LockSigned);
                 return Ok(lock);
             }
         }

@@ -22,6 +22,7 @@ use tar::{Archive, Entry, EntryType};
 use trees_core::event::{Event, EventKind};
 use trees_core::hash;
 use trees_core::path::RunId;
+use trees_points::{Point, hit};
 
 /// A manifest is never longer.
 const LARGEST: u64 = 256 << 20;
@@ -70,8 +71,10 @@ impl State {
         make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
         make_private(self.dir(), &aside)?;
+        hit(Point::BeforeUnpacked);
         let unpacked = unpack(&mut entries, &manifest, &aside);
         let whole = unpacked.and_then(|()| rest(tar)).map_err(|why| damaged(file, &why));
+        hit(Point::Unpacked);
         let done = whole.and_then(|()| self.take_in(manifest, &aside, file));
         // What is left of it is cleared away some day in any case.
         let _ = remove(&aside);
@@ -133,7 +136,9 @@ impl State {
         }
         let origin = Origin { file: file.into(), host: manifest.host.clone(), at: Timestamp::now() };
         let (cover, witness) = (Manifest { files: Vec::new(), ..manifest.clone() }, self.witness());
+        hit(Point::ImportMoved);
         let number = self.write(move |db| record.write(db, &cover, &origin, &witness));
+        hit(Point::Imported);
         if number.is_err() {
             let _ = remove(&home);
         }

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use trees_core::event::{Event, Json};
 use trees_core::journal::{Hold, Journal, JournalError, NewRun, Request, RequestBody};
 use trees_core::path::RunId;
+use trees_points::{Point, hit};
 
 impl Journal for State {
     fn create(&self, run: &NewRun) -> Result<Box<dyn Hold>, JournalError> {
@@ -74,7 +75,8 @@ impl State {
             serde_json::to_string(body).map_err(|error| unusable(self.dir(), format!("a request cannot be written as JSON: {error}")))?;
         let asks = serde_json::to_value(body).unwrap_or_default();
         let (run, actor, body, witness) = (run.clone(), actor.to_owned(), body.clone(), self.witness());
-        self.write(move |db| {
+        hit(Point::BeforeRequest);
+        let asked = self.write(move |db| {
             body.alone(&requests(db, &run)?).map_err(Fault::Refused)?;
             let run = run.0.as_str();
             let id: Option<i64> = db
@@ -88,7 +90,9 @@ impl State {
             let after = json!({ "request": id, "asks": asks });
             witness.record(db, Change { what: "run_asked", run: Some(run), before, after })?;
             Ok(id.unsigned_abs())
-        })
+        })?;
+        hit(Point::AfterRequest);
+        Ok(asked)
     }
 
     /// Makes everything derived again from the events.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
 use trees_core::store::LockGuard;
+use trees_points::{Point, hit};
 
 /// What the holder wrote into the lock.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,9 +35,11 @@ impl State {
         if !lock.take()? {
             return Ok(Err(describe(&lock.signature())));
         }
+        hit(Point::NameLockTaken);
         let holder = Holder { run: run.clone(), pid: std::process::id(), since: Timestamp::now() };
         let text = serde_json::to_string(&holder).map_err(|error| unusable(self.dir(), error.to_string()))?;
         lock.sign(&text)?;
+        hit(Point::NameLockSigned);
         Ok(Ok(Box::new(Guard { _lock: lock })))
     }
 }

@@ -2,6 +2,7 @@
 //! a copy of the folder gives nothing away.
 
 use crate::error::unusable;
+use crate::flock::Flock;
 use crate::folder;
 use crate::state::State;
 use base64::Engine as _;
@@ -16,6 +17,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use trees_core::hash;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 use zeroize::Zeroizing;
 
 const VARIABLE: &str = "TREES_MASTER_KEY";
@@ -58,6 +60,13 @@ impl Master {
         mac.update(value.as_bytes());
         Some(format!("hmac:{}", &hash::hex(&mac.finalize().into_bytes())[..32]))
     }
+}
+
+/// 32 random bytes as text.
+fn new_key() -> Result<Zeroizing<String>, getrandom::Error> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(&mut bytes[..])?;
+    Ok(Zeroizing::new(format!("{}\n", STANDARD.encode(&bytes[..]))))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -131,23 +140,30 @@ impl State {
         Master::parse(&text).ok_or_else(wrong).map(Some)
     }
 
-    /// Writes a new key aside and links it in place, so that of two processes one wins and both
-    /// use the same.
+    /// Writes a new key aside and renames it, one process after the other, so that all use the same.
+    /// What a crash leaves aside is written over by the next.
     fn make_key(&self, file: &Path) -> Result<Master, JournalError> {
         self.refuse_new_key(file)?;
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        getrandom::fill(&mut bytes[..]).map_err(|error| unusable(self.dir(), format!("the system gives no random numbers: {error}")))?;
         let home = file.parent().unwrap_or(Path::new("/"));
         folder::make_durable(self.dir(), home)?;
-        let aside = self.aside(home)?;
-        let text = Zeroizing::new(format!("{}\n", STANDARD.encode(&bytes[..])));
-        let made = folder::create_private(&aside, text.as_bytes()).and_then(|()| match fs::hard_link(&aside, file) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        });
-        // Only the name aside goes; the key has its own.
-        let _ = fs::remove_file(&aside);
-        made.map_err(|error| unusable(self.dir(), format!("the master key {} cannot be written: {error}", file.display())))?;
+        let aside = home.join(".trees-master.key");
+        let mut lock = Flock::open(self.dir(), &aside)?;
+        lock.hold()?;
+        while !lock.is_current() {
+            lock = Flock::open(self.dir(), &aside)?;
+            lock.hold()?;
+        }
+        if let Some(master) = self.read_key(file)? {
+            // Another process was first.
+            let _ = fs::remove_file(&aside);
+            return Ok(master);
+        }
+        lock.sign(&new_key().map_err(|error| unusable(self.dir(), format!("the system gives no random numbers: {error}")))?)?;
+        lock.sync()?;
+        hit(Point::KeyAside);
+        let failed = |error| unusable(self.dir(), format!("the master key {} cannot be written: {error}", file.display()));
+        fs::rename(&aside, file).map_err(failed)?;
+        hit(Point::KeyNamed);
         folder::sync(self.dir(), home)?;
         let lost = || unusable(self.dir(), format!("the master key {} has vanished", file.display()));
         self.read_key(file)?.ok_or_else(lost)

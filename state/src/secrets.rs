@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trees_core::journal::JournalError;
 use trees_core::store::{Generate, SecretValue};
+use trees_points::{Point, hit};
 use zeroize::Zeroizing;
 
 const NONCE: usize = 24;
@@ -123,12 +124,14 @@ impl State {
         let master = self.master()?.share();
         let value = Zeroizing::new(value.to_owned());
         let witness = self.witness();
+        hit(Point::BeforeSecret);
         let version = self.write(move |db| {
             let before = scope.standing(db)?;
             let version = scope.insert(db, &master, &value)?;
             scope.witness(db, &witness, "secret_set", before)?;
             Ok(version)
         })?;
+        hit(Point::AfterSecret);
         Ok(version.unsigned_abs())
     }
 

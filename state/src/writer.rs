@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use trees_core::journal::JournalError;
+use trees_points::{Point, hit};
 
 /// Work that shares one commit.
 const MOST: usize = 256;
@@ -178,7 +179,10 @@ impl Desk {
             return Ok(());
         }
         self.run("BEGIN IMMEDIATE")?;
-        let done = self.fill(batch).and_then(|()| self.run("COMMIT"));
+        let filled = self.fill(batch);
+        hit(Point::BeforeCommit);
+        let done = filled.and_then(|()| self.run("COMMIT"));
+        hit(Point::AfterCommit);
         if done.is_err() && !self.db.is_autocommit() {
             // The first error is the one to tell.
             let _ = self.run("ROLLBACK");

@@ -1,5 +1,5 @@
-//! Taking runs back: order, crashes at every event, undos that fail, what stays, and the other ways
-//! in which a failure can end a run.
+//! Taking runs back: what it says, undos that fail, what stays, and the other ways in which a failure
+//! can end a run. Failures and crashes at each place are in `tests/faults/undo.rs`.
 
 use crate::bench::Bench;
 use serde_json::Value;
@@ -68,70 +68,6 @@ fn events(text: &str) -> Vec<Value> {
 
 fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a str> {
     events.iter().filter(|e| e["type"] == kind).map(|e| e["step"].as_str().unwrap_or("")).collect()
-}
-
-/// Runs the tree and kills it right after so many events of its rollback; false where it ended before.
-fn killed_after(bench: &Bench, broken: &str, count: usize) -> bool {
-    let mut command = bench.command(&["run", "t.yaml", "-p", &format!("broken={broken}"), "--format", "json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut seen = None;
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        if event["type"] == "rollback_started" {
-            seen = Some(0);
-        }
-        if event["type"] == "run_finished" {
-            break;
-        }
-        seen = seen.map(|n| n + 1);
-        if seen == Some(count) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return true;
-        }
-    }
-    child.wait().unwrap();
-    false
-}
-
-#[test]
-fn each_step_may_fail_and_all_before_it_is_taken_back() {
-    for (broken, _) in NEEDS {
-        let bench = Bench::with("t.yaml", twelve("rollback"));
-        let run = bench.run(&["run", "t.yaml", "-p", &format!("broken={broken}"), "--format", "json"]).expect(4);
-        is_taken_back(&bench, broken);
-        let events = events(&run.stdout);
-        let did: BTreeSet<String> = lines(&bench, "did").into_iter().collect();
-        let undone: BTreeSet<String> = of_type(&events, "undo_succeeded").into_iter().map(str::to_owned).collect();
-        assert_eq!(did, undone, "{broken}");
-        assert_eq!(lines(&bench, "undone").last().map(String::as_str), Some("last"), "finally comes after the rollback");
-        assert_eq!(events.last().unwrap()["status"], "rolled_back");
-    }
-}
-
-/// In `./test` for two steps, with `./test --all` for each.
-#[test]
-fn a_crash_after_each_event_of_a_rollback_is_survived() {
-    let all = std::env::var_os("TREES_TEST_ALL").is_some();
-    for (at, (broken, _)) in NEEDS.into_iter().enumerate().filter(|(at, _)| all || at % 8 == 3) {
-        for count in 1.. {
-            let bench = Bench::with("t.yaml", twelve("rollback"));
-            let killed = killed_after(&bench, broken, count);
-            if killed {
-                // Both commands go on with it.
-                let (command, code) = if (at + count) % 2 == 0 { ("resume", 4) } else { ("rollback", 0) };
-                let before = bench.run(&["show", "@last", "--format", "json"]).json()["status"].clone();
-                // It may have been faster than the signal.
-                if before != "rolled_back" {
-                    bench.run(&[command, "@last"]).expect(code);
-                }
-            }
-            is_taken_back(&bench, &format!("{broken}, killed after {count} events"));
-            if !killed {
-                break;
-            }
-        }
-    }
 }
 
 #[test]

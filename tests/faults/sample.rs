@@ -1,7 +1,9 @@
 //! The trees that the cases run: small, with every shape in them, and every step marks the ledger.
 
+use crate::binary;
 use crate::place::Place;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A tree and what the judge must know of it.
 pub struct Sample {
@@ -21,7 +23,13 @@ pub struct Sample {
 impl Sample {
     /// A place with its files.
     pub fn place(&self) -> Place {
-        let place = Place::with(&self.tree);
+        self.place_of(binary::release())
+    }
+
+    /// One for another binary.
+    pub fn place_of(&self, binary: &Path) -> Place {
+        let place = Place::of(binary);
+        place.write("tree.yaml", &self.tree);
         self.files.iter().for_each(|(name, text)| place.write(name, text));
         place
     }

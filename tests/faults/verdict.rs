@@ -167,7 +167,7 @@ impl<'a> Trial<'a> {
     }
 
     /// I2: what was told is recorded, word for word.
-    fn missing(&self, recorded: &[Value]) -> Vec<String> {
+    pub fn missing(&self, recorded: &[Value]) -> Vec<String> {
         let recorded: BTreeMap<u64, &Value> = recorded.iter().map(|e| (e["seq"].as_u64().unwrap_or(0), e)).collect();
         let told = self.told.iter().flat_map(Told::events);
         let lost = told.filter(|e| recorded.get(&e["seq"].as_u64().unwrap_or(0)) != Some(&e));
@@ -249,7 +249,7 @@ fn overlaps(ledger: &Ledger) -> Vec<String> {
 }
 
 /// I8: the numbers of the events have no gap.
-fn gaps(events: &[Value]) -> Vec<String> {
+pub fn gaps(events: &[Value]) -> Vec<String> {
     let wrong = events.iter().enumerate().filter(|(n, e)| e["seq"] != n + 1);
     wrong.map(|(n, e)| format!("I8: at {} stands {}", n + 1, e["seq"])).collect()
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use times::Times;
 use tokio::net::unix::pipe::Receiver;
+use trees_points::{Point, hit};
 
 /// The log's name in the attempt folder.
 pub const FILE: &str = "output.log";
@@ -267,6 +268,7 @@ impl Pump {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(Piece::Some),
             Err(e) => return Err(e),
         };
+        hit(Point::OutputRead);
         let bytes = &buffer[..count];
         match &mut self.mask {
             None => keep(&mut self.log, &mut self.newest, bytes),
@@ -276,6 +278,7 @@ impl Pump {
                 keep(&mut self.log, &mut self.newest, &self.masked);
             }
         }
+        hit(Point::OutputKept);
         Ok(Piece::Some)
     }
 

@@ -21,6 +21,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use trees_core::tree::Shell;
+use trees_points::{Point, hit};
 
 /// Bytes of a script that `sh` and `bash` get by `-c`: making a file for each costs more than the
 /// shell's own start. One argument may have 128 KiB on Linux.
@@ -231,7 +232,9 @@ impl Launch {
         let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
         let program = spawn::Spawn { argv: &argv, env: &self.env, dir: &self.dir, output: output.as_fd() };
         let clock = Clock::start();
+        hit(Point::BeforeSpawn);
         let pid = program.start().map_err(|e| self.spawn_error(e))?;
+        hit(Point::Spawned);
         // While a writing end is open the pipe has no end.
         drop(output);
         let child = spawn::Child::new(pid).map_err(|e| self.spawn_error(e))?;
@@ -239,6 +242,7 @@ impl Launch {
         let identity = Identity::of_child(pid, &clock, self.marks.clone());
         let stopper = Stopper::new();
         let saved = self.register.add(&identity);
+        hit(Point::Registered);
         if saved.is_err() {
             stopper.stop(Stop::Kill);
         }

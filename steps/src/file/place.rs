@@ -3,12 +3,15 @@
 //! [`Written::plan`] says what would be done and how it is taken back, [`Written::put`] does it by
 //! writing aside and renaming, [`Written::undo`] takes it back and is content when it was done before.
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use trees_core::hash;
+use trees_points::{Point, hit};
 use trees_runner::kind::KindError;
 
 /// Content up to this many bytes stands in the record; more is kept in the state folder.
@@ -109,6 +112,7 @@ impl Written {
     /// # Errors
     /// When somebody changed the file since, or it cannot be written.
     pub fn undo(&self, state: &Path) -> Result<(), KindError> {
+        clear(&self.path);
         let now = find(&self.path)?;
         let digest = now.as_ref().map(|found| hash::bytes(&found.content));
         match &self.before {
@@ -167,18 +171,103 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), KindError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).map_err(|e| failed("cannot make the folder", folder, &e))?;
+    let aside = aside(path);
     let write = || -> std::io::Result<()> {
-        let mut aside = tempfile::Builder::new().prefix(".trees-").tempfile_in(folder)?;
-        aside.write_all(content)?;
-        aside.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        aside.as_file().sync_all()?;
-        aside.persist(path).map_err(|e| e.error)?;
+        let mut file = own(&aside)?;
+        let written = fill(&mut file, content, mode).and_then(|()| fs::rename(&aside, path));
+        if written.is_err() {
+            // The first error is the one to tell.
+            let _ = fs::remove_file(&aside);
+        }
+        written?;
+        hit(Point::FileNamed);
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(|e| failed("cannot write", path, &e))
 }
 
+fn fill(file: &mut fs::File, content: &[u8], mode: u32) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(content)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    hit(Point::FileAside);
+    Ok(())
+}
+
+/// Where a file is written before it has its name: always the same place, so that what a crash left
+/// there is written over by the next attempt.
+fn aside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    path.with_file_name(format!(".trees-{}", &hash::bytes(name)[..16]))
+}
+
+/// Opens the file aside for one writer at a time: the lock dies with its holder.
+fn own(aside: &Path) -> std::io::Result<fs::File> {
+    loop {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(aside)?;
+        // A file system without locks has one writer or none that knows of the other.
+        while flock(&file, FlockOperation::LockExclusive) == Err(Errno::INTR) {}
+        // The one before may have given it its name meanwhile.
+        if is_at(&file, aside) {
+            return Ok(file);
+        }
+    }
+}
+
+fn is_at(file: &fs::File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| a.dev() == b.dev() && a.ino() == b.ino();
+    matches!((file.metadata(), path.symlink_metadata()), (Ok(a), Ok(b)) if same(&a, &b))
+}
+
+/// Removes what an attempt that died left aside, unless somebody writes there now.
+fn clear(path: &Path) {
+    let aside = aside(path);
+    let Ok(file) = fs::OpenOptions::new().write(true).open(&aside) else { return };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && is_at(&file, &aside) {
+        let _ = fs::remove_file(&aside);
+    }
+}
+
 /// An input or output error with its path.
 pub fn failed(what: &str, path: &Path, error: &std::io::Error) -> KindError {
     KindError::new(format!("{what} `{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{aside, clear, own, replace};
+    use std::fs;
+
+    #[test]
+    fn what_a_crash_left_aside_is_written_over_or_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note");
+        let names = || fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>();
+        fs::write(aside(&path), "longer than what comes").unwrap();
+        replace(&path, b"short", 0o600).unwrap();
+        assert_eq!((names(), fs::read(&path).unwrap()), (vec!["note".into()], b"short".to_vec()));
+        fs::write(aside(&path), "half").unwrap();
+        let writer = own(&aside(&path)).unwrap();
+        clear(&path);
+        assert_eq!(names().len(), 2, "somebody writes there");
+        drop(writer);
+        clear(&path);
+        assert_eq!(names(), ["note"]);
+    }
+
+    #[test]
+    fn many_writers_of_one_file_leave_one_whole_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note");
+        std::thread::scope(|scope| {
+            for n in 0_u8..8 {
+                let path = &path;
+                scope.spawn(move || (0..50).for_each(|_| replace(path, &vec![n; 4096], 0o644).unwrap()));
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 4096 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -12,6 +12,7 @@ mod look;
 mod message;
 mod perform;
 mod plan;
+mod points;
 mod port;
 mod prepare;
 mod script;
@@ -50,6 +51,7 @@ use trees_core::path::StepPath;
 use trees_core::run::{Course, Decision, Definitions, Effect, IllegalEvent, Input, Recovered, RollBack, Run, part_of};
 use trees_core::store::Store;
 use trees_core::tree::Kinds;
+use trees_points::{Point, hit};
 
 /// How often requests from elsewhere and locks of others are looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -213,7 +215,10 @@ impl Driver {
         let mut run = Run::new(self.hold.run().clone(), self.definitions.clone(), self.setup.kinds.as_kinds());
         let events = match begin {
             Begin::New(_) | Begin::Part(..) => Vec::new(),
-            Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => self.setup.journal.load(self.hold.run(), 0)?,
+            Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => {
+                hit(Point::BeforeRecovery);
+                self.setup.journal.load(self.hold.run(), 0)?
+            }
         };
         run.replay(&events)?;
         run.attend(self.setup.options.attended);
@@ -296,6 +301,7 @@ impl Sitting {
             Begin::RollBack(asked) => vec![Input::RollBack(Box::new(RollBack { epoch, actor: actor.clone(), ..*asked }))],
             Begin::Cancel { now } => vec![recovered(Recovered::default()), Input::Cancel { actor, now }],
         };
+        hit(Point::Replayed);
         self.end_leftovers().await?;
         // What ran out at rest did so before any answer that came later.
         let due = self.run.next_wakeup();
@@ -310,9 +316,11 @@ impl Sitting {
     fn step(&mut self, inputs: Vec<Input>) -> Result<(), DriveError> {
         let (events, effects) = self.decide(inputs)?;
         if !events.is_empty() || !self.taken.is_empty() {
+            points::before(&events);
             let before = self.run.seq() - u64::try_from(events.len()).unwrap_or(0);
             self.setup.journal.append(self.hold.run(), before, self.hold.epoch(), &events, &self.taken)?;
             self.taken.clear();
+            points::after(&events);
         }
         for pending in self.pending.drain(..) {
             pending.done();
@@ -322,6 +330,7 @@ impl Sitting {
         }
         if !events.is_empty() {
             self.listener.events(&events);
+            hit(Point::Published);
         }
         Ok(())
     }
@@ -382,6 +391,7 @@ impl Sitting {
         match message {
             Message::Input(input) => {
                 if let Input::Ended { step, .. } = &*input {
+                    hit(Point::EndHeard);
                     self.attempts.remove(step);
                 }
                 inputs.push(*input);

@@ -14,6 +14,7 @@ use trees_core::event::{ErrorReason, StepError};
 use trees_core::journal::JournalError;
 use trees_core::path::StepPath;
 use trees_core::run::{Effect, Input, Mode, Outcome, Task, Why};
+use trees_points::{Point, hit};
 
 /// From SIGTERM to SIGKILL, as the command line's contract says.
 pub(super) const KILL_AFTER: Duration = Duration::from_secs(5);
@@ -127,11 +128,13 @@ impl Sitting {
         if running.is_empty() {
             return Ok(());
         }
+        hit(Point::BeforeLeftovers);
         let found = leftovers::of_run(self.hold.run())?;
         for (step, attempt) in running {
             let marks = Marks { run: self.hold.run().clone(), step, attempt };
             leftovers::end_attempt(&found, &marks, self.register.path(), self.setup.options.grace.min(KILL_AFTER)).await?;
         }
+        hit(Point::AfterLeftovers);
         scratch::sweep(self.hold.run());
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use trees_points::{Point, hit};
 
 /// How long output is awaited from what the process left.
 const HELD: Duration = Duration::from_millis(200);
@@ -48,6 +49,7 @@ impl Supervisor {
     async fn run(mut self) -> io::Result<Exit> {
         self.orders.mark_changed();
         let status = self.until_exit().await?;
+        hit(Point::ChildEnded);
         let stopped = self.signals.sent > 0;
         drop(self.known);
         let held = drain(&mut self.pump, HELD).await;

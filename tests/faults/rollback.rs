@@ -1,0 +1,122 @@
+//! Trees whose steps count up when they act and back to nothing when they are taken back, and the
+//! judge of their rollbacks.
+
+use crate::ledger::Ledger;
+use crate::place::Place;
+use crate::verdict::{gaps, integrity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The needs of each step.
+pub struct Graph(pub &'static [(&'static str, &'static [&'static str])]);
+
+/// Twelve steps with a fork, a join and two ends.
+pub const TWELVE: Graph = Graph(&[
+    ("a", &[]),
+    ("b", &["a"]),
+    ("c", &["a"]),
+    ("d", &["b", "c"]),
+    ("e", &["d"]),
+    ("f", &["d"]),
+    ("g", &["e", "f"]),
+    ("h", &["c"]),
+    ("i", &["h", "g"]),
+    ("j", &["i"]),
+    ("k", &["i"]),
+    ("l", &["j", "k"]),
+]);
+
+/// Four steps, a diamond.
+pub const FOUR: Graph = Graph(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])]);
+
+impl Graph {
+    /// The tree. The step `broken` fails and counts nothing; the undo of `stuck` fails while there is
+    /// no file `repaired`, and each undo with a file `once-STEP` fails that once.
+    pub fn tree(&self, broken: &str, stuck: &str) -> String {
+        let mut text =
+            format!("tree: counted\non_failure: rollback\nparams: {{ broken: {broken}, stuck: {stuck} }}\nmax_parallel: 4\nsteps:\n");
+        for (name, needs) in self.0 {
+            text += &format!(
+                "  {name}:
+    needs: [{}]
+    on_crash: rerun
+    run: |
+      . ./mark
+      mark start
+      test \"{{{{ params.broken }}}}\" != {name}
+      echo $(($(cat count-{name} 2> /dev/null || echo 0) + 1)) > count-{name}
+      mark end
+    undo:
+      run: |
+        . ./mark
+        mark undo
+        test \"{{{{ params.stuck }}}}\" != {name} || test -e repaired
+        if [ -e once-{name} ]; then rm once-{name}; exit 1; fi
+        rm -f count-{name}
+",
+                needs.join(", ")
+            );
+        }
+        text + "finally:\n  last: { run: \". ./mark; mark finally\" }\n"
+    }
+
+    /// A place with it.
+    pub fn place(&self, binary: &Path, broken: &str, stuck: &str) -> Place {
+        let place = Place::of(binary);
+        place.write("tree.yaml", self.tree(broken, stuck));
+        place
+    }
+
+    /// The steps whose counters are not at 0.
+    pub fn counts(&self, place: &Place) -> Vec<&'static str> {
+        self.0.iter().map(|(name, _)| *name).filter(|name| place.path(&format!("count-{name}")).exists()).collect()
+    }
+
+    /// A step and all that it needs, in the order of the graph.
+    pub fn with_needs(&self, step: &str) -> Vec<&'static str> {
+        let mut found = BTreeSet::from([step]);
+        for (name, needs) in self.0.iter().rev() {
+            if found.contains(name) {
+                found.extend(*needs);
+            }
+        }
+        self.0.iter().map(|(name, _)| *name).filter(|name| found.contains(name)).collect()
+    }
+
+    /// What is wrong with a run that should be taken back: all counters at 0, each step after all
+    /// that was built on it, nothing left, whatever was tried twice.
+    pub fn wrong(&self, place: &Place) -> Vec<String> {
+        let counts = self.counts(place);
+        let mut wrong: Vec<String> = counts.iter().map(|name| format!("count-{name} is not back to 0")).collect();
+        wrong.extend(self.order(&place.ledger()));
+        wrong.extend(integrity(place));
+        wrong.extend(gaps(&place.run(&["events", "@last", "--format", "json"]).events()));
+        wrong.extend(place.processes().iter().map(|p| format!("I7: still there: {p}")));
+        wrong
+    }
+
+    /// The order of reversed edges, and `finally` after the last undo.
+    fn order(&self, ledger: &Ledger) -> Vec<String> {
+        let (mut first, mut last) = (BTreeMap::new(), BTreeMap::new());
+        let undone = ledger.marked("undo");
+        for (at, (step, _)) in undone.iter().enumerate() {
+            first.entry(*step).or_insert(at);
+            last.insert(*step, at);
+        }
+        let did: BTreeSet<&str> = ledger.marked("end").into_iter().map(|(step, _)| step).collect();
+        let mut wrong = Vec::new();
+        for (name, needs) in self.0.iter().filter(|(name, _)| did.contains(name)) {
+            match last.get(name) {
+                None => wrong.push(format!("{name} was never taken back")),
+                Some(late) => {
+                    let early = needs.iter().filter(|need| first.get(*need).is_some_and(|first| first < late));
+                    wrong.extend(early.map(|need| format!("{need} was taken back before {name}: {undone:?}")));
+                }
+            }
+        }
+        if ledger.marked("finally").is_empty() {
+            wrong.push("finally did not run".into());
+        }
+        wrong
+    }
+}
