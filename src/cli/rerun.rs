@@ -37,7 +37,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     let state = Arc::new(runs::required(global)?);
     let of = runs::find(&state, &args.run)?;
     runs::at_home(&state, &of.run)?;

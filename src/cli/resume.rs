@@ -10,9 +10,10 @@ use super::runs;
 use super::source::TreeFile;
 use super::story::step_of;
 use crate::diagnose::Findings;
-use crate::failure::{Exit, Failure};
-use crate::report::said::status_word;
+use crate::failure::{Exit, Failure, Kind};
+use crate::report::said::{status_word, took};
 use crate::report::{say, say_line};
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use trees_core::event::{Event, RunStatus};
 use trees_core::hash;
@@ -50,7 +51,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     let state = runs::required(global)?;
     let run = match &args.run {
         Some(name) => runs::find(&state, name)?,
@@ -83,6 +84,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::OK);
     }
     let before = drive::recorded(&state, &*hold)?;
+    clock_fits(&run, &before, args.consent.yes)?;
     let mut definition = None;
     if let Some(file) = &args.tree {
         match edited(file, &state, &run, &before, &mut definitions)? {
@@ -95,6 +97,26 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let how = Recovered { definition, accept_changes: args.accept_changes, force, skip, ..Recovered::default() };
     let sitting = Sitting { state, hold, definitions, vault: None, approve: args.consent.approve, strict: args.consent.strict, before };
     sitting.drive(Begin::Resume(Box::new(how)), global)
+}
+
+/// A clock far behind what is recorded is wrong, or was when that was recorded: which of the two, a
+/// person must say. Little is no harm: time goes on from the newest event.
+fn clock_fits(run: &RunSummary, before: &[Event], yes: bool) -> Result<(), Failure> {
+    const LITTLE: SignedDuration = SignedDuration::from_mins(10);
+    let (Some(newest), now) = (before.last().map(|event| event.ts), Timestamp::now()) else { return Ok(()) };
+    let behind = newest.duration_since(now);
+    if behind <= LITTLE || yes {
+        return Ok(());
+    }
+    let behind = took(behind.unsigned_abs());
+    let failure = Failure::new(
+        Kind::State,
+        format!("the clock of this machine ({now:.0}) is {behind} behind the newest event of run {} ({newest:.0})", run.run),
+    );
+    let again = format!("trees resume {}", run.run);
+    Err(failure
+        .hint(format!("set the clock (`timedatectl set-ntp true`, or `date`), then: {again}"))
+        .hint(format!("if the clock is right and what was recorded is not: {again} --yes")))
 }
 
 /// Takes another definition of the run from a file; its digest, where it is another.

@@ -95,7 +95,7 @@ fn without_keys(path: &str) -> String {
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     if args.detach && !global.detached {
         return detach::start(global);
     }

@@ -8,9 +8,18 @@
 
 mod binary;
 mod chance;
+mod clocks;
+mod descent;
+mod floods;
 mod kills;
 mod ledger;
+mod limits;
+mod owners;
+mod pipes;
 mod place;
 mod sample;
+mod scale;
+mod signals;
 mod sitting;
+mod terminal;
 mod verdict;

@@ -14,6 +14,7 @@ use crate::kind::{AnyKind, Cx, KindError, Observation, ReadCx, Reader};
 use crate::mask::Masker;
 use crate::output::Log;
 use crate::process::{Ended, Stop};
+use crate::room::Room;
 use crate::scratch::{Pool, Scratch};
 use crate::{files, output, outputs};
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub(super) struct Attempt {
     pub register: Arc<Register>,
     pub inherited: Arc<Environment>,
     pub scratch: Pool,
+    pub room: Arc<Room>,
     pub masker: Masker,
     pub store: Arc<dyn Store>,
     pub kinds: Arc<dyn KindSet>,
@@ -131,12 +133,23 @@ impl Attempt {
     pub async fn make(self) {
         let (step, attempt) = (self.marks.step.clone(), self.marks.attempt);
         let mut word = LastWord::new(self.handle.clone(), Input::Ended { step: step.clone(), attempt, outcome: unsaid() });
-        let input = match self.outcome().await {
+        let input = match self.placed().await {
             Ok(input) => input,
             Err(outcome) => Input::Ended { step, attempt, outcome },
         };
         drop(self);
         word.say(input);
+    }
+
+    /// Begins where there is a place for it.
+    async fn placed(&self) -> Result<Input, Outcome> {
+        let mut stops = self.control.0.subscribe();
+        let _place = tokio::select! {
+            biased;
+            place = self.room.enter() => place,
+            _ = Control::asked(&mut stops) => return Err(Outcome::Stopped),
+        };
+        self.outcome().await
     }
 
     async fn outcome(&self) -> Result<Input, Outcome> {
