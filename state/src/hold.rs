@@ -23,7 +23,7 @@ struct Held {
     epoch: u64,
     number: u64,
     /// Closed, and so unlocked, with the hold.
-    _lock: Flock,
+    lock: Flock,
 }
 
 impl Hold for Held {
@@ -37,6 +37,10 @@ impl Hold for Held {
 
     fn number(&self) -> u64 {
         self.number
+    }
+
+    fn is_ours(&self) -> bool {
+        !self.lock.is_replaced()
     }
 }
 
@@ -60,7 +64,7 @@ impl State {
             witness.record(db, Change { what: "run_created", run: Some(&id), before: Value::Null, after })?;
             Ok(number)
         })?;
-        Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), _lock: lock }))
+        Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), lock }))
     }
 
     pub(crate) fn hold_run(&self, run: &RunId) -> Result<Box<dyn Hold>, JournalError> {
@@ -80,7 +84,7 @@ impl State {
             witness.record(db, Change { what: "run_held", run: Some(&id), before, after })?;
             Ok((epoch, number))
         })?;
-        Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), _lock: lock }))
+        Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), lock }))
     }
 
     /// Locks the folder of a run and signs with our process number.

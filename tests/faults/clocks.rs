@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// What the retry waits, and the timeout.
 const WAIT: Duration = Duration::from_millis(300);
@@ -153,7 +153,6 @@ fn a_clock_far_behind_what_is_recorded_is_refused() {
     let mut sitting = clock.start(&place, &["run", "tree.yaml"]);
     sitting.until("step_started", "first");
     sitting.kill();
-    place.write("go", "");
     let before = place.ledger();
     let recorded = place.run(&["events", "@last", "--format", "json"]).expect(0).stdout;
     let refused = place.run(&["resume", "@last"]).expect(7);
@@ -162,10 +161,10 @@ fn a_clock_far_behind_what_is_recorded_is_refused() {
     }
     assert_eq!(place.ledger(), before, "nothing was started");
     assert_eq!(place.run(&["events", "@last", "--format", "json"]).expect(0).stdout, recorded, "nothing was recorded");
+    place.write("go", "");
     let begun = Instant::now();
     place.run(&["resume", "@last", "--yes"]).expect(0);
     assert!(begun.elapsed() < LATE, "it took {:?}", begun.elapsed());
     in_order(&place.run(&["events", "@last", "--format", "json"]).expect(0).events());
-    assert!(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).is_ok());
     println!("clocks: 30 days behind the newest event: exit 7; with --yes: {:.1?}", begun.elapsed());
 }

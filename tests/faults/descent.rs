@@ -74,42 +74,41 @@ fn ended(way: Way) -> Duration {
     let run = sitting.until("run_started", "")["run"].as_str().unwrap().to_owned();
     sitting.until("step_succeeded", "ready");
     let begun = Instant::now();
-    let (code, within) = end(way, &place, &run, &grace, sitting);
+    let mut sitting = end(way, &place, &run, &grace, sitting);
     let took = begun.elapsed();
+    let (code, within) = match way {
+        Way::Interrupt => (130, GRACE + KILL),
+        Way::Terminate => (143, GRACE + KILL),
+        Way::Cancel => (1, GRACE + KILL),
+        // The timeout itself runs from the start of the step.
+        Way::Timeout => (1, TIMEOUT + GRACE + KILL),
+        Way::Crash => (0, GRACE),
+    };
+    sitting.end().expect(code);
     let left = place.processes();
-    assert!(left.is_empty(), "{way}: {} are left, exit {code}:\n{}", left.len(), left.join("\n"));
+    assert!(left.is_empty(), "{way}: {} are left:\n{}", left.len(), left.join("\n"));
     assert!(took <= within + SLACK, "{way}: nothing was left only after {took:?}");
     took
 }
 
-/// Ends what runs; the exit code, and what the graces come to.
-fn end(way: Way, place: &Place, run: &str, grace: &str, mut sitting: Sitting) -> (i32, Duration) {
+/// Ends what runs, up to the word that it has ended; the sitting that said it.
+fn end(way: Way, place: &Place, run: &str, grace: &str, mut sitting: Sitting) -> Sitting {
     match way {
-        Way::Interrupt => {
-            sitting.signal(Signal::INT);
-            (expect(&mut sitting, 130), GRACE + KILL)
-        }
-        Way::Terminate => {
-            sitting.signal(Signal::TERM);
-            (expect(&mut sitting, 143), GRACE + KILL)
-        }
-        Way::Cancel => {
-            place.run(&["cancel", run]).expect(0);
-            (expect(&mut sitting, 1), GRACE + KILL)
-        }
-        // The timeout itself runs from the start of the step.
-        Way::Timeout => (expect(&mut sitting, 1), TIMEOUT + GRACE + KILL),
+        Way::Interrupt => sitting.signal(Signal::INT),
+        Way::Terminate => sitting.signal(Signal::TERM),
+        Way::Cancel => drop(place.run(&["cancel", run]).expect(0)),
+        Way::Timeout => {}
         Way::Crash => {
             sitting.kill();
             place.write("again", "");
-            let told = place.run(&["resume", run, "--grace", grace]).expect(0);
-            (told.code, GRACE)
+            // What was left is gone when the first thing is recorded.
+            let mut next = place.start(&["resume", run, "--grace", grace, "--format", "json"]);
+            next.until("run_resumed", "");
+            return next;
         }
     }
-}
-
-fn expect(sitting: &mut Sitting, code: i32) -> i32 {
-    sitting.end().expect(code).code
+    while sitting.line().is_some() {}
+    sitting
 }
 
 /// Long enough for every step to be whole by then.

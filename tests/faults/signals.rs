@@ -53,7 +53,7 @@ fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
 /// Until the step has marked a word: the shell's trap runs when it runs.
 fn marked(place: &Place, word: &str) {
     let mut watcher = place.program("sh");
-    watcher.args(["-c", "until grep -q \" $0$\" ledger; do sleep 0.01; done", word]);
+    watcher.args(["-c", "until grep -qs \" $0$\" ledger; do sleep 0.01; done", word]);
     assert!(watcher.status().unwrap().success());
 }
 
@@ -111,21 +111,23 @@ fn who_was_told_to_ignore_a_hangup_does() {
     println!("signals: HUP ignored by the parent: exit 0, the step got none");
 }
 
-/// The shell does not inherit it: a step may be hung up though `trees` is not.
 #[test]
 fn a_stopped_sitting_goes_on_where_it_was() {
     let place = Place::with(&counting("INT"));
     let mut shell = place.program("bash");
-    shell.args(["-m", "-c", "\"$0\" run tree.yaml; echo \"stopped with $?\"; fg; echo \"ended with $?\""]).arg(place.binary());
+    shell.args(["--norc", "--noprofile", "-i"]).env("PS1", "> ");
     let mut terminal = Terminal::start(&place, &shell);
+    terminal.press(&format!("{} run tree.yaml; printf 'with %s.\\n' $?\n", place.binary().display()));
     terminal.until("it is up", 1);
     terminal.press("\u{1a}");
     // The shell hears of it: all of trees stands still, and the step goes on.
-    terminal.until("stopped with 148", 1);
-    let left = place.processes();
-    assert!(left.iter().any(|p| p.contains("run tree.yaml")), "{left:?}");
+    terminal.until("with 148.", 1);
+    assert!(place.processes().iter().any(|p| p.contains("run tree.yaml")));
     place.write("go", "");
-    terminal.until("ended with 0", 1);
+    marked(&place, "end");
+    terminal.press("fg; printf 'at last %s.\\n' $?\n");
+    terminal.until("at last 0.", 1);
+    terminal.press("exit\n");
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{}", String::from_utf8_lossy(&seen));
     assert_eq!(counts(&place), [0, 0, 0], "{}", place.ledger());

@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
+use trees_core::journal::Hold;
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
 use trees_core::units;
@@ -41,6 +42,8 @@ pub(super) struct Attempt {
     pub inherited: Arc<Environment>,
     pub scratch: Pool,
     pub room: Arc<Room>,
+    /// The right to the run; none where nothing is changed.
+    pub hold: Option<Arc<dyn Hold>>,
     pub masker: Masker,
     pub store: Arc<dyn Store>,
     pub kinds: Arc<dyn KindSet>,
@@ -149,7 +152,20 @@ impl Attempt {
             place = self.room.enter() => place,
             _ = Control::asked(&mut stops) => return Err(Outcome::Stopped),
         };
-        self.outcome().await
+        match self.is_ours() {
+            Ok(()) => self.outcome().await,
+            Err(error) => Err(Outcome::Failed { error, permanent: true }),
+        }
+    }
+
+    /// Nothing starts once the run was taken over. The next append would be refused, but this process
+    /// may have been stopped for long since the last one.
+    pub(super) fn is_ours(&self) -> Result<(), StepError> {
+        if self.hold.as_ref().is_none_or(|hold| hold.is_ours()) {
+            return Ok(());
+        }
+        let message = "another process has taken the run over".to_owned();
+        Err(StepError { reason: ErrorReason::Interrupted, code: None, message, log: None })
     }
 
     async fn outcome(&self) -> Result<Input, Outcome> {

@@ -136,6 +136,7 @@ impl Looker {
             register: Arc::clone(&self.register),
             scratch: self.scratch.clone(),
             room: Arc::clone(&self.room),
+            hold: None,
             folder,
             masker: self.masker.clone(),
             store: Arc::clone(&self.glass),

@@ -158,7 +158,7 @@ pub struct Driver {
 /// A sitting under way.
 struct Sitting {
     setup: Setup,
-    hold: Box<dyn Hold>,
+    hold: Arc<dyn Hold>,
     run: Run,
     /// Where kinds work and files are read: nothing there holds the loop up.
     workers: Runtime,
@@ -253,7 +253,7 @@ impl Driver {
             masker: Masker::new(vault.all_values()),
             client: Arc::default(),
             setup: self.setup,
-            hold: self.hold,
+            hold: Arc::from(self.hold),
             run,
             handle: self.handle,
             listener,

@@ -76,6 +76,7 @@ impl Sitting {
             inherited,
             scratch: self.scratch.clone(),
             room: Arc::clone(&self.room),
+            hold: Some(Arc::clone(&self.hold)),
             folder,
             masker: self.masker.clone(),
             store: Arc::clone(&self.setup.store),

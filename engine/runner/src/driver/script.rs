@@ -46,6 +46,7 @@ impl Attempt {
     async fn start(&self, launch: impl Fn() -> Launch) -> Made<Running> {
         let mut stops = self.control.0.subscribe();
         loop {
+            self.is_ours().map_err(|error| Trouble::Failed(error, true))?;
             let error = match launch().start() {
                 Ok(running) => return Ok(running),
                 Err(error) => error,
