@@ -32,14 +32,11 @@ fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
     let mut terminal = Terminal::start(&place, &place.command(&["run", "tree.yaml"]));
     terminal.until("it is up", 1);
     let said = ["stopping: nothing new starts", "steps got SIGTERM", "steps got SIGKILL"];
-    let marks = ["INT", "TERM"];
-    for n in 0..times {
+    for (text, mark) in said.into_iter().zip(["INT", "TERM", "start"]).take(times) {
         terminal.press("\u{3}");
-        terminal.until(said[n], 1);
-        // The step hears of each before the next is sent.
-        if let Some(mark) = marks.get(n) {
-            marked(&place, mark);
-        }
+        terminal.until(text, 1);
+        // The step hears of each before the next is sent; of the last it cannot.
+        marked(&place, mark);
     }
     let (code, seen) = terminal.end();
     let shown = String::from_utf8_lossy(&seen).into_owned();

@@ -7,6 +7,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Terminal {
 struct Seen {
     bytes: Mutex<Vec<u8>>,
     more: Condvar,
+    /// Nobody looks any more.
+    over: AtomicBool,
 }
 
 impl Terminal {
@@ -94,9 +97,11 @@ impl Terminal {
 
     /// The terminal goes away under the command; its exit code.
     pub fn hang_up(mut self) -> i32 {
-        // Revoking it is root's alone; the hang-up of a line that nobody holds open does the same.
-        drop(self.slave);
-        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        self.seen.over.store(true, Ordering::Release);
+        // The reader has the other end too: one more byte makes it look up.
+        self.slave.write_all(b".").unwrap();
+        self.reader.join().unwrap();
+        drop((self.slave, self.keys));
         code(self.child.wait().unwrap())
     }
 }
@@ -108,6 +113,9 @@ fn read(mut master: File, seen: Arc<Seen>) -> JoinHandle<()> {
         while let Ok(count @ 1..) = master.read(&mut chunk) {
             seen.bytes.lock().unwrap().extend_from_slice(&chunk[..count]);
             seen.more.notify_all();
+            if seen.over.load(Ordering::Acquire) {
+                return;
+            }
         }
         seen.more.notify_all();
     })

@@ -316,7 +316,21 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::{Cell, RefCell};
     use std::process::Command;
+
+    #[test]
+    fn a_list_that_changes_while_it_is_read_is_read_again() {
+        let looks = RefCell::new(vec!["2", "2", "1 3", "1 2 3"]);
+        assert_eq!(settled(|| looks.borrow_mut().pop().map(str::to_owned)).as_deref(), Some("2"));
+        let count = Cell::new(0);
+        let restless = || {
+            count.set(count.get() + 1);
+            Some(count.get().to_string())
+        };
+        assert_eq!(settled(restless), None);
+        assert_eq!(settled(|| None), None);
+    }
 
     #[test]
     fn a_process_that_loads_a_program_keeps_its_marks() {
