@@ -25,7 +25,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     let state = Arc::new(runs::required(global)?);
     let run = runs::find(&state, &args.run)?;
     if run.status.is_ended() {

@@ -9,6 +9,7 @@ use super::signals::Ears;
 use crate::failure::{Exit, Failure};
 use crate::report::closing::Closing;
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
+use crate::report::{Line, Paint};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trees_core::event::{Event, RunStatus};
@@ -18,6 +19,7 @@ use trees_core::store::Store as _;
 use trees_core::tree::{KindInfo, Kinds};
 use trees_runner::driver::{Begin, DriveError, Driver, Ended, Handle, KindSet, Options, Setup, Vault};
 use trees_runner::kind::AnyKind;
+use trees_runner::room;
 use trees_state::State;
 use trees_steps::Catalogue;
 
@@ -86,6 +88,12 @@ pub fn options(global: &Global) -> Options {
     Options { grace: global.grace, approve: Vec::new(), attended: false, log_limit: LOG_LIMIT, actor: runs::actor() }
 }
 
+/// Looks, before anything is held or recorded, whether a run can be driven here at all.
+pub fn ready(global: &Global) -> Result<(), Failure> {
+    look(global)?;
+    room::look().map_err(Failure::failed)
+}
+
 /// The screen that was asked for.
 pub fn look(global: &Global) -> Result<Look, Failure> {
     let asked = global.known(&[Format::Human, Format::Plain, Format::Json])?;
@@ -115,6 +123,7 @@ impl Sitting {
         let setup = self.setup(look, global);
         let (state, run) = (self.state, self.hold.run().clone());
         let tree = Arc::clone(self.definitions.newest());
+        let places = places(&begin, &self.before);
         let driver = Driver::new(setup, self.hold, self.definitions);
         let driver = match self.vault {
             Some(vault) => driver.with_secrets(vault),
@@ -130,6 +139,9 @@ impl Sitting {
             before: self.before,
         });
         ears.sit(driver.handle(), screen.notes());
+        if let Some(text) = room::narrow(places) {
+            screen.notes()(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
+        }
         if look.asks() {
             answer(&screen, driver.handle(), runs::actor());
         }
@@ -149,6 +161,15 @@ impl Sitting {
     fn setup(&self, look: Look, global: &Global) -> Setup {
         let options = Options { approve: self.approve.clone(), attended: look.asks(), ..options(global) };
         Setup { journal: Arc::clone(&self.state) as _, store: Arc::clone(&self.state) as _, kinds: kinds(), options }
+    }
+}
+
+/// How many steps at once are asked for.
+fn places(begin: &Begin, before: &[Event]) -> u32 {
+    let recorded = || runs::facts(before).map_or(1, |facts| facts.max_parallel);
+    match begin {
+        Begin::New(started) | Begin::Part(started, _) => started.max_parallel,
+        Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => recorded(),
     }
 }
 

@@ -4,10 +4,11 @@ use super::global::Global;
 use super::runs;
 use super::story::{Story, at_rest};
 use crate::failure::{Exit, Failure};
+use crate::report::clean::clean;
 use crate::report::out;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, stdout};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -17,12 +18,15 @@ use trees_core::path::{RunId, StepPath};
 use trees_state::State;
 
 const LOOK: Duration = Duration::from_millis(200);
+/// Bytes of a line that a terminal gets at once.
+const PIECE: usize = 64 * 1024;
 /// So much of a log is read at once.
 const CHUNK: usize = 64 * 1024;
 
 /// Print what the steps of a run printed, as they printed it.
 ///
-/// Of several steps each line begins with the step's path.
+/// Of several steps each line begins with the step's path. On a terminal control characters are
+/// left out: what a step printed orders nothing there. A file or a pipe gets every byte.
 #[derive(clap::Args)]
 pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
@@ -172,25 +176,35 @@ impl Reader<'_> {
 
 impl Log {
     fn print(&mut self, bytes: &[u8], alone: bool) -> bool {
-        if alone {
+        let terminal = stdout().is_terminal();
+        if alone && !terminal {
             return raw(bytes);
         }
         self.rest.extend_from_slice(bytes);
-        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') else { return true };
+        let long = terminal && self.rest.len() > PIECE;
+        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n').or(long.then(|| self.rest.len() - 1)) else { return true };
         let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        whole.split_inclusive(|b| *b == b'\n').all(|line| out(&format!("{} │ {}", self.step, String::from_utf8_lossy(line))))
+        whole.split_inclusive(|b| *b == b'\n').all(|line| out(&self.shown(line, alone, terminal)))
     }
 
     fn print_rest(&mut self, alone: bool) -> bool {
         let rest = std::mem::take(&mut self.rest);
-        alone || rest.is_empty() || out(&format!("{} │ {}\n", self.step, String::from_utf8_lossy(&rest)))
+        rest.is_empty() || out(&self.shown(&[&rest[..], b"\n"].concat(), alone, stdout().is_terminal()))
+    }
+
+    /// A line, or a piece of one, as it is printed.
+    fn shown(&self, line: &[u8], alone: bool, terminal: bool) -> String {
+        let text = String::from_utf8_lossy(line);
+        let end = if text.ends_with('\n') { "\n" } else { "" };
+        let text = if terminal { clean(&text) + end } else { text.into_owned() };
+        if alone { text } else { format!("{} │ {text}", self.step) }
     }
 }
 
 /// Bytes as they are.
 fn raw(bytes: &[u8]) -> bool {
     use std::io::Write as _;
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
 }
 

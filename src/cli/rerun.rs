@@ -38,7 +38,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     let state = Arc::new(runs::required(global)?);
     let of = runs::find(&state, &args.run)?;
     let part = Selection { of: Some(of.run.clone()), ..selection::asked(&args.only, args.from.as_ref()) };

@@ -48,7 +48,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     if args.dry_run {
         return show(args, &state, &summary, &definitions, global);
     }
-    drive::look(global)?;
+    drive::ready(global)?;
     runs::at_home(&state, &summary.run)?;
     let hold = state.hold(&summary.run)?;
     let before = drive::recorded(&state, &*hold)?;

@@ -94,7 +94,7 @@ fn without_keys(path: &str) -> String {
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     hit(Point::BeforePlan);
     if args.detach && !global.detached {
         return detach::start(global);

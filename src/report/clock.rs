@@ -5,8 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A clock; copies of it show the same time.
-#[derive(Debug, Clone, Default)]
-pub struct Clock(Option<Arc<Recorded>>);
+#[derive(Debug, Clone)]
+pub struct Clock {
+    recorded: Option<Arc<Recorded>>,
+    /// When it was made, on a clock that nobody sets and on the wall's.
+    made: (Instant, Timestamp),
+}
 
 #[derive(Debug)]
 struct Recorded {
@@ -22,16 +26,27 @@ struct Mark {
     still: Timestamp,
 }
 
+impl Default for Clock {
+    /// The wall's, as it goes on from now.
+    fn default() -> Self {
+        Self { recorded: None, made: (Instant::now(), Timestamp::now()) }
+    }
+}
+
 impl Clock {
     /// A recorded time that begins now and passes `speed` times as fast as the wall's.
     pub fn recorded(begin: Timestamp, speed: f64) -> Self {
         let mark = Mark { moment: Instant::now(), shows: begin, still: begin };
-        Self(Some(Arc::new(Recorded { speed, mark: Mutex::new(mark) })))
+        Self { recorded: Some(Arc::new(Recorded { speed, mark: Mutex::new(mark) })), ..Self::default() }
     }
 
     /// The time.
     pub fn now(&self) -> Timestamp {
-        let Some(recorded) = &self.0 else { return Timestamp::now() };
+        let Some(recorded) = &self.recorded else {
+            let (begun, wall) = self.made;
+            let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
+            return wall.checked_add(passed).unwrap_or(wall);
+        };
         let mark = *recorded.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = SignedDuration::try_from_secs_f64(mark.moment.elapsed().as_secs_f64() * recorded.speed);
         let now = passed.ok().and_then(|passed| mark.shows.checked_add(passed).ok());
@@ -50,14 +65,14 @@ impl Clock {
 
     /// How long it is until it shows a time; none where it shows it already or is the wall's.
     pub fn until(&self, time: Timestamp) -> Duration {
-        let Some(recorded) = &self.0 else { return Duration::ZERO };
+        let Some(recorded) = &self.recorded else { return Duration::ZERO };
         let mark = *recorded.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = time.duration_since(mark.shows).as_secs_f64().max(0.0) / recorded.speed;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).saturating_sub(mark.moment.elapsed())
     }
 
     fn set(&self, change: impl FnOnce(&mut Mark)) {
-        if let Some(recorded) = &self.0 {
+        if let Some(recorded) = &self.recorded {
             change(&mut recorded.mark.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }

@@ -6,7 +6,7 @@
 
 mod ask;
 mod cascade;
-mod clean;
+pub mod clean;
 pub mod clock;
 pub mod closing;
 mod echo;

@@ -96,6 +96,11 @@ impl Flock {
         matches!((self.file.metadata(), self.path.metadata()), (Ok(a), Ok(b)) if same(&a, &b))
     }
 
+    /// Whether the path leads to another file: ours was removed, and somebody has locked one of his own.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.path.exists() && !self.is_current()
+    }
+
     /// Says who holds it.
     pub(crate) fn sign(&mut self, text: &str) -> Result<(), JournalError> {
         let mut write = || -> std::io::Result<()> {

@@ -24,7 +24,7 @@ struct Held {
     epoch: u64,
     number: u64,
     /// Closed, and so unlocked, with the hold.
-    _lock: Flock,
+    lock: Flock,
 }
 
 impl Hold for Held {
@@ -38,6 +38,10 @@ impl Hold for Held {
 
     fn number(&self) -> u64 {
         self.number
+    }
+
+    fn is_ours(&self) -> bool {
+        !self.lock.is_replaced()
     }
 }
 
@@ -63,7 +67,7 @@ impl State {
             Ok(number)
         })?;
         hit(Point::AfterRunCreated);
-        Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), _lock: lock }))
+        Ok(Box::new(Held { run, epoch: 1, number: number.unsigned_abs(), lock }))
     }
 
     pub(crate) fn hold_run(&self, run: &RunId) -> Result<Box<dyn Hold>, JournalError> {
@@ -85,7 +89,7 @@ impl State {
             Ok((epoch, number))
         })?;
         hit(Point::AfterRunHeld);
-        Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), _lock: lock }))
+        Ok(Box::new(Held { run: run.clone(), epoch: epoch.unsigned_abs(), number: number.unsigned_abs(), lock }))
     }
 
     /// Locks the folder of a run and signs with our process number.

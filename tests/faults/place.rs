@@ -3,6 +3,7 @@
 use crate::binary;
 use crate::ledger::{Ledger, MARK};
 use crate::sitting::Sitting;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -39,6 +40,11 @@ impl Place {
         let place = Self { root, binary: binary.to_owned() };
         place.write("mark", MARK);
         place
+    }
+
+    /// The same place for another binary.
+    pub fn with_binary(self, binary: PathBuf) -> Self {
+        Self { binary, ..self }
     }
 
     /// One with a file `tree.yaml`.
@@ -104,6 +110,15 @@ impl Place {
     /// Starts `trees` and does not wait.
     pub fn start(&self, arguments: &[&str]) -> Sitting {
         Sitting::of(self, self.command(arguments))
+    }
+
+    /// Kills what still runs of this place: what a step was allowed to leave.
+    pub fn end(&self) {
+        for line in self.processes() {
+            let pid = line.split(':').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+            // It may have ended by itself.
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
     }
 
     /// The processes that belong to this place and not to this test: those with its folder in their

@@ -179,13 +179,16 @@ pub struct NewRun {
 }
 
 /// The right to write to a run: dropped or the process ended, it is free again.
-pub trait Hold: Send {
+pub trait Hold: Send + Sync {
     /// The run.
     fn run(&self) -> &RunId;
     /// What every append must carry.
     fn epoch(&self) -> u64;
     /// The run's number in its tree.
     fn number(&self) -> u64;
+    /// Whether nobody has taken the run over, as far as can be told at no cost. The journal's word
+    /// at the next append is the one that counts: this is for what happens before it.
+    fn is_ours(&self) -> bool;
 }
 
 /// The durable record of runs. Every method may fail; what returned `Ok` survives a crash (and a

@@ -87,17 +87,29 @@ pub async fn end(found: &[Found], grace: Duration) -> io::Result<usize> {
     Ok(count)
 }
 
-/// Ends what a crash left of one attempt, from `found` (of [`of_run`]) and from the run's list of
-/// processes; how many there were.
+/// Ends what a crash left of some attempts of a run, all at once, by their marks and by the run's
+/// list of processes; how many there were. What these start meanwhile is ended too.
 ///
 /// # Errors
 /// With the pids that are still alive.
-pub async fn end_attempt(found: &[Found], marks: &Marks, register: &Path, grace: Duration) -> io::Result<usize> {
-    let mut ours: Vec<Found> = found.iter().filter(|f| f.marks == *marks).cloned().collect();
-    for identity in Identity::of_attempt(register, marks).into_iter().filter(Identity::is_alive) {
-        ours.extend(group_of(&identity).into_iter().filter(|f| !found.iter().any(|o| o.pid == f.pid)));
+pub async fn end_attempts(run: &RunId, attempts: &[Marks], register: &Path, grace: Duration) -> io::Result<usize> {
+    let identities: Vec<Identity> = attempts.iter().flat_map(|marks| Identity::of_attempt(register, marks)).collect();
+    let mut count = 0;
+    let mut grace = grace;
+    loop {
+        let mut ours = of_run(run)?;
+        ours.retain(|found| attempts.contains(&found.marks));
+        for identity in identities.iter().filter(|identity| identity.is_alive()) {
+            let members = group_of(identity);
+            ours.extend(members.into_iter().filter(|f| !ours.iter().any(|o| o.pid == f.pid)).collect::<Vec<_>>());
+        }
+        if ours.is_empty() {
+            return Ok(count);
+        }
+        count += end(&ours, grace).await?;
+        // What came since then had its warning.
+        grace = Duration::ZERO;
     }
-    end(&ours, grace).await
 }
 
 /// The living members of the session that a process leads, marked or not.
@@ -153,13 +165,29 @@ fn escaped(marks: &Marks) -> Vec<Found> {
 /// The children that the system gave to the main thread: orphans, and what that thread started.
 fn orphans() -> Vec<u32> {
     let own = std::process::id();
-    if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
+    if let Some(list) = settled(|| fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()) {
         return list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     }
-    // A kernel without that list.
+    // A kernel without that list, or children that come and go too fast for it.
     let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = listing.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| stat(*pid).is_some_and(|s| s.parent == own)).collect()
+}
+
+/// What two looks one after the other have shown. The kernel goes on in its list of children by
+/// position where the one it stood at has gone meanwhile, and passes over another one then; the next
+/// look lacks the one that has gone.
+fn settled(look: impl Fn() -> Option<String>) -> Option<String> {
+    const LOOKS: usize = 16;
+    let mut last = look()?;
+    for _ in 0..LOOKS {
+        let next = look()?;
+        if next == last {
+            return Some(last);
+        }
+        last = next;
+    }
+    None
 }
 
 /// Processes that a supervisor started and will reap, and dead orphans that nobody may.
@@ -288,7 +316,21 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::{Cell, RefCell};
     use std::process::Command;
+
+    #[test]
+    fn a_list_that_changes_while_it_is_read_is_read_again() {
+        let looks = RefCell::new(vec!["2", "2", "1 3", "1 2 3"]);
+        assert_eq!(settled(|| looks.borrow_mut().pop().map(str::to_owned)).as_deref(), Some("2"));
+        let count = Cell::new(0);
+        let restless = || {
+            count.set(count.get() + 1);
+            Some(count.get().to_string())
+        };
+        assert_eq!(settled(restless), None);
+        assert_eq!(settled(|| None), None);
+    }
 
     #[test]
     fn a_process_that_loads_a_program_keeps_its_marks() {

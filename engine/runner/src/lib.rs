@@ -17,5 +17,6 @@ pub mod mask;
 pub mod output;
 pub mod outputs;
 pub mod process;
+pub mod room;
 pub mod scratch;
 pub mod watch;

@@ -332,8 +332,9 @@ async fn what_a_crash_left_is_found_by_its_marks_and_by_its_identity() {
     assert!(found.len() >= 2 && found.iter().all(|f| f.marks == marks), "{found:?}");
     assert!(leftovers::of_run(&RunId("anotherrun".into())).unwrap().is_empty());
     let other = Marks { attempt: 2, ..marks.clone() };
-    assert_eq!(leftovers::end_attempt(&found, &other, &attempt.folder.path().join("processes"), LONG).await.unwrap(), 0);
-    let count = leftovers::end_attempt(&found, &marks, &attempt.folder.path().join("processes"), LONG).await.unwrap();
+    assert_eq!(leftovers::end_attempts(&marks.run, &[other], &attempt.folder.path().join("processes"), LONG).await.unwrap(), 0);
+    let count =
+        leftovers::end_attempts(&marks.run, std::slice::from_ref(&marks), &attempt.folder.path().join("processes"), LONG).await.unwrap();
     assert!(count >= 4, "{count}");
     assert_eq!(fs::read_to_string(pids).unwrap().lines().filter(|pid| is_alive(pid)).count(), 0);
     assert_eq!(running.wait().await.unwrap().ended, Ended::Signal(15));

@@ -75,7 +75,7 @@ enum OnBusy {
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    drive::look(global)?;
+    drive::ready(global)?;
     let mut source = TreeFile::find(&args.file)?;
     let consent = Consent { approve: args.approve.clone(), yes: false, strict: false };
     let folder = runs::place(global)?;

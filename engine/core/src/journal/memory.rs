@@ -50,6 +50,10 @@ impl Hold for MemoryHold {
     fn number(&self) -> u64 {
         self.number
     }
+
+    fn is_ours(&self) -> bool {
+        locked(&self.shelf).runs.get(&self.run).is_some_and(|kept| kept.epoch == self.epoch)
+    }
 }
 
 impl Drop for MemoryHold {

@@ -14,6 +14,7 @@ use crate::kind::{AnyKind, Cx, KindError, Observation, ReadCx, Reader};
 use crate::mask::Masker;
 use crate::output::Log;
 use crate::process::{Ended, Stop};
+use crate::room::Room;
 use crate::scratch::{Pool, Scratch};
 use crate::{files, output, outputs};
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
+use trees_core::journal::Hold;
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
 use trees_core::units;
@@ -39,6 +41,9 @@ pub(super) struct Attempt {
     pub register: Arc<Register>,
     pub inherited: Arc<Environment>,
     pub scratch: Pool,
+    pub room: Arc<Room>,
+    /// The right to the run; none where nothing is changed.
+    pub hold: Option<Arc<dyn Hold>>,
     pub masker: Masker,
     pub store: Arc<dyn Store>,
     pub kinds: Arc<dyn KindSet>,
@@ -131,12 +136,36 @@ impl Attempt {
     pub async fn make(self) {
         let (step, attempt) = (self.marks.step.clone(), self.marks.attempt);
         let mut word = LastWord::new(self.handle.clone(), Input::Ended { step: step.clone(), attempt, outcome: unsaid() });
-        let input = match self.outcome().await {
+        let input = match self.placed().await {
             Ok(input) => input,
             Err(outcome) => Input::Ended { step, attempt, outcome },
         };
         drop(self);
         word.say(input);
+    }
+
+    /// Begins where there is a place for it.
+    async fn placed(&self) -> Result<Input, Outcome> {
+        let mut stops = self.control.0.subscribe();
+        let _place = tokio::select! {
+            biased;
+            place = self.room.enter() => place,
+            _ = Control::asked(&mut stops) => return Err(Outcome::Stopped),
+        };
+        match self.is_ours() {
+            Ok(()) => self.outcome().await,
+            Err(error) => Err(Outcome::Failed { error, permanent: true }),
+        }
+    }
+
+    /// Nothing starts once the run was taken over. The next append would be refused, but this process
+    /// may have been stopped for long since the last one.
+    pub(super) fn is_ours(&self) -> Result<(), StepError> {
+        if self.hold.as_ref().is_none_or(|hold| hold.is_ours()) {
+            return Ok(());
+        }
+        let message = "another process has taken the run over".to_owned();
+        Err(StepError { reason: ErrorReason::Interrupted, code: None, message, log: None })
     }
 
     async fn outcome(&self) -> Result<Input, Outcome> {

@@ -12,6 +12,7 @@ use crate::identity::{Marks, Register};
 use crate::kind::{Change, Observation};
 use crate::mask::Masker;
 use crate::process::Stop;
+use crate::room::Room;
 use crate::scratch::Pool;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub(super) struct Looker {
     glass: Arc<dyn Store>,
     dotenv: Dotenvs,
     scratch: Pool,
+    room: Arc<Room>,
     register: Arc<Register>,
     client: Arc<Client>,
     handle: Handle,
@@ -79,6 +81,7 @@ impl Looker {
             masker: Masker::new(vault.all_values()),
             register: Arc::new(Register::new(glass.run_folder(&run)?)),
             scratch: Pool::new(run.clone(), workers.clone()),
+            room: Arc::default(),
             client: Arc::default(),
             dotenv: Dotenvs::default(),
             handle: Handle::new().0,
@@ -132,6 +135,8 @@ impl Looker {
             task,
             register: Arc::clone(&self.register),
             scratch: self.scratch.clone(),
+            room: Arc::clone(&self.room),
+            hold: None,
             folder,
             masker: self.masker.clone(),
             store: Arc::clone(&self.glass),

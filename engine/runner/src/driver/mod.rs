@@ -5,6 +5,7 @@
 //! the journal. A resume is the same loop with another first input. Read [`Driver::drive`] first.
 
 mod attempt;
+mod clock;
 mod drift;
 mod glass;
 mod locks;
@@ -37,7 +38,9 @@ use crate::identity::Register;
 use crate::kind::AnyKind;
 use crate::listen::Listener;
 use crate::mask::Masker;
+use crate::room::Room;
 use crate::scratch::Pool;
+use clock::Clock;
 use locks::Locks;
 use message::{Message, Pending};
 use std::collections::HashMap;
@@ -55,6 +58,9 @@ use trees_points::{Point, hit};
 
 /// How often requests from elsewhere and locks of others are looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a thread may have nothing to do.
+const STAYS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How many words are heard before what follows from them is done: lines of output never end.
 const AT_ONCE: usize = 4096;
@@ -154,7 +160,7 @@ pub struct Driver {
 /// A sitting under way.
 struct Sitting {
     setup: Setup,
-    hold: Box<dyn Hold>,
+    hold: Arc<dyn Hold>,
     run: Run,
     /// Where kinds work and files are read: nothing there holds the loop up.
     workers: Runtime,
@@ -166,6 +172,8 @@ struct Sitting {
     locks: Locks,
     attempts: HashMap<StepPath, attempt::Control>,
     scratch: Pool,
+    room: Arc<Room>,
+    clock: Clock,
     dotenv: prepare::Dotenvs,
     /// What steps get of our own environment, by their `env_pass`.
     inherited: HashMap<Vec<String>, Arc<Environment>>,
@@ -202,7 +210,10 @@ impl Driver {
     /// # Errors
     /// Nothing that failed was performed; the run can be resumed.
     pub fn drive(self, begin: Begin, listener: Box<dyn Listener>) -> Result<Ended, DriveError> {
-        let workers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        // The one thread for what may block is there from the start and stays: where the system gives no
+        // more of them, work waits for it.
+        let workers = Builder::new_multi_thread().worker_threads(1).thread_keep_alive(STAYS).enable_all().build()?;
+        drop(workers.spawn_blocking(|| {}));
         // The loop and the processes of scripts share a thread: handing each start and each end to
         // another costs more than the work itself.
         let own = Builder::new_current_thread().enable_all().build()?;
@@ -221,6 +232,7 @@ impl Driver {
             }
         };
         run.replay(&events)?;
+        let clock = Clock::after(events.last().map(|newest| newest.ts));
         run.attend(self.setup.options.attended);
         let environment = match &begin {
             Begin::New(started) | Begin::Part(started, _) => (started.environment.clone(), started.dir.clone()),
@@ -246,7 +258,7 @@ impl Driver {
             masker: Masker::new(vault.all_values()),
             client: Arc::default(),
             setup: self.setup,
-            hold: self.hold,
+            hold: Arc::from(self.hold),
             run,
             handle: self.handle,
             listener,
@@ -254,6 +266,8 @@ impl Driver {
             locks: Locks::default(),
             attempts: HashMap::new(),
             scratch: Pool::new(scratch, workers.clone()),
+            room: Arc::default(),
+            clock,
             workers,
             dotenv: prepare::Dotenvs::default(),
             inherited: HashMap::new(),
@@ -340,7 +354,7 @@ impl Sitting {
         let (mut events, mut effects) = (Vec::new(), Vec::new());
         let mut inputs = inputs;
         loop {
-            let Decision { events: new, effects: asked } = self.run.handle(std::mem::take(&mut inputs), jiff::Timestamp::now())?;
+            let Decision { events: new, effects: asked } = self.run.handle(std::mem::take(&mut inputs), self.clock.now())?;
             events.extend(new);
             for effect in asked {
                 match effect {
@@ -372,7 +386,7 @@ impl Sitting {
                 inputs.extend(self.requests()?);
                 inputs.extend(self.locks.look(self.setup.store.as_ref(), self.hold.run())?);
             }
-            if self.run.next_wakeup().is_some_and(|at| at <= jiff::Timestamp::now()) {
+            if self.run.next_wakeup().is_some_and(|at| at <= self.clock.now()) {
                 inputs.push(Input::Woke);
             }
             if !inputs.is_empty() {
@@ -382,8 +396,7 @@ impl Sitting {
     }
 
     fn patience(&self) -> Duration {
-        let until =
-            self.run.next_wakeup().map_or(LOOK, |at| Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default());
+        let until = self.run.next_wakeup().map_or(LOOK, |at| Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default());
         until.min(LOOK)
     }
 

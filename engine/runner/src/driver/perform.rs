@@ -76,6 +76,8 @@ impl Sitting {
             register: Arc::clone(&self.register),
             inherited,
             scratch: self.scratch.clone(),
+            room: Arc::clone(&self.room),
+            hold: Some(Arc::clone(&self.hold)),
             folder,
             masker: self.masker.clone(),
             store: Arc::clone(&self.setup.store),
@@ -129,11 +131,9 @@ impl Sitting {
             return Ok(());
         }
         hit(Point::BeforeLeftovers);
-        let found = leftovers::of_run(self.hold.run())?;
-        for (step, attempt) in running {
-            let marks = Marks { run: self.hold.run().clone(), step, attempt };
-            leftovers::end_attempt(&found, &marks, self.register.path(), self.setup.options.grace.min(KILL_AFTER)).await?;
-        }
+        let run = self.hold.run().clone();
+        let attempts: Vec<Marks> = running.into_iter().map(|(step, attempt)| Marks { run: run.clone(), step, attempt }).collect();
+        leftovers::end_attempts(&run, &attempts, self.register.path(), self.setup.options.grace.min(KILL_AFTER)).await?;
         hit(Point::AfterLeftovers);
         scratch::sweep(self.hold.run());
         Ok(())

@@ -20,24 +20,46 @@ impl Attempt {
         let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
         let secrets = self.secret_files()?;
         let output = scratch.file(OUTPUTS);
-        let launch = Launch {
+        let env = self.env(bound, &mut scratch, &output, secrets.as_ref())?;
+        let launch = || Launch {
             dir: self.task.cwd.clone(),
             program: Program::Script(shell.clone(), text.clone()),
-            env: self.env(bound, &mut scratch, &output, secrets.as_ref())?,
+            env: env.clone(),
             mask: self.masker.clone(),
             log_limit: self.options.log_limit,
             leave_running: self.task.spec().leave_running,
             marks: self.marks.clone(),
             on_line: Some(self.on_line()),
             register: Arc::clone(&self.register),
-            folder,
+            folder: folder.clone(),
         };
-        let running = launch.start().map_err(|e| self.cannot_start(&e))?;
+        let running = self.start(launch).await?;
+        let _running = self.room.running();
         let exit = self.watch(running, timeout, what).await?;
         if let Some(error) = exit.output.error {
             return Err(self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}")));
         }
         Ok((exit.ended, scratch))
+    }
+
+    /// Starts a process; where the system gives none now, once another step has ended.
+    async fn start(&self, launch: impl Fn() -> Launch) -> Made<Running> {
+        let mut stops = self.control.0.subscribe();
+        loop {
+            self.is_ours().map_err(|error| Trouble::Failed(error, true))?;
+            let error = match launch().start() {
+                Ok(running) => return Ok(running),
+                Err(error) => error,
+            };
+            let again = error.is_transient()
+                && tokio::select! {
+                    again = self.room.after_another() => again,
+                    _ = Control::asked(&mut stops) => return Err(Trouble::Stopped),
+                };
+            if !again {
+                return Err(self.cannot_start(&error));
+            }
+        }
     }
 
     /// Waits for a process; ends it at its time or when asked.

@@ -5,7 +5,7 @@
 //! the file so many bytes are missing and a mark of so many stands instead. Offsets are of all that
 //! was printed; [`read`] turns them into places in the file.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -23,11 +23,12 @@ pub(super) struct Times {
     file: Option<File>,
     first: Option<(u64, Timestamp)>,
     last: Option<Instant>,
+    begun: Option<(Instant, Timestamp)>,
 }
 
 impl Times {
     pub fn new(folder: &Path) -> Self {
-        Self { path: folder.join(FILE), file: None, first: None, last: None }
+        Self { path: folder.join(FILE), file: None, first: None, last: None, begun: None }
     }
 
     /// Bytes from this offset on come now.
@@ -37,7 +38,10 @@ impl Times {
             return Ok(());
         }
         self.last = Some(now);
-        self.add(offset, Timestamp::now())
+        // The wall's clock is looked at once: it may be set back meanwhile.
+        let (begun, at) = *self.begun.get_or_insert_with(|| (now, Timestamp::now()));
+        let passed = SignedDuration::try_from(now.duration_since(begun)).unwrap_or_default();
+        self.add(offset, at.checked_add(passed).unwrap_or(at))
     }
 
     fn add(&mut self, offset: u64, ts: Timestamp) -> io::Result<()> {

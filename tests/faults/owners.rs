@@ -1,0 +1,136 @@
+//! Two owners: many `run`s and `resume`s at once on one state folder, and an owner that was stopped,
+//! overtaken and continued. One owner a run; the late one is refused; nobody sees a busy database.
+
+use crate::ledger::{Ledger, Line};
+use crate::place::{Place, Told};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+const TREE: &str = r#"
+tree: owners
+max_parallel: 2
+steps:
+  a: { run: ". ./mark; mark start; until [ -e go ]; do sleep 0.02; done; mark end" }
+  b: { needs: a, run: ". ./mark; mark start; mark end" }
+  c: { needs: a, run: ". ./mark; mark start; mark end" }
+  d: { needs: [b, c], run: ". ./mark; mark start; mark end" }
+"#;
+
+/// Nobody's words tell of a database that somebody else has.
+fn calm(told: &Told) {
+    for text in [&told.stdout, &told.stderr] {
+        let wrong = ["database is locked", "SQLITE_BUSY", "this is a bug", "cannot be used"].iter().find(|wrong| text.contains(**wrong));
+        assert!(wrong.is_none(), "exit {}: {}", told.code, text);
+    }
+}
+
+/// A run that was killed while its first step ran.
+fn cut_off(place: &Place) -> String {
+    let mut sitting = place.start(&["run", "tree.yaml", "--format", "json"]);
+    let run = sitting.until("step_started", "a")["run"].as_str().unwrap().to_owned();
+    sitting.kill();
+    run
+}
+
+/// So many resumes of one run, so many runs, and listings all the while.
+fn crowded(count: usize) -> String {
+    let place = Place::with(TREE);
+    let run = cut_off(&place);
+    Ledger::note_crash(&place.path("ledger"));
+    place.write("go", "");
+    let over = AtomicBool::new(false);
+    let (resumes, runs, listings) = thread::scope(|scope| {
+        let lists = scope.spawn(|| {
+            let mut listings = 0;
+            while !over.load(Ordering::Relaxed) {
+                let told = place.run(&["list", "--format", "json"]).expect(0);
+                calm(&told);
+                serde_json::from_str::<serde_json::Value>(&told.stdout).unwrap();
+                listings += 1;
+            }
+            listings
+        });
+        let mut resumes: Vec<_> = (0..count).map(|_| place.start(&["resume", &run, "--format", "json"])).collect();
+        let mut runs: Vec<_> = (0..count).map(|_| place.start(&["run", "tree.yaml", "--format", "json"])).collect();
+        let resumes: Vec<Told> = resumes.iter_mut().map(crate::sitting::Sitting::end).collect();
+        let runs: Vec<Told> = runs.iter_mut().map(crate::sitting::Sitting::end).collect();
+        over.store(true, Ordering::Relaxed);
+        (resumes, runs, lists.join().unwrap())
+    });
+    resumes.iter().chain(&runs).for_each(calm);
+    for told in runs {
+        told.expect(0);
+    }
+    let drove = resumes.iter().filter(|told| told.code == 0 && !told.events().is_empty()).count();
+    assert_eq!(drove, 1, "one of them drives it: {:?}", resumes.iter().map(|t| (t.code, &t.stderr)).collect::<Vec<_>>());
+    let held = resumes.iter().filter(|told| told.code == 6).count();
+    let late = resumes.iter().filter(|told| told.code == 0 && told.stderr.contains("nothing to do")).count();
+    assert_eq!(drove + held + late, count, "{:?}", resumes.iter().map(|t| (t.code, &t.stderr)).collect::<Vec<_>>());
+    each_attempt_once(&place);
+    format!("{count}: {held} refused, {late} had nothing to do, {listings} listings")
+}
+
+/// No attempt begins twice, and no step of the run that was cut off more often than once for it
+/// and once for the crash.
+fn each_attempt_once(place: &Place) {
+    let mut seen = BTreeSet::new();
+    for line in &place.ledger().0 {
+        let Line::Mark { run, step, attempt, word, .. } = line else { continue };
+        if word == "start" {
+            assert!(seen.insert((run.clone(), step.clone(), *attempt)), "{run}: {step} began attempt {attempt} twice");
+            assert!(*attempt <= 2, "{run}: {step} began attempt {attempt}");
+        }
+    }
+}
+
+#[test]
+fn one_owner_a_run() {
+    let all: Vec<String> = [2, 8, 32].into_iter().map(crowded).collect();
+    println!("owners: resumes and as many runs at once: {}; no busy database", all.join("; "));
+}
+
+#[test]
+fn a_stopped_owner_is_not_overtaken_while_it_holds_the_lock() {
+    let place = Place::with(TREE);
+    let mut sitting = place.start(&["run", "tree.yaml", "--format", "json"]);
+    let run = sitting.until("step_started", "a")["run"].as_str().unwrap().to_owned();
+    sitting.signal(Signal::STOP);
+    let refused = place.run(&["resume", &run]).expect(6);
+    calm(&refused);
+    assert!(refused.stderr.contains(&format!("held by process {}", sitting.pid())), "{}", refused.stderr);
+    place.run(&["list"]).expect(0);
+    sitting.signal(Signal::CONT);
+    place.write("go", "");
+    sitting.end().expect(0);
+    each_attempt_once(&place);
+    println!("owners: stopped by SIGSTOP: a resume exits 6; continued: exit 0");
+}
+
+/// The lock is a file, and files are removed: by a cleaner, by a person in a hurry.
+#[test]
+fn a_late_owner_is_refused() {
+    let place = Place::with(TREE);
+    let mut late = place.start(&["run", "tree.yaml", "--format", "json"]);
+    let run = late.until("step_started", "a")["run"].as_str().unwrap().to_owned();
+    late.signal(Signal::STOP);
+    fs::remove_file(place.path(&format!(".trees/runs/{run}/lock"))).unwrap();
+    Ledger::note_crash(&place.path("ledger"));
+    place.write("go", "");
+    let overtook = place.run(&["resume", &run, "--format", "json"]).expect(0);
+    calm(&overtook);
+    let before = place.ledger();
+    late.signal(Signal::CONT);
+    let told = late.end().expect(6);
+    calm(&told);
+    assert!(told.stderr.contains("another process"), "{}", told.stderr);
+    assert_eq!(place.ledger(), before, "the late one started something");
+    each_attempt_once(&place);
+    let recorded = place.run(&["events", &run, "--format", "json"]).expect(0).events();
+    let lost: Vec<_> = told.events().into_iter().chain(overtook.events()).filter(|e| !recorded.contains(e)).collect();
+    assert!(lost.is_empty(), "told and not recorded: {lost:?}");
+    assert_eq!(place.processes(), Vec::<String>::new());
+    println!("owners: overtaken while stopped: exit 6, nothing started, nothing recorded");
+}

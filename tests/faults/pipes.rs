@@ -1,0 +1,47 @@
+//! A held pipe: a step ends, and what it left keeps its standard output open. The step is done all
+//! the same.
+
+use crate::place::Place;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// From the end of the step's own process to the word that it is done.
+const BOUND: Duration = Duration::from_millis(500);
+
+/// What the step leaves behind, and whether it may stay.
+const HOLDERS: &[(&str, &str, bool)] = &[
+    ("child", "sleep 60 &", false),
+    ("grandchild", "(sleep 60 &) &", false),
+    ("session", "setsid sleep 60 &", false),
+    ("nohup", "nohup sleep 60 &", false),
+    ("writer", "(while :; do echo still; sleep 0.01; done) &", false),
+    ("flood", "yes &", false),
+    ("allowed", "sleep 60 &", true),
+];
+
+#[test]
+fn a_step_whose_output_is_held_is_done() {
+    let mut all = Vec::new();
+    for (name, script, stays) in HOLDERS {
+        all.push(format!("{name} {:.0?}", held(name, script, *stays)));
+    }
+    println!("pipes: done after the step's own end: {}", all.join(", "));
+}
+
+fn held(name: &str, script: &str, stays: bool) -> Duration {
+    let place = Place::with(&format!(
+        "tree: pipes\nsteps:\n  {name}:\n    leave_running: {stays}\n    run: |\n      {script}\n      echo before\n      date +%s%N > ended\n"
+    ));
+    let mut sitting = place.start(&["run", "tree.yaml", "--format", "json"]);
+    sitting.until("step_succeeded", name);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ended = Duration::from_nanos(place.read("ended").trim().parse().unwrap());
+    let took = now.saturating_sub(ended);
+    sitting.end().expect(0);
+    assert!(took <= BOUND, "{name} was done {took:?} after its end");
+    let log = place.run(&["logs", "@last", name]).expect(0).stdout;
+    assert!(log.contains("before\n"), "{name}: {log}");
+    let left = place.processes();
+    assert_eq!(left.len(), usize::from(stays), "{name} left {left:?}");
+    place.end();
+    took
+}
