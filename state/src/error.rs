@@ -129,6 +129,7 @@ pub(crate) fn sql_message(error: &rusqlite::Error) -> String {
             rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
                 | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::SqlInputError { .. }
                 | rusqlite::Error::Utf8Error(..)
         );
         return if unreadable { damaged(&error.to_string()) } else { format!("the database answered: {error}") };
