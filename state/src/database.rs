@@ -16,6 +16,8 @@ use trees_points::{Point, hit};
 
 /// The oldest SQLite that is free of the WAL-reset corruption.
 const OLDEST: i32 = 3_051_003;
+/// The newest format of a schema that SQLite writes.
+const NEWEST_FORMAT: u32 = 4;
 /// How long a foreign program may hold the database before we give up. Processes of `trees` queue
 /// for `write.lock` and never meet this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,6 +156,10 @@ impl Place {
         }
         if got < header.len() || !header.starts_with(b"SQLite format 3\0") {
             return Err(unusable(&self.folder, damaged("it is no SQLite database")));
+        }
+        let format = u32::from_be_bytes([header[44], header[45], header[46], header[47]]);
+        if format > NEWEST_FORMAT {
+            return Err(unusable(&self.folder, damaged(&format!("its header names a format {format} that SQLite does not have"))));
         }
         let version = i64::from(i32::from_be_bytes([header[60], header[61], header[62], header[63]]));
         if version > schema::VERSION { Err(self.too_new(version)) } else { Ok(()) }

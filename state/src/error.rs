@@ -129,12 +129,14 @@ pub(crate) fn sql_message(error: &rusqlite::Error) -> String {
             rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
                 | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::SqlInputError { .. }
                 | rusqlite::Error::Utf8Error(..)
         );
         return if unreadable { damaged(&error.to_string()) } else { format!("the database answered: {error}") };
     };
     match code {
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => damaged(&error.to_string()),
+        // Our statements are fixed: one that is not understood meets a schema that is not ours any more.
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => damaged(&error.to_string()),
         ErrorCode::DiskFull => "the disk is full; free some space, then run the command again".into(),
         ErrorCode::SystemIoFailure => {
             format!("reading or writing the database failed ({error}); see to the disk and its free space, then run the command again")

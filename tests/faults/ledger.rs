@@ -49,7 +49,8 @@ impl Ledger {
     pub fn note_crash(path: &Path) {
         use std::io::Write as _;
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{CRASH}").unwrap();
+        // One write: a step that outlived the kill may be marking just now.
+        file.write_all(format!("{CRASH}\n").as_bytes()).unwrap();
     }
 
     /// The steps that marked this word, in order, with their attempts.
