@@ -17,8 +17,11 @@ pub mod tree;
 pub mod trial;
 pub mod units;
 
+/// Panics where something does not hold.
+pub type Target = fn(&[u8]);
+
 /// All targets by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("archive", archive::run),
     ("dotenv", dotenv::run),
     ("event", event::run),
