@@ -54,10 +54,18 @@ enum Value {
 /// What a line or a value has wrong, what is missing, extra, written twice or holds a secret.
 pub fn read(path: &Path, declared: Option<&IndexMap<String, ValueType>>, secrets: &Masker) -> Result<Object, OutputError> {
     let bytes = content(path).map_err(|e| OutputError::Whole(format!("cannot read {}: {e}", path.display())))?;
+    parse(&bytes, declared, secrets)
+}
+
+/// Reads the content of such a file.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(bytes: &[u8], declared: Option<&IndexMap<String, ValueType>>, secrets: &Masker) -> Result<Object, OutputError> {
     if bytes.len() as u64 >= FILE {
         return Err(OutputError::Whole("the outputs of the step are over 16 MiB together: declare large results as `artifacts`".into()));
     }
-    typed(parse(&bytes)?, declared, secrets)
+    typed(written(bytes, secrets)?, declared, secrets)
 }
 
 fn content(path: &Path) -> io::Result<Vec<u8>> {
@@ -73,7 +81,7 @@ fn wrong<T>(line: usize, message: impl Into<String>) -> Result<T, OutputError> {
     Err(OutputError::Line { line, message: message.into() })
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Written>, OutputError> {
+fn written(bytes: &[u8], secrets: &Masker) -> Result<Vec<Written>, OutputError> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => {
@@ -90,7 +98,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Written>, OutputError> {
         if line.contains('\0') {
             return wrong(number, "holds a NUL byte, which no output can");
         }
-        match entry(number, line)? {
+        match entry(number, line, secrets)? {
             Entry::Object(fields) => all.extend(fields.into_iter().map(|(name, v)| Written { name, value: Value::Json(v), line: number })),
             Entry::Text(name, value) => all.push(Written { name, value: Value::Text(value), line: number }),
             Entry::Block(name, end) => {
@@ -108,7 +116,9 @@ enum Entry {
     Object(Object),
 }
 
-fn entry(number: usize, line: &str) -> Result<Entry, OutputError> {
+fn entry(number: usize, line: &str, secrets: &Masker) -> Result<Entry, OutputError> {
+    // A part of a secret is no secret to the masker any more: masked first, then cut.
+    let short = |text: &str| short(&secrets.mask(text));
     if line.trim_start().starts_with('{') {
         return match serde_json::from_str::<Object>(line) {
             Ok(fields) => match fields.keys().find(|name| !is_name(name)) {
@@ -368,6 +378,13 @@ mod tests {
         refuse(A, vec![b'\n'; FILE as usize], "the outputs of the step are over 16 MiB together: declare large results as `artifacts`");
         for secret in ["a=x-hunter22-y", "a=aHVudGVyMjI=", "{\"a\": \"hunter22\"}", "a<<E\nx\nhunter22\nE"] {
             refuse(A, secret, "$TREES_OUTPUT line 1: an output contains a secret: pass secrets by `secrets:`, never by outputs");
+        }
+        let long = "hunter22-".repeat(8);
+        for line in
+            [format!("{long}\n"), format!("a {long}=1\n"), format!("{{\"{long}\": 1, \"é\": 2}}\n"), format!("{{\"é{long}\": 1}}\n")]
+        {
+            let told = run(Some(A), line.as_bytes(), &[&long]).unwrap_err().to_string();
+            assert!(!told.contains("hunter22"), "a secret that was cut is told: {told}");
         }
         let undeclared = run(None, b"sha=abc\n", &[]).unwrap_err().to_string();
         assert_eq!(undeclared, "$TREES_OUTPUT line 1: `sha` is written without `outputs:`: add `outputs: { sha: string }` to the step");

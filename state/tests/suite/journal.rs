@@ -34,6 +34,20 @@ fn what_was_appended_comes_back_in_order() {
     });
 }
 
+/// Each was read as its neighbour once: then a resume took the result for another.
+#[test]
+fn fractions_come_back_as_they_were() {
+    check(|journal, _| {
+        let hold = journal.create(&new_run("t")).unwrap();
+        let run = hold.run();
+        let numbers = json!({"a": 1.844_674_407_370_955_4e74, "b": 5e-324, "c": 0.1, "d": -0.0, "e": f64::MAX});
+        let events =
+            [event(run, 1, None, started("t")), event(run, 2, Some("a"), begins("i")), event(run, 3, Some("a"), succeeds(numbers))];
+        journal.append(run, 0, 1, &events, &[]).unwrap();
+        assert_eq!(journal.load(run, 0).unwrap(), events);
+    });
+}
+
 #[test]
 fn numbers_count_in_a_tree_and_definitions_are_kept() {
     check(|journal, _| {

@@ -31,6 +31,9 @@ pub fn load(text: &str, source: u32) -> (Option<Doc<'_>>, Vec<Diagnostic>) {
         return (None, vec![found]);
     }
     let mut loader = Loader::new(text, source);
+    if let Some(found) = loader.bare_return() {
+        return (None, vec![found]);
+    }
     match loader.run() {
         Ok(()) => (Some(loader.doc), loader.found),
         Err(error) => {
@@ -112,6 +115,19 @@ impl<'s> Loader<'s> {
             return Err(self.bomb(first(self.doc.source)));
         }
         Ok(())
+    }
+
+    /// YAML takes a carriage return alone for the end of a line, which no editor shows and no script
+    /// expects: texts would change, and all places behind it be wrong.
+    fn bare_return(&self) -> Option<Diagnostic> {
+        let text = self.doc.text;
+        let at = text.match_indices('\r').map(|(at, _)| at).find(|at| text.as_bytes().get(at + 1) != Some(&b'\n'))?;
+        let before = &text[..at];
+        let line = count(before.matches('\n').count()) + 1;
+        let column = count(before.rsplit('\n').next().unwrap_or_default().chars().count()) + 1;
+        let span = Span { source: self.doc.source, line, column, len: 1 };
+        let found = Diagnostic::error("yaml-syntax", span, "a carriage return without a line feed stands here");
+        Some(found.help("end lines with LF or CRLF; in a text write it as `\\r` between double quotes"))
     }
 
     fn event(&mut self, event: Event<'s>, place: &Place) -> Result<(), Diagnostic> {

@@ -49,6 +49,8 @@ fn yaml_itself() {
         ("tree: t\nsteps:\n  a:\n    if: {{ x == \"y\" }}\n    run: x\n", "unquoted-braces 4:9"),
         ("tree: t\nsteps:\n  a:\n    foreach: [ {{ x }}, b ]\n    run: x\n", "unquoted-braces 4:16"),
         ("tree: t\r\nsteps:\r\n  a:\r\n    rnu: x\r\n", "unknown-key 4:5"),
+        ("tree: t\r\nsteps:\n  a: { run: \"x\ry\", rnu: x }\n", "yaml-syntax 3:15"),
+        ("tree: t\rsteps:\r  a: { rnu: x }\r", "yaml-syntax 1:8"),
         ("\u{feff}tree: t\nsteps:\n  a: { rnu: x }\n", "unknown-key 3:8"),
         ("tree: t\ndescription: \"日本\"\nsteps:\n  é: { run: x }\n  b: { description: 日本, rnu: x }\n", "bad-name 4:3; unknown-key 5:25"),
     ]);

@@ -1,7 +1,8 @@
 //! The scripts, the values and the generator that the tests of values in scripts share.
 
 mod fuzz;
-mod generate;
+#[path = "../../../../fuzz/src/pieces.rs"]
+mod pieces;
 
 use trees_core::diagnostic::{Diagnostic, Origin, Span, Style};
 use trees_core::shell::{Dialect, Script};

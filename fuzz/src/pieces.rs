@@ -1,5 +1,5 @@
 //! Random scripts from the pieces that make a shell's grammar hard. One seed, one sequence of
-//! scripts; a fuzz target can feed [`Generator::from_bytes`] instead.
+//! scripts; a fuzzer's bytes choose instead with [`Generator::from_bytes`].
 
 /// Pieces; every third or so is a value.
 const PIECES: &[&str] = &[
