@@ -10,6 +10,7 @@ mod binary;
 mod chance;
 mod kills;
 mod ledger;
+mod malformed;
 mod place;
 mod sample;
 mod sitting;
