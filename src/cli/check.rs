@@ -3,11 +3,10 @@
 use super::global::{Format, Global};
 use super::source::TreeFile;
 use super::test;
-use crate::diagnose::{Findings, excerpt, sarif};
+use crate::diagnose::{Document, Excerpts, Findings, sarif};
 use crate::failure::{Exit, Failure};
 use crate::report::said::plural;
 use crate::report::{out, out_json, say};
-use serde_json::{Value, json};
 use std::sync::Arc;
 use trees_core::diagnostic::{Diagnostic, Span};
 use trees_core::language::{Source, Sources};
@@ -51,14 +50,13 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
             Ok(source) => {
                 let checked = source.check(&kinds);
                 fine.extend(checked.tree.as_deref().map(|tree| fine_line(file, tree)));
-                all.push(source.findings(&checked));
+                all.push(Findings { diagnostics: checked.diagnostics, sources: checked.sources, prefix: source.prefix });
             }
         }
     }
     match format {
         Some(Format::Json) => {
-            let diagnostics: Vec<Value> = all.iter().flat_map(Findings::json).collect();
-            out_json(&json!({ "schema": "trees/check", "version": 1, "diagnostics": diagnostics }));
+            out_json(&Document(&all));
         }
         Some(Format::Sarif) => out_json(&sarif(&all)),
         _ => {
@@ -74,9 +72,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 
 /// Draws what was found on standard error, with a count.
 pub fn print(findings: &Findings) {
-    let color = console::colors_enabled_stderr();
+    let excerpts = Excerpts::of(findings, console::colors_enabled_stderr());
     for diagnostic in &findings.diagnostics {
-        say(&excerpt(findings, diagnostic, color));
+        say(&excerpts.draw(diagnostic));
     }
     match findings.counts() {
         (0, 0) => {}

@@ -4,9 +4,10 @@
 mod excerpt;
 mod sarif;
 
-pub use excerpt::excerpt;
+pub use excerpt::Excerpts;
 pub use sarif::sarif;
 
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 use trees_core::diagnostic::{Diagnostic, Severity, Span};
 use trees_core::language::Sources;
@@ -28,11 +29,6 @@ impl Findings {
         if name.starts_with('/') { name.to_owned() } else { format!("{}{name}", self.prefix) }
     }
 
-    /// A text.
-    fn text(&self, span: &Span) -> &str {
-        self.sources.files.get(span.source as usize).map_or("", |s| s.text.as_str())
-    }
-
     /// How many are errors, how many warnings.
     pub fn counts(&self) -> (usize, usize) {
         let errors = self.diagnostics.iter().filter(|d| d.is_error()).count();
@@ -40,8 +36,8 @@ impl Findings {
     }
 
     /// One object a diagnostic, as `check --format json` prints it.
-    pub fn json(&self) -> Vec<Value> {
-        self.diagnostics.iter().map(|d| self.one(d)).collect()
+    pub fn json(&self) -> impl Iterator<Item = Value> {
+        self.diagnostics.iter().map(|d| self.one(d))
     }
 
     fn one(&self, d: &Diagnostic) -> Value {
@@ -55,6 +51,28 @@ impl Findings {
             "column": place.map(|s| s.column),
             "help": d.help,
         })
+    }
+}
+
+/// The document that `check --format json` prints. Written one diagnostic after the other, as a file
+/// may have a hundred thousand.
+pub struct Document<'a>(pub &'a [Findings]);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_map(Some(3))?;
+        document.serialize_entry("diagnostics", &List(self.0))?;
+        document.serialize_entry("schema", "trees/check")?;
+        document.serialize_entry("version", &1)?;
+        document.end()
+    }
+}
+
+struct List<'a>(&'a [Findings]);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().flat_map(Findings::json))
     }
 }
 

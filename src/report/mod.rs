@@ -28,6 +28,7 @@ pub use style::{ColorChoice, Line, Paint, color};
 
 use crate::failure::{Exit, Failure};
 use indicatif::ProgressBar;
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write as _};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,8 +77,14 @@ pub fn out_lines(lines: &[Line]) {
 }
 
 /// Prints a JSON document to standard output.
-pub fn out_json(document: &serde_json::Value) {
-    out_line(&format!("{document:#}"));
+pub fn out_json(document: &impl Serialize) {
+    if is_mute(&io::stdout()) {
+        return;
+    }
+    let mut stdout = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    if serde_json::to_writer_pretty(&mut stdout, document).is_ok() {
+        drop(stdout.write_all(b"\n").and_then(|()| stdout.flush()));
+    }
 }
 
 /// Says a line on standard error, above the bars if there are some.

@@ -16,6 +16,7 @@ mod floods;
 mod kills;
 mod ledger;
 mod limits;
+mod malformed;
 mod owners;
 mod pipes;
 mod place;

@@ -3,6 +3,7 @@
 //! Nothing here draws; the binary turns a [`Diagnostic`] into an excerpt, JSON or SARIF.
 
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// A place in a source text. `source` indexes [`crate::language::Sources`]; lines and columns count
 /// from 1, columns in characters; `len` is in characters and 0 where only the point is known.
@@ -105,22 +106,127 @@ pub enum Style {
 }
 
 impl Origin {
+    /// The place of `text[start..end]`, as [`Places::at`] says; for one place only.
+    pub fn at(&self, text: &str, start: usize, end: usize) -> Span {
+        Places::new(*self, text).at(start, end)
+    }
+}
+
+/// The places of a scalar's text: made once for a text, so that a thousand mistakes in it cost no
+/// more than a thousand times one.
+#[derive(Debug, Clone)]
+pub struct Places<'t> {
+    origin: Origin,
+    text: &'t str,
+    /// The byte at which each line begins.
+    lines: Vec<usize>,
+    /// How many characters stand before each [`STRIDE`] bytes.
+    counts: Vec<usize>,
+}
+
+/// Bytes between two counts.
+const STRIDE: usize = 256;
+
+impl<'t> Places<'t> {
+    /// Of this text, which stands there.
+    pub fn new(origin: Origin, text: &'t str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
+        let mut before = 0;
+        let counts = text.as_bytes().chunks(STRIDE).map(|chunk| {
+            let first = before;
+            before += starts(chunk);
+            first
+        });
+        Self { origin, text, lines: std::iter::once(0).chain(breaks).collect(), counts: counts.collect() }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &'t str {
+        self.text
+    }
+
+    /// The bytes of a line of the text, from 1, without its end.
+    pub fn line(&self, line: u32) -> Range<usize> {
+        let row = (line as usize).saturating_sub(1);
+        let start = self.lines.get(row).copied().unwrap_or(self.text.len());
+        let end = self.lines.get(row + 1).map_or(self.text.len(), |next| next - 1);
+        start..start + self.text.get(start..end).map_or(0, |t| t.strip_suffix('\r').unwrap_or(t).len())
+    }
+
+    /// The byte of a line's character, from 1; behind the line's end, that end.
+    pub fn byte(&self, line: u32, column: u32) -> usize {
+        let Range { start, end } = self.line(line);
+        let wanted = self.characters(start) + (column as usize).saturating_sub(1);
+        // The chunk in which that character begins, and how many of its characters are before it.
+        let chunk = self.counts.partition_point(|before| *before <= wanted).saturating_sub(1);
+        let skip = wanted - self.counts.get(chunk).copied().unwrap_or(0);
+        let rest = self.text.as_bytes().get(chunk * STRIDE..end).unwrap_or_default();
+        let begins = rest.iter().enumerate().filter(|(_, b)| **b & 0xC0 != 0x80).nth(skip);
+        begins.map_or(end, |(n, _)| chunk * STRIDE + n)
+    }
+
     /// The place of `text[start..end]`. Exact for block and one-line scalars without escapes;
     /// else the scalar's first place.
-    pub fn at(&self, text: &str, start: usize, end: usize) -> Span {
-        let before = text.get(..start).unwrap_or(text);
-        let len = text.get(start..end).map_or(0, |t| t.lines().next().unwrap_or("").chars().count());
-        let row = before.matches('\n').count();
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count();
+    pub fn at(&self, start: usize, end: usize) -> Span {
+        let origin = &self.origin;
+        let len = self.text.get(start..end).map_or(0, |t| t.lines().next().unwrap_or("").chars().count());
+        let start = start.min(self.text.len());
+        let row = self.lines.partition_point(|line| *line <= start) - 1;
+        let column = self.characters(start) - self.characters(self.lines[row]);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        match self.style {
+        match origin.style {
             Style::Block { line, indent } => {
-                Span { line: line + count(row), column: indent + count(column) + 1, len: count(len), ..self.span }
+                Span { line: line + count(row), column: indent + count(column) + 1, len: count(len), ..origin.span }
             }
-            Style::Opaque => self.span,
-            Style::Plain | Style::Quoted if row > 0 => self.span,
-            Style::Plain => Span { column: self.span.column + count(column), len: count(len), ..self.span },
-            Style::Quoted => Span { column: self.span.column + 1 + count(column), len: count(len), ..self.span },
+            Style::Opaque => origin.span,
+            Style::Plain | Style::Quoted if row > 0 => origin.span,
+            Style::Plain => Span { column: origin.span.column + count(column), len: count(len), ..origin.span },
+            Style::Quoted => Span { column: origin.span.column + 1 + count(column), len: count(len), ..origin.span },
+        }
+    }
+
+    /// How many characters begin before this byte.
+    fn characters(&self, at: usize) -> usize {
+        let chunk = (at / STRIDE).min(self.counts.len().saturating_sub(1));
+        self.counts.get(chunk).copied().unwrap_or(0) + self.text.as_bytes().get(chunk * STRIDE..at).map_or(0, starts)
+    }
+}
+
+/// How many characters begin in these bytes.
+fn starts(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|b| **b & 0xC0 != 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Origin, Places, Span, Style};
+
+    #[test]
+    fn a_place_is_the_same_however_far_it_stands_in_the_text() {
+        let span = Span { source: 1, line: 7, column: 3, len: 9 };
+        let text = "aé日\u{1F333} x\n".repeat(90) + "é日";
+        let whole = Places::new(Origin { span, style: Style::Block { line: 1, indent: 0 } }, &text);
+        for (at, found) in text.char_indices().filter(|(_, found)| *found != '\n') {
+            let place = whole.at(at, at + found.len_utf8());
+            assert_eq!(whole.byte(place.line, place.column), at);
+        }
+        assert_eq!((whole.byte(1, 99), whole.byte(999, 9)), (text.lines().next().map_or(0, str::len), text.len()));
+        for style in [Style::Plain, Style::Quoted, Style::Block { line: 8, indent: 4 }, Style::Opaque] {
+            let places = Places::new(Origin { span, style }, &text);
+            for (at, found) in text.char_indices() {
+                let before = &text[..at];
+                let (row, line) = (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or(""));
+                let (row, column) = (u32::try_from(row).unwrap_or(0), u32::try_from(line.chars().count()).unwrap_or(0));
+                let wanted = match style {
+                    Style::Block { .. } => (8 + row, 4 + column + 1),
+                    Style::Opaque => (7, 3),
+                    Style::Plain | Style::Quoted if row > 0 => (7, 3),
+                    Style::Plain => (7, 3 + column),
+                    Style::Quoted => (7, 4 + column),
+                };
+                let place = places.at(at, at + found.len_utf8());
+                assert_eq!((place.line, place.column), wanted, "{style:?} {at}");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tables: what expressions mean, what they read, and what is said against the wrong ones.
 
 use super::Expr;
-use crate::diagnostic::{Diagnostic, Origin, Span, Style};
+use crate::diagnostic::{Diagnostic, Origin, Places, Span, Style};
 use crate::event::{Json, Object};
 use serde_json::json;
 
@@ -10,7 +10,7 @@ fn origin() -> Origin {
 }
 
 fn parse(source: &str) -> Result<Expr, Diagnostic> {
-    Expr::parse(source, &origin(), source, 0)
+    Expr::parse(source, &Places::new(origin(), source), 0)
 }
 
 fn names() -> Object {

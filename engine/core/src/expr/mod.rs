@@ -13,7 +13,7 @@ pub use library::{Argument, Entry, filters, functions, scope_names, tests};
 pub use template::as_text;
 pub(crate) use template::{close, first_name, inside};
 
-use crate::diagnostic::{Diagnostic, Origin, Span};
+use crate::diagnostic::{Diagnostic, Origin, Places, Span};
 use crate::event::{Json, Object};
 
 /// One expression, `steps.build.outputs.sha | default(value="")`.
@@ -76,12 +76,12 @@ pub enum Part {
 }
 
 impl Expr {
-    /// Parses `source`; `origin` and `offset` give the place of its first byte in `text`.
+    /// Parses `source`, whose first byte is the one at `offset` of the text that has these places.
     ///
     /// # Errors
     /// A syntax error, an unknown filter or function, a call with positional arguments.
-    pub fn parse(source: &str, origin: &Origin, text: &str, offset: usize) -> Result<Self, Diagnostic> {
-        let place = |start: usize, end: usize| origin.at(text, offset + start, offset + end);
+    pub fn parse(source: &str, places: &Places<'_>, offset: usize) -> Result<Self, Diagnostic> {
+        let place = |start: usize, end: usize| places.at(offset + start, offset + end);
         let parsed = parser::parse(source).map_err(|fault| {
             let found = Diagnostic::error("expression", place(fault.start, fault.end), fault.message);
             if let Some(help) = fault.help { found.help(help) } else { found }
@@ -103,11 +103,12 @@ impl Expr {
     pub fn parse_bare(text: &str, origin: &Origin) -> Result<Self, Diagnostic> {
         let lead = text.len() - text.trim_start().len();
         let trimmed = text.trim();
+        let places = Places::new(*origin, text);
         if trimmed.starts_with("{{") && close(text, lead) == Some(lead + trimmed.len()) {
             let (source, offset) = inside(text, lead, lead + trimmed.len());
-            return Self::parse(source, origin, text, offset);
+            return Self::parse(source, &places, offset);
         }
-        Self::parse(trimmed, origin, text, lead)
+        Self::parse(trimmed, &places, lead)
     }
 
     /// The text, if the whole expression is one text in quotes.

@@ -1,7 +1,7 @@
 //! Values of a tree file with `{{ … }}` inside: found, built, evaluated.
 
 use super::{Expr, Part, Template};
-use crate::diagnostic::{Diagnostic, Origin};
+use crate::diagnostic::{Diagnostic, Origin, Places};
 use crate::event::{Json, Object};
 
 /// Where the `{{` at `open` ends: the byte after its `}}`. Quotes and braces inside are respected
@@ -59,11 +59,12 @@ impl Template {
     /// # Errors
     /// All that is wrong in it.
     pub fn parse(text: &str, origin: &Origin) -> Result<Self, Vec<Diagnostic>> {
+        let places = Places::new(*origin, text);
         let (mut parts, mut faults, mut from) = (Vec::new(), Vec::new(), 0);
         while let Some(open) = text[from..].find("{{").map(|n| from + n) {
             let literal = &text[from..open];
             let Some(end) = close(text, open) else {
-                let span = origin.at(text, open, open + 2);
+                let span = places.at(open, open + 2);
                 faults.push(
                     Diagnostic::error("expression-unclosed", span, "`{{` is not closed")
                         .help("write `}}` behind it, or `{{ '{{' }}` for the braces themselves"),
@@ -72,14 +73,14 @@ impl Template {
             };
             let (source, offset) = inside(text, open, end);
             if literal.ends_with('$') {
-                let span = origin.at(text, open - 1, end);
+                let span = places.at(open - 1, end);
                 faults.push(
                     Diagnostic::error("expression-dollar", span, "`${{` is not the form of an expression here")
                         .help(format!("write `{{{{ {source} }}}}`")),
                 );
             }
             parts.push(Part::Literal(literal.to_owned()));
-            match Expr::parse(source, origin, text, offset) {
+            match Expr::parse(source, &places, offset) {
                 Ok(expr) => parts.push(constant(expr)),
                 Err(fault) => faults.push(fault),
             }

@@ -8,7 +8,7 @@ use super::nodes::{Entry, Ref};
 use super::reads::{Part, Site};
 use super::spec::{self, text};
 use super::{typed, with};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Places};
 use crate::event::{Json, Object};
 use crate::expr::{Template, scope_names};
 use crate::shell::{self, Dialect, Script};
@@ -43,6 +43,16 @@ impl<'d> Draft<'d, '_, '_> {
                 Diagnostic::error("empty-script", run.span(), "an empty script").help("write `run: \":\"` for a step that does nothing"),
             );
         }
+        if let Some(at) = source.find('\0') {
+            let place = run.origin().at(source, at, at);
+            self.wrong(
+                Diagnostic::error("bad-value", place, "a script cannot hold a NUL byte").help("write `printf '\\000'` where one is needed"),
+            );
+        }
+        if matches!(&shell, Shell::Custom(words) if words.is_empty()) {
+            let help = "name a program, as in `shell: [python3]`; it gets the path of the script";
+            self.wrong(Diagnostic::error("bad-value", run.span(), "the `shell` of this script is an empty list").help(help));
+        }
         let script = if source.contains("{{") {
             let item = self.item.clone();
             let in_scope = |name: &str| scope_names().contains(&name) || item.as_deref() == Some(name);
@@ -59,6 +69,7 @@ impl<'d> Draft<'d, '_, '_> {
 
     /// Braces that stay text although they look like one of our expressions.
     fn unbound(&mut self, source: &str, run: Ref<'d>, in_scope: &dyn Fn(&str) -> bool) {
+        let places = Places::new(run.origin(), source);
         let mut rest = 0;
         while let Some(start) = source[rest..].find("{{").map(|i| rest + i) {
             rest = start + 2;
@@ -72,7 +83,7 @@ impl<'d> Draft<'d, '_, '_> {
                 continue;
             }
             let begin = source.len() - source[rest..].len() + (source[rest..].len() - inner.len());
-            let span = run.origin().at(source, begin, begin + name.len());
+            let span = places.at(begin, begin + name.len());
             let near = did_you_mean(name, scope_names().iter().copied());
             let found = Diagnostic::error("undefined-name", span, format!("`{name}` is no name here{near}"));
             self.wrong(found.help("name a value like `params.x` or `vars.x`; for braces that stay text write `{{ '{{' }}`"));

@@ -188,6 +188,8 @@ impl<'d, 's, 'c> Draft<'d, 's, 'c> {
             format!("`{text}` leads out of the working folder")
         } else if bare.is_empty() {
             format!("an empty path in `{key}`")
+        } else if bare.contains('\0') {
+            format!("a path in `{key}` with a NUL byte")
         } else {
             return;
         };

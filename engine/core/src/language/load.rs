@@ -3,7 +3,7 @@
 //! What is wrong with the YAML itself is found here: syntax, tabs, tags, duplicate keys, aliases
 //! that stand for too much. It knows nothing of trees. Read [`load`] first.
 
-use super::nodes::{Doc, Form, NIL, Node, count};
+use super::nodes::{Doc, Form, NIL, Node, Ref, count};
 use crate::diagnostic::{Diagnostic, Span};
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span as Place, StrInput, StructureStyle};
 use std::collections::HashMap;
@@ -252,6 +252,10 @@ impl<'s> Loader<'s> {
                 }
             }
             let value = doc.nodes[key as usize].next;
+            if value != NIL && node.is_plain() && node.scalar() == Some("<<") && !merges(doc.at(value)) {
+                let found = Diagnostic::error("wrong-type", doc.at(value).span(), "`<<` takes a mapping, or a list of mappings");
+                self.found.push(found.help("write an alias of a mapping: `<<: *name`"));
+            }
             key = if value == NIL { NIL } else { doc.nodes[value as usize].next };
         }
     }
@@ -398,6 +402,11 @@ impl<'s> Loader<'s> {
             (!quoted && started).then(|| self.unquoted(line, count(text[..at].chars().count()) + 1))
         })
     }
+}
+
+/// Whether a value can stand behind `<<`.
+fn merges(value: Ref<'_>) -> bool {
+    value.is_map() || value.is_list() && value.items().all(Ref::is_map)
 }
 
 /// By how many blanks a line is indented.

@@ -23,6 +23,10 @@ enum Outputs<'t> {
 pub struct Scope<'t> {
     tree: &'t Tree,
     kinds: &'t dyn Kinds,
+    /// The names of the tree's vars.
+    vars: HashSet<&'t str>,
+    /// The names of its env.
+    env: HashSet<&'t str>,
     opaque: HashSet<u32>,
     /// Steps with the steps in their `needs`.
     written: HashSet<(u32, u32)>,
@@ -53,7 +57,9 @@ pub fn resolve(tree: &Tree, file: &Written<'_>, kinds: &dyn Kinds, found: &mut V
     let pairs = |by_key: bool| file.needs.iter().filter(|n| asks && (n.by_key || !by_key)).filter_map(pair).collect();
     let opaque = file.opaque.iter().copied().collect();
     let (written, written_by_key) = (pairs(false), pairs(true));
-    let mut scope = Scope { tree, kinds, opaque, written, written_by_key, sub: file.sub, found: Vec::new(), needs: Vec::new() };
+    let vars = tree.vars.iter().map(|(n, _)| n.as_str()).collect();
+    let env = tree.env.iter().map(|(n, _)| n.as_str()).collect();
+    let mut scope = Scope { tree, kinds, vars, env, opaque, written, written_by_key, sub: file.sub, found: Vec::new(), needs: Vec::new() };
     reads.all.iter().for_each(|read| scope.read(read));
     for (span, name) in &reads.calls {
         let message = format!("`{name}()` asks about needs, which only `if` can");
@@ -232,10 +238,10 @@ impl<'t> Scope<'t> {
     fn var(&mut self, read: &Read, path: &[Segment]) {
         let Some(Segment::Name(name)) = path.first() else { return };
         let tree = self.tree;
-        let own = tree.vars.iter().any(|(n, _)| n == name);
+        let own = self.vars.contains(name.as_str());
         let there = |e: &str| tree.environments.get(e).is_some_and(|e| e.vars.iter().any(|(n, _)| n == name));
-        let known = tree.vars.iter().chain(tree.environments.values().flat_map(|e| &e.vars)).map(|(n, _)| n.as_str());
-        self.defined(read, "vars", "var", name, own, &there, known.collect());
+        let known = || tree.vars.iter().chain(tree.environments.values().flat_map(|e| &e.vars)).map(|(n, _)| n.as_str()).collect();
+        self.defined(read, "vars", "var", name, own, &there, &known);
     }
 
     fn env(&mut self, read: &Read, path: &[Segment]) {
@@ -244,20 +250,30 @@ impl<'t> Scope<'t> {
         }
         let Some(Segment::Name(name)) = path.first() else { return };
         let tree = self.tree;
-        let own = tree.env.iter().any(|(n, _)| n == name);
+        let own = self.env.contains(name.as_str());
         let there = |e: &str| tree.environments.get(e).is_some_and(|e| e.env.iter().any(|(n, _)| n == name));
-        let known = tree.env.iter().chain(tree.environments.values().flat_map(|e| &e.env)).map(|(n, _)| n.as_str());
-        self.defined(read, "env", "env variable", name, own, &there, known.collect());
+        let known = || tree.env.iter().chain(tree.environments.values().flat_map(|e| &e.env)).map(|(n, _)| n.as_str()).collect();
+        self.defined(read, "env", "env variable", name, own, &there, &known);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one question about one name; a struct would only repeat the names")]
-    fn defined(&mut self, read: &Read, root: &str, what: &str, name: &str, own: bool, there: &dyn Fn(&str) -> bool, known: Vec<&str>) {
+    fn defined(
+        &mut self,
+        read: &Read,
+        root: &str,
+        what: &str,
+        name: &str,
+        own: bool,
+        there: &dyn Fn(&str) -> bool,
+        known: &dyn Fn() -> Vec<&'t str>,
+    ) {
         let missing: Vec<Option<&str>> = self.environments(read).into_iter().filter(|e| !own && !e.is_some_and(there)).collect();
         if missing.is_empty() {
             return;
         }
         let somewhere = self.tree.environments.keys().any(|e| there(e));
         if !somewhere {
+            let known = known();
             let near = did_you_mean(name, known.iter().copied());
             let help = if known.is_empty() {
                 format!("define it: `{root}: {{ {name}: … }}`")

@@ -55,8 +55,9 @@ fn read_by(expr: &Expr) -> impl Iterator<Item = (&str, Span)> {
 }
 
 fn circle(vars: &[(String, Template)], names: &[String]) -> Diagnostic {
+    let index: HashMap<&str, &Template> = vars.iter().map(|(n, template)| (n.as_str(), template)).collect();
     let place = |from: &str, to: &str| {
-        let (_, template) = vars.iter().find(|(n, _)| n == from)?;
+        let template = index.get(from)?;
         template.exprs().into_iter().flat_map(read_by).find(|(n, _)| *n == to).map(|(_, span)| span)
     };
     let next = |i: usize| names[(i + 1) % names.len()].as_str();

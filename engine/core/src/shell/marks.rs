@@ -1,7 +1,7 @@
 //! Which `{{ … }}` of a script are ours: those that begin with a name in scope, and a text in quotes,
 //! which is how braces are written. `{{.State}}` and the like belong to other programs and stay.
 
-use crate::diagnostic::{Diagnostic, Origin};
+use crate::diagnostic::{Diagnostic, Places};
 use crate::expr::{Expr, close, first_name, inside};
 
 /// One `{{ … }}` that is not plain text.
@@ -27,7 +27,8 @@ pub(super) enum What {
 const TRIES: usize = 256 * 1024;
 
 /// All of a script, in order.
-pub(super) fn find(source: &str, origin: &Origin, in_scope: &dyn Fn(&str) -> bool) -> (Vec<Mark>, Vec<Diagnostic>) {
+pub(super) fn find(places: &Places<'_>, in_scope: &dyn Fn(&str) -> bool) -> (Vec<Mark>, Vec<Diagnostic>) {
+    let source = places.text();
     let (mut marks, mut found, mut from, mut tried) = (Vec::new(), Vec::new(), 0, 0);
     while let Some(open) = source.get(from..).and_then(|t| t.find("{{")).map(|n| from + n) {
         from = open + 1;
@@ -35,12 +36,12 @@ pub(super) fn find(source: &str, origin: &Origin, in_scope: &dyn Fn(&str) -> boo
         let name = first_name(head);
         let ours = name.is_some_and(in_scope);
         if !ours && (tried > TRIES || !may_be_ours(head, name)) {
-            found.extend(name.and_then(|n| near_miss(n, source, origin, open, in_scope)));
+            found.extend(name.and_then(|n| near_miss(n, places, open, in_scope)));
             continue;
         }
         let Some(end) = close(source, open) else {
             if ours {
-                let place = origin.at(source, open, open + 2);
+                let place = places.at(open, open + 2);
                 found.push(
                     Diagnostic::error("expression-unclosed", place, "`{{` is not closed")
                         .help("write `}}` behind it, or `{{ '{{' }}` for the braces themselves"),
@@ -50,7 +51,7 @@ pub(super) fn find(source: &str, origin: &Origin, in_scope: &dyn Fn(&str) -> boo
         };
         tried += if ours { 0 } else { end - open };
         let (text, offset) = inside(source, open, end);
-        let what = match Expr::parse(text, origin, source, offset) {
+        let what = match Expr::parse(text, places, offset) {
             Ok(expr) => match expr.constant() {
                 Some(text) => What::Text(text),
                 None if ours || expr.references.iter().any(|r| in_scope(r.root())) => What::Expr(expr),
@@ -63,7 +64,7 @@ pub(super) fn find(source: &str, origin: &Origin, in_scope: &dyn Fn(&str) -> boo
             Err(_) => continue,
         };
         if ours && source[..open].ends_with('$') {
-            let place = origin.at(source, open - 1, end);
+            let place = places.at(open - 1, end);
             found.push(
                 Diagnostic::error("expression-dollar", place, "`${{` is not the form of an expression here")
                     .help(format!("write `{{{{ {text} }}}}`")),
@@ -85,19 +86,22 @@ fn may_be_ours(head: &str, name: Option<&str>) -> bool {
 }
 
 /// `{{ parms.app }}` with `params` in scope: said, not bound.
-fn near_miss(name: &str, source: &str, origin: &Origin, open: usize, in_scope: &dyn Fn(&str) -> bool) -> Option<Diagnostic> {
+fn near_miss(name: &str, places: &Places<'_>, open: usize, in_scope: &dyn Fn(&str) -> bool) -> Option<Diagnostic> {
     if name.len() > 16 {
         return None;
     }
+    let source = places.text();
     let near = crate::expr::scope_names().iter().find(|s| in_scope(s) && strsim::damerau_levenshtein(s, name) == 1)?;
-    let line = source[open..].lines().next().unwrap_or("");
-    let end = open + line.find("}}")? + 2;
+    let end = open + source[open..].find("}}")? + 2;
+    if source[open..end].contains('\n') {
+        return None;
+    }
     let (text, offset) = inside(source, open, end);
     if text.len() > 256 || !text.starts_with(name) || !text[name.len()..].starts_with('.') {
         return None;
     }
-    Expr::parse(text, origin, source, offset).ok()?;
-    let place = origin.at(source, offset, offset + name.len());
+    Expr::parse(text, places, offset).ok()?;
+    let place = places.at(offset, offset + name.len());
     Some(
         Diagnostic::warning("unknown-name", place, format!("`{name}` is not in scope: this stays text"))
             .help(format!("did you mean `{near}`?")),

@@ -8,9 +8,10 @@ mod scan;
 mod verdict;
 mod words;
 
-use crate::diagnostic::{Diagnostic, Origin, Span};
+use crate::diagnostic::{Diagnostic, Origin, Places, Span};
 use crate::expr::{Expr, Reference, Segment};
 use marks::What;
+use std::collections::{HashMap, HashSet};
 
 /// A script with its values bound.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,6 +33,11 @@ pub struct Binding {
     pub expr: Expr,
 }
 
+/// What the names of variables begin with.
+const PREFIX: &str = "TREES_V";
+/// Digits of a number that is looked for in a script.
+const LONGEST: usize = 12;
+
 /// Which grammar a script has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -45,16 +51,18 @@ pub enum Dialect {
 ///
 /// The script is whole only if no diagnostic is an error.
 pub fn bind(source: &str, origin: &Origin, dialect: Dialect, in_scope: &dyn Fn(&str) -> bool) -> (Script, Vec<Diagnostic>) {
-    let (marks, mut found) = marks::find(source, origin, in_scope);
+    let places = Places::new(*origin, source);
+    let (marks, mut found) = marks::find(&places, in_scope);
     let ranges: Vec<(usize, usize)> = marks.iter().map(|m| (m.start, m.end)).collect();
     let mut script = Script { source: source.to_owned(), ..Script::default() };
+    let mut variables = Variables::of(source);
     let verdicts = match dialect {
         Dialect::Posix => scan::places(source, &ranges),
         Dialect::Other => Vec::new(),
     };
     let mut from = 0;
     for (number, mark) in marks.into_iter().enumerate() {
-        let place = origin.at(source, mark.start, mark.end);
+        let place = places.at(mark.start, mark.end);
         script.text.push_str(&source[from..mark.start]);
         from = mark.end;
         let expr = match mark.what {
@@ -81,7 +89,7 @@ pub fn bind(source: &str, origin: &Origin, dialect: Dialect, in_scope: &dyn Fn(&
         if let Some(reason) = verdict.warned {
             found.push(Diagnostic::warning(reason.code, place, reason.message).help(reason.help));
         }
-        let variable = script.variable(expr);
+        let variable = variables.of_expression(expr, &mut script.bindings);
         script.text.push_str(&verdict.place.written(&variable));
     }
     script.text.push_str(&source[from..]);
@@ -97,16 +105,35 @@ fn secret_refused(secret: &Reference, place: Span) -> Diagnostic {
     Diagnostic::error("secret-in-script", place, "a secret does not stand in a script").help(cure)
 }
 
-impl Script {
+/// The names of the variables that a script's values get.
+struct Variables {
+    /// What the script itself writes behind `TREES_V`, with each beginning of it.
+    taken: HashSet<String>,
+    /// By the text of the expression.
+    known: HashMap<String, String>,
+    last: usize,
+}
+
+impl Variables {
+    fn of(source: &str) -> Self {
+        let written = source.match_indices(PREFIX).map(|(at, _)| &source[at + PREFIX.len()..]);
+        let numbers = written.map(|rest| &rest[..rest.bytes().take(LONGEST).take_while(u8::is_ascii_digit).count()]);
+        let taken = numbers.flat_map(|number| (1..=number.len()).map(|n| number[..n].to_owned())).collect();
+        Self { taken, known: HashMap::new(), last: 0 }
+    }
+
     /// The variable of an expression; equal ones share one, and none is taken that the script names.
-    fn variable(&mut self, expr: Expr) -> String {
-        if let Some(known) = self.bindings.iter().find(|b| b.expr.source == expr.source) {
-            return known.variable.clone();
+    fn of_expression(&mut self, expr: Expr, bindings: &mut Vec<Binding>) -> String {
+        if let Some(known) = self.known.get(&expr.source) {
+            return known.clone();
         }
-        let last = self.bindings.last().and_then(|b| b.variable.trim_start_matches("TREES_V").parse::<usize>().ok()).unwrap_or(0);
-        let free = (last + 1..).map(|n| format!("TREES_V{n}")).find(|name| !self.source.contains(name.as_str()));
-        let variable = free.unwrap_or_else(|| "TREES_V0".to_owned());
-        self.bindings.push(Binding { variable: variable.clone(), expr });
+        self.last += 1;
+        while self.taken.contains(&self.last.to_string()) {
+            self.last += 1;
+        }
+        let variable = format!("{PREFIX}{}", self.last);
+        self.known.insert(expr.source.clone(), variable.clone());
+        bindings.push(Binding { variable: variable.clone(), expr });
         variable
     }
 }
