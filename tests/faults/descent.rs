@@ -54,13 +54,15 @@ esac
 
 #[test]
 fn nothing_is_left_of_a_step_that_was_ended() {
-    let ways = [Way::Interrupt, Way::Terminate, Way::Cancel, Way::Timeout, Way::Crash];
+    let ways = [Way::Interrupt, Way::Terminate, Way::Cancel, Way::Timeout];
     let slowest = thread::scope(|scope| {
         let all = ways.map(|way| scope.spawn(move || (way, ended(way))));
         all.map(|one| one.join().unwrap())
     });
+    // The bound of this one is short: it is not measured while the others load the machine.
+    let crash = (Way::Crash, ended(Way::Crash));
     let count: usize = SHAPES.iter().map(|(_, _, count)| count).sum();
-    for (way, took) in slowest {
+    for (way, took) in slowest.into_iter().chain([crash]) {
         println!("descent: {way}: {count} processes of {} steps gone after {took:.2?}", SHAPES.len());
     }
 }

@@ -121,19 +121,19 @@ fn halved(shape: &str, count: u64) {
 
 #[test]
 fn many_independent_steps() {
-    grows("independent", size(2_000, 100_000));
-    halved("independent", size(1_000, 100_000));
+    grows("independent", size(1_600, 100_000));
+    halved("independent", size(600, 100_000));
 }
 
 #[test]
 fn many_items_one_at_a_time() {
-    grows("items", size(1_000, 100_000));
+    grows("items", size(800, 100_000));
     halved("items", size(500, 100_000));
 }
 
 #[test]
 fn a_long_chain() {
-    grows("chain", size(1_000, 10_000));
+    grows("chain", size(800, 10_000));
     halved("chain", size(500, 10_000));
     // Deeper than any stack would bear, in the commands that walk the graph as well.
     let count = if is_long() { 10_000 } else { 2_000 };

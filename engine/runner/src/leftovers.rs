@@ -5,7 +5,7 @@
 //! After a crash they are found by the recorded identity and by the marks in their environment.
 //! A process whose environment has no marks is nobody's leftover.
 
-use crate::identity::{Identity, Marks, raw, stat};
+use crate::identity::{Identity, Marks, Stat, raw, stat};
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -99,10 +99,8 @@ pub async fn end_attempts(run: &RunId, attempts: &[Marks], register: &Path, grac
     loop {
         let mut ours = of_run(run)?;
         ours.retain(|found| attempts.contains(&found.marks));
-        for identity in identities.iter().filter(|identity| identity.is_alive()) {
-            let members = group_of(identity);
-            ours.extend(members.into_iter().filter(|f| !ours.iter().any(|o| o.pid == f.pid)).collect::<Vec<_>>());
-        }
+        let known: HashSet<u32> = ours.iter().map(|found| found.pid).collect();
+        ours.extend(sessions_of(&identities).into_iter().filter(|found| !known.contains(&found.pid)));
         if ours.is_empty() {
             return Ok(count);
         }
@@ -112,12 +110,17 @@ pub async fn end_attempts(run: &RunId, attempts: &[Marks], register: &Path, grac
     }
 }
 
-/// The living members of the session that a process leads, marked or not.
-fn group_of(identity: &Identity) -> Vec<Found> {
+/// The living members of the sessions that these processes lead, marked or not, by one look.
+fn sessions_of(identities: &[Identity]) -> Vec<Found> {
+    let leaders: HashMap<u32, &Identity> = identities.iter().filter(|i| i.is_alive()).map(|i| (i.pid, i)).collect();
+    if leaders.is_empty() {
+        return Vec::new();
+    }
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     let member = |pid: u32| {
-        let stat = stat(pid).filter(|s| !s.is_dead() && (s.session == identity.pid || s.group == identity.pid))?;
-        Some(Found { pid, start_ticks: stat.start_ticks, marks: identity.marks.clone() })
+        let stat = stat(pid).filter(|s| !s.is_dead())?;
+        let leader = leaders.get(&stat.session).or_else(|| leaders.get(&stat.group))?;
+        Some(Found { pid, start_ticks: stat.start_ticks, marks: leader.marks.clone() })
     };
     pids.filter_map(member).collect()
 }
@@ -145,21 +148,42 @@ pub(crate) async fn end_escaped(marks: &Marks, grace: Duration) -> usize {
     }
 }
 
-/// The living orphans of an attempt.
+/// The living orphans of an attempt. One that was alive when they were listed and has died since
+/// may have left others: only when no more die between is nobody there.
 fn escaped(marks: &Marks) -> Vec<Found> {
-    let known: Vec<u32> = {
+    let mut gone: HashSet<u32> = HashSet::new();
+    loop {
+        let (found, dead) = look(marks);
+        if !found.is_empty() || dead.is_subset(&gone) {
+            return found;
+        }
+        gone = dead;
+    }
+}
+
+/// One look at the orphans: those of an attempt, and those that were listed and are dead now.
+fn look(marks: &Marks) -> (Vec<Found>, HashSet<u32>) {
+    let listed: Vec<u32> = {
         let registry = registry();
         orphans().into_iter().filter(|pid| !registry.children.contains(pid)).collect()
     };
-    let mut found = Vec::new();
-    for pid in known {
+    let (mut found, mut dead) = (Vec::new(), HashSet::new());
+    for pid in listed {
+        let alive = |stat: &Stat| !stat.is_dead();
         match stat(pid) {
-            Some(s) if s.is_dead() => bury(pid, s.start_ticks, s.session),
-            Some(_) => found.extend(Found::of(pid).filter(|f| f.marks == *marks)),
-            None => {}
+            Some(stat) if alive(&stat) => match Found::of(pid) {
+                Some(orphan) => found.extend((orphan.marks == *marks).then_some(orphan)),
+                // It has no marks, or has died just now.
+                None => dead.extend((!self::stat(pid).is_some_and(|stat| alive(&stat))).then_some(pid)),
+            },
+            Some(stat) => {
+                bury(pid, stat.start_ticks, stat.session);
+                dead.insert(pid);
+            }
+            None => dead.extend([pid]),
         }
     }
-    found
+    (found, dead)
 }
 
 /// The children that the system gave to the main thread: orphans, and what that thread started.
