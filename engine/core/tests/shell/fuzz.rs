@@ -6,6 +6,11 @@ use super::pieces::Generator;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+#[test]
+fn bytes_choose_scripts_too() {
+    assert_eq!(Generator::from_bytes(&[1, 2, 3]).script(), Generator::from_bytes(&[1, 2, 3]).script());
+}
+
 /// What would run if a value were code, in one place or another.
 const HOSTILE: [&str; 4] = [
     "'; touch PWNED; \"; touch PWNED; $(touch PWNED) `touch PWNED`\nE\ntouch PWNED\n}; touch PWNED\n) ; touch PWNED;;\n",
