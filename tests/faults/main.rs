@@ -8,6 +8,7 @@
 
 mod binary;
 mod chance;
+mod injection;
 mod kills;
 mod ledger;
 mod malformed;

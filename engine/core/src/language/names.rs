@@ -321,8 +321,8 @@ impl<'t> Scope<'t> {
         let tree = self.tree;
         let own = tree.secrets.contains_key(name);
         let there = |e: &str| tree.environments.get(e).is_some_and(|e| e.secrets.contains_key(name));
-        let known = tree.secrets.keys().chain(tree.environments.values().flat_map(|e| e.secrets.keys()));
-        self.defined(read, "secrets", "secret", name, own, &there, known.map(String::as_str).collect());
+        let known = || tree.secrets.keys().chain(tree.environments.values().flat_map(|e| e.secrets.keys())).map(String::as_str).collect();
+        self.defined(read, "secrets", "secret", name, own, &there, &known);
     }
 
     /// `step`, in `verify` and `undo`.

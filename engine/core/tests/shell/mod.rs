@@ -346,10 +346,15 @@ pub fn refused() -> &'static [(&'static str, &'static str)] {
     ]
 }
 
-/// Scripts that are bound, with the code of the warning.
-pub fn warned() -> &'static [(&'static str, &'static str)] {
+/// Scripts that are bound with a number and refused with anything else, with the code of the error.
+pub fn foreign() -> &'static [(&'static str, &'static str)] {
     &[
         ("ssh host echo {{ v }}", "value-in-remote-code"),
+        ("ssh {{ v }}", "value-in-remote-code"),
+        ("ssh -p 22 {{ v }} uptime", "value-in-remote-code"),
+        ("python3 <<EOF\nprint({{ v }})\nEOF\n", "value-in-program"),
+        ("echo {{ v }} | python3 -", "value-in-program"),
+        ("echo {{ v }} | python3 -W ignore", "value-in-program"),
         ("ssh -p 22 host \"echo {{ v }}\"", "value-in-remote-code"),
         ("ssh host <<EOF\necho {{ v }}\nEOF\n", "value-in-remote-code"),
         ("python -c \"print('{{ v }}')\"", "value-in-program"),
