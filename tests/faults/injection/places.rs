@@ -74,7 +74,6 @@ const ARRIVES_IN_BASH: &[&str] = &[
     "x=; x+=@; printf %s \"$x\" > OUT",
     "[[ a == a ]] && printf %s @ > OUT",
     "printf %q @ > /dev/null; printf %s @ > OUT",
-    "shopt -s extglob; case a in @(a|b)) printf %s @ > OUT;; esac",
 ];
 
 /// Where it would be evaluated: `check` refuses it.
@@ -188,7 +187,6 @@ const REFUSED: &[&str] = &[
     "test -v @",
     "[ -v @ ]",
     "test @ x",
-    "[ @ ]",
     "PS4=@ sh -x -c :",
     "BASH_ENV=@ bash -c :",
     "ENV=@ sh -i -c :",
@@ -251,20 +249,10 @@ fn whole(n: usize, script: &str) -> String {
     let mut text = String::from("W=$PWD\n");
     for payload in 0..PAYLOADS.len() {
         let one = script.replace("OUT", &format!("\"$W/out/{n}.{payload}\""));
-        let one = marked(&one, &format!("{{{{ params.p{payload} }}}}"));
-        let _ = writeln!(text, "(\n{one}\n)");
+        let one = one.replace('@', &format!("{{{{ params.p{payload} }}}}"));
+        let _ = writeln!(text, "(\n{one}\n);");
     }
     text
-}
-
-/// The value in place of each `@` that is no `$@`, `[@]` or pattern of bash.
-fn marked(script: &str, value: &str) -> String {
-    let mut out = String::new();
-    for (at, c) in script.char_indices() {
-        let pattern = script[at + c.len_utf8()..].starts_with("(a|b)");
-        if c == '@' && !pattern { out.push_str(value) } else { out.push(c) }
-    }
-    out
 }
 
 #[test]
@@ -299,7 +287,7 @@ fn values_are_refused_where_they_would_be_evaluated() {
     let scripts: Vec<(usize, &str)> = REFUSED.iter().copied().enumerate().collect();
     let mut open = Vec::new();
     for shell in SHELLS {
-        let text = tree(&scripts, &[shell], &|_, script| marked(script, "{{ params.p0 }}"));
+        let text = tree(&scripts, &[shell], &|_, script| script.replace('@', "{{ params.p0 }}"));
         let place = place(&text);
         let told = place.run(&["check", "tree.yaml", "--format", "json"]).expect(2);
         let document: Value = serde_json::from_str(&told.stdout).unwrap();

@@ -444,6 +444,9 @@ impl Scanner<'_> {
                 rules::judge(&words, &self.integers, &mut findings);
                 rules::declared_integers(&words, &mut self.integers);
                 self.assigned.extend(rules::assigned_variables(&words));
+                if let Some(range) = rules::counted(&words) {
+                    self.evaluated.push(range);
+                }
                 for finding in findings {
                     match finding {
                         Finding::Refused(marks, reason) => self.refuse(marks, reason),

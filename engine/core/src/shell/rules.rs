@@ -154,6 +154,12 @@ pub(super) fn assigned_variables(words: &[Word]) -> impl Iterator<Item = (Vec<u8
     taking.filter_map(|w| assigned(&w.literal).map(|end| (name_of(&w.literal[..end]).to_vec(), w.marks.clone())))
 }
 
+/// The bytes of the operands of `let`, which are arithmetic.
+pub(super) fn counted(words: &[Word]) -> Option<Range<usize>> {
+    let at = words.iter().position(|w| w.text() == Some("let"))?;
+    Some(words.get(at + 1)?.span().start..words.last()?.span().end)
+}
+
 fn refuse(word: &Word, reason: &'static Reason, out: &mut Vec<Finding>) {
     if word.has_marks() {
         out.push(Finding::Refused(word.marks.clone(), reason));

@@ -366,6 +366,7 @@ pub fn foreign() -> &'static [(&'static str, &'static str)] {
         ("node -e \"x('{{ v }}')\"", "value-in-program"),
         ("make X={{ v }}", "value-in-program"),
         ("x={{ v }}; echo $((x + 1))", "variable-in-arithmetic"),
+        ("x={{ v }}; let y=x", "variable-in-arithmetic"),
         ("export x={{ v }}\n(( y = x ))", "variable-in-arithmetic"),
         ("for i in {{ v }}; do [[ $i -gt 1 ]]; done", "variable-in-arithmetic"),
     ]
