@@ -13,6 +13,7 @@ mod clocks;
 mod descent;
 mod disk;
 mod floods;
+mod injection;
 mod kills;
 mod ledger;
 mod limits;

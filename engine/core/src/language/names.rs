@@ -321,10 +321,7 @@ impl<'t> Scope<'t> {
         let tree = self.tree;
         let own = tree.secrets.contains_key(name);
         let there = |e: &str| tree.environments.get(e).is_some_and(|e| e.secrets.contains_key(name));
-        let known = || {
-            let all = tree.secrets.keys().chain(tree.environments.values().flat_map(|e| e.secrets.keys()));
-            all.map(String::as_str).collect()
-        };
+        let known = || tree.secrets.keys().chain(tree.environments.values().flat_map(|e| e.secrets.keys())).map(String::as_str).collect();
         self.defined(read, "secrets", "secret", name, own, &there, &known);
     }
 

@@ -382,7 +382,7 @@ impl Scanner<'_> {
         if delimiter.is_empty() && !quoted || delimiter.contains(&b'\n') {
             return self.give_up();
         }
-        self.pending.push(Pending { delimiter, quoted, tabs, refused: None, warned: None });
+        self.pending.push(Pending { delimiter, quoted, tabs, refused: None, foreign: None });
     }
 
     /// At the line where the bodies of the here-documents begin.
@@ -401,8 +401,8 @@ impl Scanner<'_> {
                 self.within(stop, Scanner::body);
                 self.forbid = outer;
             }
-            if let Some(reason) = document.warned {
-                self.warn(first..self.next, reason);
+            if let Some(reason) = document.foreign {
+                self.foreign(first..self.next, reason);
             }
             if self.at != stop {
                 return self.give_up();
@@ -444,10 +444,13 @@ impl Scanner<'_> {
                 rules::judge(&words, &self.integers, &mut findings);
                 rules::declared_integers(&words, &mut self.integers);
                 self.assigned.extend(rules::assigned_variables(&words));
+                if let Some(range) = rules::counted(&words) {
+                    self.evaluated.push(range);
+                }
                 for finding in findings {
                     match finding {
                         Finding::Refused(marks, reason) => self.refuse(marks, reason),
-                        Finding::Warned(marks, reason) => self.warn(marks, reason),
+                        Finding::Foreign(marks, reason) => self.foreign(marks, reason),
                     }
                 }
                 self.read_by(list, &words, &strings);
@@ -473,14 +476,14 @@ impl Scanner<'_> {
                 strings.iter().for_each(|w| self.refuse(w.marks.clone(), why::CODE_INPUT));
             }
             rules::Reader::Other(reason) => {
-                self.warn(list.pipeline..own, reason);
-                strings.iter().for_each(|w| self.warn(w.marks.clone(), reason));
+                self.foreign(list.pipeline..own, reason);
+                strings.iter().for_each(|w| self.foreign(w.marks.clone(), reason));
             }
         }
         for document in self.pending.iter_mut().skip(list.documents) {
             match reader {
                 rules::Reader::Shell => document.refused = Some(why::CODE_INPUT),
-                rules::Reader::Other(reason) => document.warned = Some(reason),
+                rules::Reader::Other(reason) => document.foreign = Some(reason),
             }
         }
     }
@@ -491,9 +494,9 @@ impl Scanner<'_> {
         }
     }
 
-    fn warn(&mut self, marks: std::ops::Range<usize>, reason: &'static Reason) {
+    fn foreign(&mut self, marks: std::ops::Range<usize>, reason: &'static Reason) {
         for verdict in self.verdicts.iter_mut().take(marks.end).skip(marks.start) {
-            verdict.warned = verdict.warned.or(Some(reason));
+            verdict.foreign = verdict.foreign.or(Some(reason));
         }
     }
 }

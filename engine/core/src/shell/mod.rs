@@ -82,12 +82,9 @@ pub fn bind(source: &str, origin: &Origin, dialect: Dialect, in_scope: &dyn Fn(&
             found.push(Diagnostic::error("value-in-other-language", place, "a value cannot stand in a script of this language").help(cure));
             continue;
         };
-        if let Some(reason) = verdict.refused {
+        if let Some(reason) = verdict.refused.or(verdict.foreign.filter(|_| !is_number(&expr))) {
             found.push(Diagnostic::error(reason.code, place, reason.message).help(reason.help));
             continue;
-        }
-        if let Some(reason) = verdict.warned {
-            found.push(Diagnostic::warning(reason.code, place, reason.message).help(reason.help));
         }
         let variable = variables.of_expression(expr, &mut script.bindings);
         script.text.push_str(&verdict.place.written(&variable));
@@ -95,6 +92,16 @@ pub fn bind(source: &str, origin: &Origin, dialect: Dialect, in_scope: &dyn Fn(&
     script.text.push_str(&source[from..]);
     found.sort_by_key(|d| d.span);
     (script, found)
+}
+
+/// Whether an expression is a number whatever it reads: `a.b | int`, `a | length`. More is not asked of
+/// it, as in `a ~ b | int` the filter takes but a part.
+fn is_number(expr: &Expr) -> bool {
+    let Some((value, filter)) = expr.source.rsplit_once('|') else { return false };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | '"' | '-');
+    matches!(filter.trim(), "int" | "length")
+        && value.trim().starts_with(|c: char| c.is_ascii_alphabetic())
+        && value.trim().chars().all(plain)
 }
 
 fn secret_refused(secret: &Reference, place: Span) -> Diagnostic {

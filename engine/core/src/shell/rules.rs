@@ -9,7 +9,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
     Refused(Range<usize>, &'static Reason),
-    Warned(Range<usize>, &'static Reason),
+    Foreign(Range<usize>, &'static Reason),
 }
 
 /// What takes its standard input as code.
@@ -109,6 +109,9 @@ const INTERPRETERS: &[(&str, &str)] = &[
     ("sqlcmd", "Qq"),
 ];
 
+/// Those of them whose operands name a database and no program.
+const CLIENTS: [&str; 5] = ["psql", "mysql", "mariadb", "clickhouse-client", "sqlcmd"];
+
 /// Whether `name=(…)` can be the next word; not looked for in a command of hundreds of words.
 pub(super) fn can_assign(words: &[Word]) -> bool {
     let first = words.iter().take(200).find(|w| w.assigns().is_none());
@@ -151,15 +154,21 @@ pub(super) fn assigned_variables(words: &[Word]) -> impl Iterator<Item = (Vec<u8
     taking.filter_map(|w| assigned(&w.literal).map(|end| (name_of(&w.literal[..end]).to_vec(), w.marks.clone())))
 }
 
+/// The bytes of the operands of `let`, which are arithmetic.
+pub(super) fn counted(words: &[Word]) -> Option<Range<usize>> {
+    let at = words.iter().position(|w| w.text() == Some("let"))?;
+    Some(words.get(at + 1)?.span().start..words.last()?.span().end)
+}
+
 fn refuse(word: &Word, reason: &'static Reason, out: &mut Vec<Finding>) {
     if word.has_marks() {
         out.push(Finding::Refused(word.marks.clone(), reason));
     }
 }
 
-fn warn(word: &Word, reason: &'static Reason, out: &mut Vec<Finding>) {
+fn foreign(word: &Word, reason: &'static Reason, out: &mut Vec<Finding>) {
     if word.has_marks() {
-        out.push(Finding::Warned(word.marks.clone(), reason));
+        out.push(Finding::Foreign(word.marks.clone(), reason));
     }
 }
 
@@ -167,8 +176,8 @@ fn refuse_all(words: &[Word], reason: &'static Reason, out: &mut Vec<Finding>) {
     words.iter().for_each(|w| refuse(w, reason, out));
 }
 
-fn warn_all(words: &[Word], reason: &'static Reason, out: &mut Vec<Finding>) {
-    words.iter().for_each(|w| warn(w, reason, out));
+fn foreign_all(words: &[Word], reason: &'static Reason, out: &mut Vec<Finding>) {
+    words.iter().for_each(|w| foreign(w, reason, out));
 }
 
 /// `words` begins with the command itself.
@@ -194,10 +203,10 @@ fn command(words: &[Word], depth: usize, out: &mut Vec<Finding>) {
         Some("test" | "[") => test(operands, out),
         Some("find" | "fd") => find(operands, depth, out),
         Some("ssh") => ssh(operands, out),
-        Some("make" | "gmake") => warn_all(operands, why::PROGRAM, out),
+        Some("make" | "gmake") => foreign_all(operands, why::PROGRAM, out),
         Some("awk" | "gawk" | "mawk" | "nawk") => program_operand(operands, "f", "vF", out),
         Some("sed" | "gsed") => program_operand(operands, "f", "l", out),
-        Some("sqlite3" | "duckdb") => operands.iter().skip(1).for_each(|w| warn(w, why::PROGRAM, out)),
+        Some("sqlite3" | "duckdb") => operands.iter().skip(1).for_each(|w| foreign(w, why::PROGRAM, out)),
         Some(name) if DECLARATIONS.contains(&name) => declaration(operands, out),
         Some(name) if SHELLS.contains(&name) => shell(operands, out),
         Some(name) if interpreter(name).is_some() => interpreted(interpreter(name).unwrap_or(""), operands, out),
@@ -294,7 +303,10 @@ pub(super) fn reads_code(words: &[Word]) -> Option<Reader> {
         if name == "ssh" {
             return Some(Reader::Other(why::REMOTE));
         }
-        if interpreter(name).is_some() || matches!(name, "sqlite3" | "duckdb" | "parallel" | "at" | "batch") {
+        if let Some(flags) = interpreter(name) {
+            return (!has_program(name, flags, operands)).then_some(Reader::Other(why::PROGRAM));
+        }
+        if matches!(name, "sqlite3" | "duckdb" | "parallel" | "at" | "batch") {
             return Some(Reader::Other(why::PROGRAM));
         }
         if let Some(n) = operands.iter().position(|w| w.command().is_some_and(|c| SHELLS.contains(&c))) {
@@ -414,11 +426,13 @@ fn ssh(operands: &[Word], out: &mut Vec<Finding>) {
     while let Some(word) = operands.get(at).filter(|w| w.is_option()) {
         let valued = b"bcDEeFIiJLlmOopQRSWw".contains(&word.literal[word.literal.len() - 1]) && word.literal[1] != b'-';
         if matches!(word.literal.get(1), Some(b'o')) {
-            operands[at..].iter().take(2).for_each(|w| warn(w, why::REMOTE, out));
+            operands[at..].iter().take(2).for_each(|w| foreign(w, why::REMOTE, out));
         }
         at += if valued { 2 } else { 1 };
     }
-    operands.iter().skip(at + 1).for_each(|w| warn(w, why::REMOTE, out));
+    let closed = at > 0 && operands[at - 1].literal == b"--";
+    operands.iter().skip(at).take(1).filter(|w| !closed && w.begins_with_mark()).for_each(|w| refuse(w, why::HOST, out));
+    operands.iter().skip(at + 1).for_each(|w| foreign(w, why::REMOTE, out));
 }
 
 fn interpreter(name: &str) -> Option<&'static str> {
@@ -426,15 +440,23 @@ fn interpreter(name: &str) -> Option<&'static str> {
     INTERPRETERS.iter().find(|i| i.0 == name || i.0 == base).map(|i| i.1)
 }
 
+/// Whether an interpreter surely has its program from its arguments, so that its standard input is data:
+/// by an option, or by a file's name right behind its own. What comes later may be an option's value.
+fn has_program(name: &str, flags: &str, operands: &[Word]) -> bool {
+    let first = operands.first().and_then(Word::text).unwrap_or("-");
+    let file = !first.starts_with('-') && !CLIENTS.contains(&name);
+    file || first == "-m" && name.starts_with("python") || operands.iter().any(|w| flags.bytes().any(|f| w.has_flag(f)))
+}
+
 fn interpreted(flags: &str, operands: &[Word], out: &mut Vec<Finding>) {
     for (n, word) in operands.iter().enumerate() {
         if flags.bytes().any(|f| word.has_flag(f)) || matches!(word.text(), Some("--eval" | "--print" | "--command" | "--execute" | "eval"))
         {
-            warn(word, why::PROGRAM, out);
-            operands.iter().skip(n + 1).take(1).for_each(|w| warn(w, why::PROGRAM, out));
+            foreign(word, why::PROGRAM, out);
+            operands.iter().skip(n + 1).take(1).for_each(|w| foreign(w, why::PROGRAM, out));
         }
         if [&b"--command="[..], b"--execute=", b"--eval=", b"--print="].iter().any(|p| word.literal.starts_with(p)) {
-            warn(word, why::PROGRAM, out);
+            foreign(word, why::PROGRAM, out);
         }
     }
 }
@@ -446,13 +468,13 @@ fn program_operand(operands: &[Word], file: &str, valued: &str, out: &mut Vec<Fi
         let last = word.literal[word.literal.len() - 1];
         if word.has_flag(b'e') {
             given = true;
-            operands[at..].iter().take(2).for_each(|w| warn(w, why::PROGRAM, out));
+            operands[at..].iter().take(2).for_each(|w| foreign(w, why::PROGRAM, out));
         }
         given |= file.bytes().any(|f| word.has_flag(f));
         let takes = word.literal.len() == 2 && (valued.as_bytes().contains(&last) || file.as_bytes().contains(&last) || last == b'e');
         at += if takes { 2 } else { 1 };
     }
     if !given {
-        operands.iter().skip(at).take(1).for_each(|w| warn(w, why::PROGRAM, out));
+        operands.iter().skip(at).take(1).for_each(|w| foreign(w, why::PROGRAM, out));
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Pending {
     pub tabs: bool,
     /// What reads it takes it as code.
     pub refused: Option<&'static Reason>,
-    pub warned: Option<&'static Reason>,
+    pub foreign: Option<&'static Reason>,
 }
 
 /// The state of one walk.
@@ -58,7 +58,7 @@ pub(super) struct Scanner<'a> {
 
 /// Where each mark stands.
 pub(super) fn places(text: &str, marks: &[(usize, usize)]) -> Vec<Verdict> {
-    let unread = Verdict { place: Place::Bare, refused: Some(why::UNREADABLE), warned: None };
+    let unread = Verdict { place: Place::Bare, refused: Some(why::UNREADABLE), foreign: None };
     let mut scanner = Scanner {
         text: text.as_bytes(),
         at: 0,
@@ -112,7 +112,7 @@ impl Scanner<'_> {
             self.give_up();
             return true;
         }
-        self.verdicts[self.next] = Verdict { place, refused: self.forbid, warned: None };
+        self.verdicts[self.next] = Verdict { place, refused: self.forbid, foreign: None };
         self.next += 1;
         self.at = end;
         true
@@ -163,7 +163,7 @@ impl Scanner<'_> {
         for (name, marks) in &self.assigned {
             if read.contains(&name[..]) {
                 for verdict in &mut self.verdicts[marks.clone()] {
-                    verdict.warned = verdict.warned.or(Some(why::VARIABLE));
+                    verdict.foreign = verdict.foreign.or(Some(why::VARIABLE));
                 }
             }
         }

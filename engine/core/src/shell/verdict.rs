@@ -35,7 +35,8 @@ pub(super) struct Reason {
 pub(super) struct Verdict {
     pub place: Place,
     pub refused: Option<&'static Reason>,
-    pub warned: Option<&'static Reason>,
+    /// Another than this shell evaluates it: only a number can stand there.
+    pub foreign: Option<&'static Reason>,
 }
 
 macro_rules! reasons {
@@ -48,7 +49,7 @@ reasons! {
     UNREADABLE "script-unreadable" "the script cannot be read safely up to here" "write this part more plainly, or read the value from the JSON file \"$TREES_INPUTS\"";
     ESCAPED "value-escaped" "a `\\` or `$` stands directly before the value" "remove it: the value arrives byte for byte";
     ARITHMETIC "value-in-arithmetic" "a value in arithmetic would be evaluated as code" "compute it in the expression, `{{ a + 1 }}`, or with `expr`";
-    VARIABLE "variable-in-arithmetic" "the variable that takes this value is read in arithmetic, where bash evaluates it as code" "compute it in the expression, or let the parameter be an integer and check it first";
+    VARIABLE "variable-in-arithmetic" "the variable that takes this value is read in arithmetic, where bash evaluates it as code" "let it be a number: `{{ value | int }}`";
     CONDITIONAL "value-in-conditional" "a value in `[[ … ]]` can be evaluated as code" "use `[ … = … ]` or `case`";
     SUBSCRIPT "value-in-subscript" "a subscript is evaluated as code" "keep the value out of `[…]`";
     SUBSTRING "value-in-expansion" "this part of `${…}` is evaluated or is a name" "a value can stand in the word of `${x:-…}` and `${x#…}`";
@@ -69,6 +70,7 @@ reasons! {
     ANSI "value-in-quotes" "a value cannot stand inside `$'…'`" "close the quotes before it: `$'…'{{ value }}`";
     BACKTICK "value-in-backquotes" "a backslash in backquotes hides where the value stands" "write `$(…)` for the backquotes";
     NESTED "value-in-quotes" "the shells disagree on quotes in this place" "compute it before, in a variable";
-    REMOTE "value-in-remote-code" "the remote shell reads the value as text of a script" "quote it for that shell, or send it on standard input";
-    PROGRAM "value-in-program" "the value becomes text of a program in another language" "pass it as an argument or by `env:` and read it there";
+    HOST "value-in-remote-code" "a value that begins with `-` would be an option of `ssh`, and some of those run commands" "write `ssh -- {{ host }}`";
+    REMOTE "value-in-remote-code" "the remote shell reads the value as text of a script" "let it be a number, `{{ value | int }}`, or send it as a file or on the standard input of a script that reads it";
+    PROGRAM "value-in-program" "the value becomes text of a program in another language" "pass it as an argument or by `env:` and read it there; a number can stand here: `{{ value | int }}`";
 }

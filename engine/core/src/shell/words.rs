@@ -33,6 +33,11 @@ impl Word {
         self.marks.end = mark;
     }
 
+    /// Its bytes in the script.
+    pub fn span(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
     pub fn push(&mut self, bytes: &[u8]) {
         if self.bare == self.literal.len() && !self.quoted {
             self.bare += bytes.len();

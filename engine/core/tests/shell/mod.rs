@@ -347,10 +347,15 @@ pub fn refused() -> &'static [(&'static str, &'static str)] {
     ]
 }
 
-/// Scripts that are bound, with the code of the warning.
-pub fn warned() -> &'static [(&'static str, &'static str)] {
+/// Scripts that are bound with a number and refused with anything else, with the code of the error.
+pub fn foreign() -> &'static [(&'static str, &'static str)] {
     &[
         ("ssh host echo {{ v }}", "value-in-remote-code"),
+        ("ssh {{ v }}", "value-in-remote-code"),
+        ("ssh -p 22 {{ v }} uptime", "value-in-remote-code"),
+        ("python3 <<EOF\nprint({{ v }})\nEOF\n", "value-in-program"),
+        ("echo {{ v }} | python3 -", "value-in-program"),
+        ("echo {{ v }} | python3 -W ignore", "value-in-program"),
         ("ssh -p 22 host \"echo {{ v }}\"", "value-in-remote-code"),
         ("ssh host <<EOF\necho {{ v }}\nEOF\n", "value-in-remote-code"),
         ("python -c \"print('{{ v }}')\"", "value-in-program"),
@@ -362,6 +367,7 @@ pub fn warned() -> &'static [(&'static str, &'static str)] {
         ("node -e \"x('{{ v }}')\"", "value-in-program"),
         ("make X={{ v }}", "value-in-program"),
         ("x={{ v }}; echo $((x + 1))", "variable-in-arithmetic"),
+        ("x={{ v }}; let y=x", "variable-in-arithmetic"),
         ("export x={{ v }}\n(( y = x ))", "variable-in-arithmetic"),
         ("for i in {{ v }}; do [[ $i -gt 1 ]]; done", "variable-in-arithmetic"),
     ]
