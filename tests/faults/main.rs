@@ -14,5 +14,6 @@ mod ledger;
 mod malformed;
 mod place;
 mod sample;
+mod secrets;
 mod sitting;
 mod verdict;
