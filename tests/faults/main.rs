@@ -17,3 +17,4 @@ mod sample;
 mod secrets;
 mod sitting;
 mod verdict;
+mod watching;
