@@ -1,5 +1,6 @@
 //! Files that a step depends on or leaves: found by globs, hashed by content.
 
+use crate::mask::Masker;
 use globset::{GlobBuilder, GlobMatcher};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -168,6 +169,32 @@ pub fn digest(path: &Path) -> io::Result<String> {
     Ok(hash::hex(&sum.finalize()))
 }
 
+/// The first file at or below a path whose name, link target or content holds a secret, relative to it.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn betrayed(from: &Path, secrets: &Masker) -> io::Result<Option<PathBuf>> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    // What is kept of a link that is the artifact itself is what it leads to.
+    let from = from.canonicalize()?;
+    for entry in WalkDir::new(&from) {
+        let entry = entry?;
+        let name = entry.path().strip_prefix(&from).unwrap_or(entry.path());
+        let holds = secrets.finds_bytes(name.as_os_str().as_encoded_bytes())
+            || if entry.path_is_symlink() {
+                secrets.finds_bytes(fs::read_link(entry.path())?.as_os_str().as_encoded_bytes())
+            } else {
+                entry.file_type().is_file() && secrets.finds_in(File::open(entry.path())?)?
+            };
+        if holds {
+            return Ok(Some(name.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
 /// Where an artifact's path leads: below the folder, also through links.
 ///
 /// # Errors
@@ -238,6 +265,29 @@ mod tests {
         symlink("nowhere", folder.path().join("dangling")).unwrap();
         let globs: Vec<String> = globs.iter().map(|g| (*g).into()).collect();
         assert_eq!(find(folder.path(), &globs, false).unwrap(), expected, "{globs:?}");
+    }
+
+    #[test]
+    fn a_secret_in_a_file_or_in_its_name_betrays_an_artifact() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = Masker::new(["correct horse battery"]);
+        let check = |name: &str, content: &[u8], wanted: Option<&str>| {
+            let from = folder.path().join("made");
+            fs::create_dir_all(from.join("sub")).unwrap();
+            fs::write(from.join(name), content).unwrap();
+            assert_eq!(betrayed(&from, &secrets).unwrap().as_deref(), wanted.map(Path::new), "{name}");
+            assert_eq!(betrayed(&from, &Masker::default()).unwrap(), None);
+            fs::remove_dir_all(&from).unwrap();
+        };
+        check("sub/x", b"nothing", None);
+        check("sub/x", b"a correct horse battery", Some("sub/x"));
+        check("sub/x", &[&[0; 100_000][..], b"Y29ycmVjdCBob3JzZSBiYXR0ZXJ5"].concat(), Some("sub/x"));
+        check("sub/correct horse battery", b"", Some("sub/correct horse battery"));
+        symlink("correct horse battery", folder.path().join("link")).unwrap();
+        fs::write(folder.path().join("correct horse battery"), "nothing").unwrap();
+        assert_eq!(betrayed(&folder.path().join("link"), &secrets).unwrap(), None);
+        // Four letters stand in every large file.
+        assert!(!Masker::new(["abcd"]).finds_in(&b"abcd"[..]).unwrap());
     }
 
     #[test]

@@ -10,10 +10,15 @@ mod forms;
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes that a value must have to be masked.
 pub const LEAST: usize = 4;
+
+/// Bytes that a form must have to be looked for in the content of files: four bytes stand in every
+/// large file by chance.
+pub const LEAST_IN_FILES: usize = 12;
 
 /// What stands for a secret.
 pub const STARS: &str = "***";
@@ -26,6 +31,8 @@ struct Forms {
     search: AhoCorasick,
     forms: Vec<Vec<u8>>,
     longest: usize,
+    /// For the content of files; made when it is first asked for.
+    in_files: OnceLock<AhoCorasick>,
 }
 
 impl std::fmt::Debug for Masker {
@@ -45,7 +52,7 @@ impl Masker {
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
         let search = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&forms);
         match search {
-            Ok(search) => Self(Some(Arc::new(Forms { search, forms, longest }))),
+            Ok(search) => Self(Some(Arc::new(Forms { search, forms, longest, in_files: OnceLock::new() }))),
             // Only gigabytes of forms get here; what cannot be masked must not be printed either.
             Err(e) => panic!("cannot build the search for secrets: {e}"),
         }
@@ -59,6 +66,31 @@ impl Masker {
     /// Whether a text holds a secret in one of its forms.
     pub fn finds(&self, text: &str) -> bool {
         self.0.as_ref().is_some_and(|m| m.search.is_match(text))
+    }
+
+    /// The same for bytes.
+    pub fn finds_bytes(&self, bytes: &[u8]) -> bool {
+        self.0.as_ref().is_some_and(|m| m.search.is_match(bytes))
+    }
+
+    /// Whether the content of a file holds a secret, in a form of at least [`LEAST_IN_FILES`] bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn finds_in(&self, file: impl Read) -> io::Result<bool> {
+        let Some(forms) = &self.0 else { return Ok(false) };
+        let long = || AhoCorasick::new(forms.forms.iter().filter(|form| form.len() >= LEAST_IN_FILES));
+        let search = match forms.in_files.get() {
+            Some(search) => search,
+            None => {
+                let made = long().map_err(io::Error::other)?;
+                forms.in_files.get_or_init(|| made)
+            }
+        };
+        if search.patterns_len() == 0 {
+            return Ok(false);
+        }
+        search.stream_find_iter(file).next().transpose().map(|found| found.is_some())
     }
 
     /// The text without secrets.

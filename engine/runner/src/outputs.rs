@@ -65,8 +65,14 @@ pub fn parse(bytes: &[u8], declared: Option<&IndexMap<String, ValueType>>, secre
     if bytes.len() as u64 >= FILE {
         return Err(OutputError::Whole("the outputs of the step are over 16 MiB together: declare large results as `artifacts`".into()));
     }
-    typed(written(bytes, secrets)?, declared, secrets)
+    match written(bytes, secrets).and_then(|written| typed(written, declared, secrets)) {
+        // What is wrong may quote a part of a secret, which nobody can tell from its looks.
+        Err(OutputError::Line { line, .. }) if secrets.finds_bytes(bytes) => wrong(line, SECRET),
+        read => read,
+    }
 }
+
+const SECRET: &str = "an output contains a secret: pass secrets by `secrets:`, never by outputs";
 
 fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -206,7 +212,7 @@ fn typed(written: Vec<Written>, declared: Option<&IndexMap<String, ValueType>>, 
             );
         }
         if secrets.finds(&name) || value.holds(secrets) {
-            return wrong(line, "an output contains a secret: pass secrets by `secrets:`, never by outputs".to_owned());
+            return wrong(line, SECRET);
         }
         let value = value
             .convert(*kind)
@@ -376,7 +382,7 @@ mod tests {
             "$TREES_OUTPUT line 1: `a` has 1025 KiB, an output may have 1 MiB: write a file and declare it in `artifacts`",
         );
         refuse(A, vec![b'\n'; FILE as usize], "the outputs of the step are over 16 MiB together: declare large results as `artifacts`");
-        for secret in ["a=x-hunter22-y", "a=aHVudGVyMjI=", "{\"a\": \"hunter22\"}", "a<<E\nx\nhunter22\nE"] {
+        for secret in ["hunter22=1", "hunter22 x", "a=x-hunter22-y", "a=aHVudGVyMjI=", "{\"a\": \"hunter22\"}", "a<<E\nx\nhunter22\nE"] {
             refuse(A, secret, "$TREES_OUTPUT line 1: an output contains a secret: pass secrets by `secrets:`, never by outputs");
         }
         let long = "hunter22-".repeat(8);

@@ -458,6 +458,11 @@ impl Attempt {
                 }
                 return Err(wrong(format!("{path} is not there; write it, or say `optional: true`")));
             }
+            let betrayed = files::betrayed(&from, &self.masker).map_err(|e| wrong(format!("cannot read {path}: {e}")))?;
+            if let Some(file) = betrayed {
+                let file = Path::new(path).join(file);
+                return Err(wrong(format!("{} holds a secret, in its name or in it: artifacts are kept unsealed", file.display())));
+            }
             kept.insert(name.clone(), self.store.keep(&from, path).map_err(|e| wrong(e.to_string()))?);
         }
         Ok(kept)
