@@ -56,7 +56,8 @@ fn read_by(expr: &Expr) -> impl Iterator<Item = (&str, Span)> {
 
 fn circle(vars: &[(String, Template)], names: &[String]) -> Diagnostic {
     let place = |from: &str, to: &str| {
-        let (_, template) = vars.iter().find(|(n, _)| n == from)?;
+        // Of one that stands twice the last counts, as in the index.
+        let (_, template) = vars.iter().rev().find(|(n, _)| n == from)?;
         template.exprs().into_iter().flat_map(read_by).find(|(n, _)| *n == to).map(|(_, span)| span)
     };
     let next = |i: usize| names[(i + 1) % names.len()].as_str();
