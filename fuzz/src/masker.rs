@@ -74,9 +74,9 @@ impl Bytes<'_> {
         taken
     }
 
-    /// Up to 127 bytes, as far as they are text.
+    /// Up to 79 bytes, as far as they are text.
     fn secret(&mut self) -> String {
-        let length = self.next() % 128;
+        let length = self.next() % 80;
         String::from_utf8_lossy(self.take(length)).into_owned()
     }
 

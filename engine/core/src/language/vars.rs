@@ -57,6 +57,7 @@ fn read_by(expr: &Expr) -> impl Iterator<Item = (&str, Span)> {
 fn circle(vars: &[(String, Template)], names: &[String]) -> Diagnostic {
     let index: HashMap<&str, &Template> = vars.iter().map(|(n, template)| (n.as_str(), template)).collect();
     let place = |from: &str, to: &str| {
+        // Of one that stands twice the last counts, here as in the index.
         let template = index.get(from)?;
         template.exprs().into_iter().flat_map(read_by).find(|(n, _)| *n == to).map(|(_, span)| span)
     };

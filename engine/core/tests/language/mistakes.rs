@@ -41,6 +41,7 @@ fn yaml_itself() {
         ("tree: t\nsteps:\n  a: { run: x, run: y }\n", "duplicate-key 3:16"),
         ("tree: t\nsteps:\n  a: *nope\n", "unknown-alias 3:6"),
         ("tree: t\nsteps: &s\n  a: { run: x, env: *s }\n", "open-alias 3:21"),
+        ("tree: t\nvars: { a: x, a: \"{{ vars.a }}\" }\nsteps:\n  b: { run: x }\n", "duplicate-key 2:15; var-cycle 2:22"),
         ("%YAML 1.2\n---\ntree: t\n", "yaml-syntax 1:1"),
         ("tree: t\n<<: x\nsteps:\n  a: { <<: [{ run: x }, y] }\n", "wrong-type 2:5; wrong-type 4:12"),
         ("tree: t\nsteps:\n  ? [a]\n  : { run: x }\n", "key-not-text 3:5"),
