@@ -4,7 +4,6 @@
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
-#![expect(dead_code, reason = "the cases come one by one")]
 
 mod binary;
 mod chance;
@@ -13,6 +12,7 @@ mod kills;
 mod ledger;
 mod malformed;
 mod place;
+mod refusals;
 mod sample;
 mod secrets;
 mod sitting;

@@ -266,13 +266,13 @@ fn values_in_scripts_arrive_and_never_run() {
         place.run(&["run", "tree.yaml", "--params", "params.json", "--format", "json", "--durability", "normal"]).expect(0);
         is_unharmed(&place, "scripts");
         for (n, script) in part {
-            for m in 0..shells.len() {
+            for (m, shell) in shells.iter().enumerate() {
                 for (payload, value) in PAYLOADS.iter().enumerate() {
                     tried += 1;
                     let got = std::fs::read(place.path(&format!("out/{}.{payload}", n * 10 + m)));
                     let got = got.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_else(|e| format!("({e})"));
                     if got != *value && got.strip_suffix('\n') != Some(value) {
-                        wrong.push(format!("{} {script:?} with {value:?}: {got:?}", shells[m]));
+                        wrong.push(format!("{shell} {script:?} with {value:?}: {got:?}"));
                     }
                 }
             }
