@@ -125,6 +125,12 @@ impl Flock {
     }
 
     fn failed(&self, error: Errno) -> JournalError {
-        unusable(&self.folder, format!("locking {} failed: {error}; the file system must know flock", self.path.display()))
+        unusable(
+            &self.folder,
+            format!(
+                "locking {} failed: {error}; the file system must know flock: choose a local folder with --state or TREES_STATE",
+                self.path.display()
+            ),
+        )
     }
 }

@@ -66,7 +66,11 @@ pub(crate) fn make_durable(state: &Path, folder: &Path) -> Result<(), JournalErr
 /// Makes the names in a folder durable.
 pub(crate) fn sync(state: &Path, folder: &Path) -> Result<(), JournalError> {
     let synced = fs::File::open(folder).and_then(|open| open.sync_all());
-    synced.map_err(|error| io_unusable(state, "syncing", folder, &error))
+    let failed = |error: std::io::Error| {
+        let what = format!("syncing {} failed: {error}", folder.display());
+        unusable(state, format!("{what}; see to the disk, or choose a folder of another file system with --state or TREES_STATE"))
+    };
+    synced.map_err(failed)
 }
 
 /// One path component for any text: never empty, `.`, `..`, hidden, or too long.

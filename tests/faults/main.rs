@@ -4,7 +4,6 @@
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
-#![expect(dead_code, reason = "the cases come one by one")]
 
 mod binary;
 mod calls;
@@ -23,6 +22,7 @@ mod pipes;
 mod place;
 mod points;
 mod power;
+mod refusals;
 mod rollback;
 mod sample;
 mod scale;
