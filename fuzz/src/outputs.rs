@@ -38,8 +38,9 @@ pub fn run(data: &[u8]) {
                 OutputError::Whole(message) => assert!(!message.is_empty()),
             }
             let told = masker.mask(&error.to_string()).into_owned();
-            // A part that the step itself wrote, or hid behind escapes, is not known to the masker.
-            let text = String::from_utf8_lossy(file);
+            // A part that was declared, or that the step itself wrote or hid behind escapes, is not known
+            // to the masker.
+            let text = String::from_utf8_lossy(data);
             let cut = masker.mask(&text).contains(TELLING) || text.contains('\\');
             assert!(cut || !told.contains(TELLING), "a secret is told: {told}");
         }
