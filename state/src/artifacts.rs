@@ -5,6 +5,7 @@
 use crate::error::{io_unusable, unusable};
 use crate::folder;
 use crate::state::State;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -121,9 +122,13 @@ fn swap(aside: &Path, to: &Path) -> io::Result<()> {
     if matches!(folders, [Ok(false), Ok(false)]) || folders[1].is_err() {
         return fs::rename(aside, to);
     }
+    // The two change places in one step, where the file system can: at no moment is nothing there.
+    if renameat_with(CWD, aside, CWD, to, RenameFlags::EXCHANGE).is_ok() {
+        hit(Point::RestoreCleared);
+        return remove(aside);
+    }
     let old = aside.with_extension("old");
     fs::rename(to, &old)?;
-    hit(Point::RestoreCleared);
     fs::rename(aside, to)?;
     remove(&old)
 }

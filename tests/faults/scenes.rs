@@ -313,7 +313,12 @@ fn restore(stage: &Stage) -> Place {
     fs::remove_dir_all(trial.place.path("out")).unwrap();
     fs::remove_file(trial.place.path("ledger")).unwrap();
     trial.place.write("out/deep/other", "");
-    let told = stage.sit(&trial).end();
+    let mut told = stage.sit(&trial).end();
+    if told.events().is_empty() {
+        // Whoever was told nothing asks again; what was there is there, old or new.
+        assert!(trial.place.path("out/deep").is_dir());
+        told = trial.sit().end();
+    }
     let place = end(trial, told, reference);
     assert_eq!((place.read("out/deep/made").as_str(), place.path("out/deep/other").exists()), ("made\n", false));
     place

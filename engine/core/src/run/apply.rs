@@ -283,9 +283,7 @@ impl Run {
         let links = Arc::clone(&self.scope(scope).links);
         let (mut main, mut last) = (0, 0);
         for (step, id) in nodes.iter().enumerate() {
-            // What a rollback was taking back had ended before.
-            let undoing = self.node(*id).status == StepStatus::Undoing && self.is_rolled_back(*id);
-            self.node_mut(*id).counted = undoing || self.node(*id).is_settled();
+            self.node_mut(*id).counted = self.is_past(*id);
             if !self.node(*id).counted {
                 let counter = if self.spec(*id).finally { &mut last } else { &mut main };
                 *counter += 1;

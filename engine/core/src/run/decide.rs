@@ -33,13 +33,14 @@ impl Run {
             return self.reconsider(id, now);
         }
         if !self.is_decidable(id) {
+            self.wake_instances(id);
             return Ok(());
         }
         if let Some(halt) = self.halted(id).filter(|h| h.ends_all() || !self.is_in_doubt(id)) {
             return self.end_halted(id, halt, now);
         }
         let interrupted = self.node(id).status == StepStatus::Interrupted;
-        match self.verdict(id) {
+        match self.verdict_with_group(id) {
             Verdict::Wait => Ok(()),
             // Its needs may have been taken back or found changed since.
             Verdict::Go if interrupted => self.settle_interrupted(id, now),
@@ -93,6 +94,22 @@ impl Run {
         self.emit(now, Some(id), kind)
     }
 
+    /// An instance begins while what its fan-out needs stands: a resume may find that changed since.
+    fn verdict_with_group(&self, id: NodeId) -> Verdict {
+        match self.node(id).group.map_or(Verdict::Go, |group| self.verdict(group)) {
+            Verdict::Go => self.verdict(id),
+            other => other,
+        }
+    }
+
+    /// What a fan-out at work needs has ended (again): its instances may go on.
+    fn wake_instances(&mut self, id: NodeId) {
+        let node = self.node(id);
+        let Some(fan) = node.fan.as_ref().filter(|_| node.status == StepStatus::Running && node.open == 0) else { return };
+        let waiting: Vec<NodeId> = fan.children.iter().copied().filter(|c| self.is_decidable(*c)).collect();
+        self.todo.extend(waiting);
+    }
+
     fn verdict(&self, id: NodeId) -> Verdict {
         let node = self.node(id);
         let spec = self.spec(id);
@@ -104,6 +121,9 @@ impl Run {
         }
         if spec.needs.is_empty() || (node.group.is_some() && !by_key()) {
             return Verdict::Go;
+        }
+        if node.group.is_none() && !self.partners(id).all(|p| self.has_items(p)) {
+            return Verdict::Wait;
         }
         match (self.references(id), self.rule(id)) {
             (Verdict::Wait, _) | (_, Verdict::Wait) => Verdict::Wait,
@@ -166,8 +186,14 @@ impl Run {
         for on in self.explicit_needs(id) {
             let node = self.node(on);
             tally.all += 1;
-            if self.is_partner(id, on) && node.fan.is_some() && node.status != StepStatus::Pending {
-                tally.good += 1;
+            if self.is_joined(id, on) {
+                // Its instances decide, each by its partner: for the whole it is as the rule wants it.
+                match self.spec(id).rule {
+                    Rule::OneFailed | Rule::AllFailed => tally.failures += 1,
+                    Rule::AllSucceeded | Rule::NoneFailed | Rule::NoneFailedMinOneSucceeded | Rule::AllDone | Rule::OneSucceeded => {
+                        tally.good += 1;
+                    }
+                }
             } else if !node.is_settled() {
                 tally.open += 1;
             } else if node.status.is_success() || self.is_allowed(on) {
@@ -182,9 +208,16 @@ impl Run {
         tally
     }
 
-    /// A fan-out that waits key by key goes on when its partner has expanded; its instances decide.
-    fn is_partner(&self, id: NodeId, on: NodeId) -> bool {
-        self.node(id).group.is_none() && self.partners(id).any(|p| p == on)
+    /// A fan-out that waits key by key goes on when its partner has expanded.
+    fn is_joined(&self, id: NodeId, on: NodeId) -> bool {
+        let expanded = self.node(on).fan.is_some() && self.node(on).status != StepStatus::Pending;
+        expanded && self.node(id).group.is_none() && self.partners(id).any(|p| p == on)
+    }
+
+    /// A partner has its items in this pass, or ended without any: before that no rule can be early.
+    fn has_items(&self, partner: NodeId) -> bool {
+        let node = self.node(partner);
+        node.is_settled() || (node.fan.is_some() && node.status != StepStatus::Pending)
     }
 
     /// The nodes that the rule is about: for an instance, its partners by key.
@@ -241,8 +274,10 @@ impl Run {
         }
         self.node_mut(id).stage = Stage::Queued;
         if self.is_tree(id) || self.is_approval(id) {
-            // They hold no place: they do not stand behind those that wait for one.
-            self.ready.push_front(id);
+            // They hold no place: they do not stand behind those that wait for one, but behind sub-trees that were
+            // at work before and take what they had again.
+            let first = self.ready.iter().take_while(|other| self.node(**other).status == StepStatus::Running).count();
+            self.ready.insert(first, id);
         } else {
             self.ready.push_back(id);
         }

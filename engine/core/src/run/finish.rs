@@ -204,13 +204,22 @@ impl Run {
 
     /// Whether a failure was allowed or tolerated.
     fn has_warnings(&self) -> bool {
-        (0..super::apply::index(self.nodes.len())).any(|id| {
-            let node = self.node(id);
-            let counts = node.group.is_none_or(|g| {
-                self.node(g).fan.as_ref().is_some_and(|f| node.item.as_ref().is_some_and(|i| f.by_key.get(&i.key) == Some(&id)))
-            });
-            node.status.is_failure() && counts && self.is_kept(id)
-        })
+        (0..super::apply::index(self.nodes.len())).any(|id| self.node(id).status.is_failure() && self.is_kept(id) && self.has_part(id))
+    }
+
+    /// Whether what contains a node came out well in this pass, with it among its parts: a fan-out or sub-tree that was
+    /// skipped in the end keeps what a former pass left in it.
+    fn has_part(&self, id: NodeId) -> bool {
+        let mut at = id;
+        while let Some(container) = self.container(at) {
+            let (node, fan) = (self.node(at), self.node(container).fan.as_ref());
+            let listed = node.group.is_none() || fan.is_some_and(|f| node.item.as_ref().is_some_and(|i| f.by_key.get(&i.key) == Some(&at)));
+            if !listed || !self.is_kept(container) {
+                return false;
+            }
+            at = container;
+        }
+        true
     }
 
     /// Whether the run has used up its deadline.

@@ -5,7 +5,7 @@
 //! settled such a step is *suspect*: nothing that needs it starts.
 
 use super::input::Prepared;
-use super::state::{NodeId, ROOT, ScopeId, Stage};
+use super::state::{NodeId, ROOT, Scope, ScopeId, Stage};
 use super::{Closing, Effect, IllegalEvent, Run};
 use crate::event::{ArtifactRef, Digests, EventKind, Item, Reason, StepError, StepStatus};
 use crate::path::StepPath;
@@ -17,10 +17,12 @@ use std::collections::BTreeMap;
 type Kept = Result<(), IllegalEvent>;
 
 impl Run {
-    /// Every step that is kept so far is looked at again.
-    pub(super) fn suspect_all(&mut self, forced: &[StepPath], now: Timestamp) -> Kept {
+    /// Every step that is kept so far is looked at again, but where the run had ended or is in its `finally`. One that
+    /// rests before that has not been looked at to the end (a refusal for want of consent, a signal).
+    pub(super) fn suspect_all(&mut self, forced: &[StepPath], ended: bool, now: Timestamp) -> Kept {
         let halted = self.scopes.first().is_none_or(|s| s.halt.is_some());
-        let ending = self.scopes.first().is_none_or(|s| s.open_main == 0);
+        let begun = |s: &Scope| s.nodes.iter().any(|n| self.spec(*n).finally && self.node(*n).status != StepStatus::Pending);
+        let ending = self.scopes.first().is_none_or(|s| s.open_main == 0 && (ended || begun(s)));
         if halted || (ending && forced.is_empty()) {
             return Ok(());
         }

@@ -17,13 +17,14 @@ impl Run {
         if self.status == RunStatus::Pending {
             return Ok(());
         }
+        let ended = self.status.is_ended();
         self.record(now, None, None, None, EventKind::RunResumed { epoch, definition })?;
         for step in skip {
             let kind = super::select::skipped();
             self.record(now, Some(step), None, Some(actor.clone()), kind)?;
         }
         if self.rollback.is_none() {
-            self.suspect_all(&force, now)?;
+            self.suspect_all(&force, ended, now)?;
         }
         for id in 0..super::apply::index(self.nodes.len()) {
             self.recover_node(id, now)?;
@@ -215,7 +216,10 @@ impl Run {
             let follows = |id: &NodeId| self.node(*id).follows && self.node(*id).status.is_final();
             let open = |id: &NodeId| !self.spec(*id).finally && !self.is_kept(*id) && !follows(id);
             // What is in its `finally` goes on with that to its end; a pause comes before it.
-            let ending = !paused && self.scope(at).open_main == 0 && self.scope(at).open_finally > 0;
+            // Told by the statuses alone, as the journal has them: counters know what a sitting looks at again.
+            let past = |n: NodeId| self.node(n).status.is_final() || self.is_past(n);
+            let over = |last: bool| self.scope(at).nodes.iter().all(|n| self.spec(*n).finally != last || past(*n));
+            let ending = !paused && over(false) && !over(true);
             let part = !ending && members.iter().any(open);
             for id in members {
                 if part || self.spec(id).finally || self.is_allowed(id) {
@@ -313,12 +317,18 @@ impl Run {
         }
     }
 
+    /// It has ended; what a rollback was taking back had before.
+    pub(super) fn is_past(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        node.is_settled() || (node.status == StepStatus::Undoing && self.is_rolled_back(id))
+    }
+
     /// Counts the open instances of the fan-outs of a scope, and queues those of open ones.
     pub(super) fn recount_fans(&mut self, scope: ScopeId) {
         for id in self.scope(scope).nodes.clone() {
             let Some(fan) = &self.node(id).fan else { continue };
             let children = fan.children.clone();
-            let open = children.iter().filter(|c| !self.node(**c).is_settled()).count();
+            let open = children.iter().filter(|c| !self.is_past(**c)).count();
             if let Some(fan) = &mut self.node_mut(id).fan {
                 fan.open = super::apply::index(open);
             }
@@ -328,7 +338,7 @@ impl Run {
             for child in children {
                 let waiting = self.explicit_needs(child).into_iter().filter(|p| !self.node(*p).is_settled()).count();
                 self.node_mut(child).open = super::apply::index(waiting);
-                self.node_mut(child).counted = self.node(child).is_settled();
+                self.node_mut(child).counted = self.is_past(child);
                 self.todo.push_back(child);
             }
             self.closing.push_back(super::Closing::Fan(id));

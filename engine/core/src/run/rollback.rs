@@ -12,7 +12,7 @@ use crate::path::StepPath;
 use crate::tree::{Action, Effect as Reach, OnCrash, OnFailure};
 use crate::units::few;
 use jiff::Timestamp;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 type Taken = Result<(), IllegalEvent>;
 
@@ -309,6 +309,11 @@ impl Run {
     fn ancestry(&self, id: NodeId) -> HashSet<NodeId> {
         let mut found = HashSet::new();
         let mut open = vec![(id, true)];
+        // Also those that a later pass did not expand into: what they did is in the world.
+        let mut groups: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+        for (id, group) in (0u32..).zip(&self.nodes).filter_map(|(id, n)| Some((id, n.group?))) {
+            groups.entry(group).or_default().push(id);
+        }
         while let Some((id, whole)) = open.pop() {
             if !found.insert(id) && !whole {
                 continue;
@@ -321,7 +326,7 @@ impl Run {
             open.extend(needs.map(|step| scope.nodes[step as usize]).chain(partners).filter(|n| !found.contains(n)).map(|n| (n, true)));
             open.extend(scope.parent.filter(|p| !found.contains(p)).map(|p| (p, false)));
             if whole {
-                let instances = node.fan.iter().flat_map(|f| f.children.iter().copied());
+                let instances = groups.get(&id).into_iter().flatten().copied();
                 let parts = instances.chain(node.child.into_iter().flat_map(|c| self.scope(c).nodes.iter().copied()));
                 open.extend(parts.filter(|n| !found.contains(n)).map(|n| (n, true)));
             }

@@ -340,7 +340,7 @@ impl Run {
         for member in self.members(child) {
             match (self.node(member).status, self.node(member).stage) {
                 (StepStatus::RetryWait, _) => self.restore_timer(member, now),
-                (StepStatus::Running, Stage::Queued) => self.ready.push_back(member),
+                (StepStatus::Running, Stage::Queued) => self.ready.push_front(member),
                 (StepStatus::Running, _) if self.node(member).fan.is_some() => self.closing.push_back(Closing::Fan(member)),
                 _ => self.todo.push_back(member),
             }

@@ -61,3 +61,14 @@ fn a_cancelled_waiter_gives_its_lock_on() {
          f:ok =cancelled > unlock lock:l",
     );
 }
+
+#[test]
+fn a_sub_tree_at_work_has_its_place_again_before_another_begins() {
+    check(
+        "steps: { a: { foreach: { items: [x, y] }, max_parallel: 1, tree: ./sub.yaml } }\n---\nsteps: { p: { run: ':' } }",
+        "begin\nresume\na[y]/p ok",
+        "a:expanded a[y]:started#1 a[y]/p:started#1 > a[y]/p#1 action
+         a[y]/p:interrupted#1 a[y]/p:started#2 > a[y]/p#2 action
+         a[y]/p:ok a[y]:ok a[x]:started#1 a[x]/p:started#1 > a[x]/p#1 action",
+    );
+}

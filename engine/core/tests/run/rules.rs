@@ -40,6 +40,32 @@ fn rules_decide_as_soon_as_they_can() {
 }
 
 #[test]
+fn an_early_rule_waits_for_the_items_of_a_partner() {
+    check(
+        "steps: { a: { run: ':' }, w: { run: ':' }, p: { needs: w, foreach: { items: [x] }, run: ':' }, \
+         b: { needs: { steps: [a, { step: p, by: key }], rule: one_succeeded }, foreach: { items: [x] }, run: ':' } }",
+        "begin\na ok\nw ok\np[x] ok\nb[x] ok",
+        "a:started#1 w:started#1 > a#1 action, w#1 action\na:ok\nw:ok p:expanded b:expanded p[x]:started#1 > p[x]#1 action\n\
+         p[x]:ok p:ok b[x]:started#1 > b[x]#1 action\nb[x]:ok b:ok =succeeded",
+    );
+}
+
+#[test]
+fn an_instance_may_wait_for_its_partner_to_fail() {
+    for rule in ["one_failed", "all_failed"] {
+        check(
+            &format!(
+                "steps: {{ a: {{ foreach: {{ items: [x, y] }}, tolerate: 1, run: ':' }}, \
+                 b: {{ needs: {{ steps: [{{ step: a, by: key }}], rule: {rule} }}, foreach: {{ items: [x, y] }}, run: ':' }} }}"
+            ),
+            "begin\na[x] ok\na[y] fail 1\nb[y] ok",
+            "a:expanded b:expanded a[x]:started#1 a[y]:started#1 > a[x]#1 action, a[y]#1 action\n\
+             a[x]:ok b[x]:skipped\na[y]:failed#1 a:ok b[y]:started#1 > b[y]#1 action\nb[y]:ok b:ok =succeeded_with_warnings",
+        );
+    }
+}
+
+#[test]
 fn failed_asks_about_needs_by_reference_too() {
     check(
         "steps: { a: { allow_failure: [2], run: ':' }, b: { if: failed(), run: 'echo {{ steps.a.status }}' } }",

@@ -1,7 +1,7 @@
 //! Random trees, written as text and checked like any other.
 
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use trees_core::language::{self, Loader, Source};
 use trees_core::tree::{KindInfo, Kinds, Tree};
@@ -40,6 +40,8 @@ impl Dice {
 pub struct Forest {
     pub seed: u64,
     pub text: String,
+    /// The files as written, by name: the top tree is `top`.
+    pub written: BTreeMap<String, Value>,
     pub tree: Arc<Tree>,
 }
 
@@ -83,17 +85,19 @@ impl Forest {
     fn plant(seed: u64, sort: Sort) -> Self {
         let mut dice = Dice::new(seed);
         let (wild, undoable) = (sort != Sort::Calm, sort == Sort::Undoable);
-        let mut files = HashMap::new();
+        let (mut files, mut written) = (HashMap::new(), BTreeMap::new());
         for name in ["one", "two"] {
             let inner =
                 Gardener { dice: &mut dice, wild, undoable, subs: if name == "two" { &["one"] } else { &[] }, top: false }.tree(name, 4);
             files.insert(format!("{name}.yaml"), serde_json::to_string_pretty(&inner).unwrap());
+            written.insert(name.to_owned(), inner);
         }
         let top = Gardener { dice: &mut dice, wild, undoable, subs: &["one", "two"], top: true }.tree("top", 9);
         let text = serde_json::to_string_pretty(&top).unwrap();
+        written.insert("top".to_owned(), top);
         let checked = language::check(Source { name: "top.yaml".into(), text: text.clone() }, &Files(files), &NoKinds);
         let tree = checked.tree.unwrap_or_else(|| panic!("seed {seed}: {:#?}\n{text}", checked.diagnostics));
-        Self { seed, text, tree }
+        Self { seed, text, written, tree }
     }
 }
 

@@ -19,6 +19,12 @@ impl<'a> Laws<'a> {
     }
 
     pub fn check(&self) {
+        self.reference_agrees();
+        self.check_laws();
+    }
+
+    /// The laws alone.
+    pub fn check_laws(&self) {
         self.numbers_have_no_gap();
         self.every_sitting_ends_once();
         self.success_is_kept();
@@ -34,6 +40,14 @@ impl<'a> Laws<'a> {
         self.statuses_fit_the_steps();
         self.what_was_built_on_goes_first();
         self.nothing_is_left();
+    }
+
+    fn reference_agrees(&self) {
+        if let Err((seq, wrong)) = crate::reference::judge(&self.forest.written, &self.world.facts, self.events()) {
+            let event = self.events().iter().find(|e| e.seq == seq);
+            let story = story(&self.events()[..usize::try_from(seq).unwrap()]);
+            panic!("seed {}: the reference says: {wrong}: {event:?}\n{story}\n{}", self.forest.seed, self.forest.text)
+        }
     }
 
     /// The journal alone leads the scheduler to the same decisions.
@@ -106,9 +120,11 @@ impl<'a> Laws<'a> {
         }
     }
 
-    /// In the top tree: a step with the default rule starts after all its needs ended well.
+    /// In the top tree: a step with the default rule starts after all its needs ended well. (Another try goes on with what
+    /// had begun then.)
     fn needs_come_first(&self) {
         let tree = &self.forest.tree;
+        let mut tried: BTreeSet<&str> = BTreeSet::new();
         let mut good: BTreeMap<String, bool> = BTreeMap::new();
         for event in self.events() {
             let Some(path) = event.step.as_ref().map(|s| s.as_str()) else { continue };
@@ -116,7 +132,11 @@ impl<'a> Laws<'a> {
                 continue;
             }
             let id = path.split('[').next().unwrap_or_default();
-            if let (EventKind::StepStarted { .. }, Some(step)) = (&event.kind, tree.step(id)) {
+            let again = tried.remove(path);
+            if matches!(event.kind, EventKind::AttemptFailed { .. }) {
+                tried.insert(path);
+            }
+            if let (EventKind::StepStarted { .. }, Some(step), false) = (&event.kind, tree.step(id), again) {
                 let all = step.rule == Rule::AllSucceeded && step.condition.is_none();
                 for need in step.needs.iter().filter(|n| all && n.kind == NeedKind::Explicit) {
                     let on = &tree.steps[need.step as usize];

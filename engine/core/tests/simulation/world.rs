@@ -1,6 +1,7 @@
 //! A world for one run: a journal in memory, attempts that end when the dice say so, people who
 //! answer or do not, and crashes that throw the run in memory away.
 
+use crate::facts::{End, Fact, Word};
 use crate::forest::{Dice, Forest, NoKinds};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub struct Plan {
     pub roll_back: u64,
     /// An undo fails.
     pub stick: u64,
+    /// Prepares and locks are answered at once, as the driver does.
+    pub prompt: bool,
     pub sittings: u32,
 }
 
@@ -42,6 +45,7 @@ impl Plan {
             done_already: 15,
             roll_back: 0,
             stick: 0,
+            prompt: false,
             sittings: 60,
         }
     }
@@ -64,6 +68,7 @@ impl Plan {
             done_already: 0,
             roll_back: 0,
             stick: 0,
+            prompt: false,
             sittings: 60,
         }
     }
@@ -86,6 +91,10 @@ pub struct World<'a> {
     pub journal: Vec<Event>,
     /// The length of the journal when each launch was asked for.
     pub launches: Vec<(StepPath, u32, Mode, usize)>,
+    /// The lengths of the journal between two decisions: a real journal ends at one of them.
+    pub borders: BTreeSet<usize>,
+    /// What the run was told.
+    pub facts: Vec<Fact>,
     /// The most leaves in flight at once.
     pub most: usize,
     flights: Vec<Flight>,
@@ -104,6 +113,8 @@ impl<'a> World<'a> {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             journal: Vec::new(),
             launches: Vec::new(),
+            borders: BTreeSet::new(),
+            facts: Vec::new(),
             most: 0,
             flights: Vec::new(),
             preparing: Vec::new(),
@@ -117,6 +128,7 @@ impl<'a> World<'a> {
     pub fn from_prefix(forest: &'a Forest, seed: u64, other: &World, cut: usize) -> Self {
         let mut world = Self::new(forest, seed ^ cut as u64, Plan { crash: 0, ..other.plan.clone() });
         world.journal = other.journal[..cut].to_vec();
+        world.facts = other.facts.iter().filter(|f| f.at < cut).cloned().collect();
         world.now = world.journal[cut - 1].ts;
         world.sittings = 1;
         world
@@ -189,13 +201,19 @@ impl<'a> World<'a> {
         if self.dice.percent(60) {
             inputs.extend(self.late_answers(&run));
         }
+        let mut first = true;
         loop {
+            let told: Vec<Word> = inputs.iter().filter_map(word).collect();
             let decision = run.handle(inputs, self.now).unwrap_or_else(|e| panic!("seed {}: {e}\n{}", self.forest.seed, self.forest.text));
             if self.dice.percent(self.plan.crash) && self.dice.percent(self.plan.lose) {
                 return;
             }
             let crash = self.dice.percent(self.plan.crash);
+            let at = self.journal.len();
+            self.facts.extend(told.into_iter().map(|word| Fact { at, first, word }));
+            first = false;
             self.perform(decision);
+            self.borders.insert(self.journal.len());
             self.compare(&run);
             if crash {
                 return;
@@ -255,6 +273,9 @@ impl<'a> World<'a> {
 
     /// What the world says next; never nothing.
     fn next(&mut self, run: &Run) -> Vec<Input> {
+        if self.plan.prompt && !(self.preparing.is_empty() && self.locks.is_empty()) {
+            return self.answers();
+        }
         self.now += Duration::from_millis(self.dice.below(3_000));
         if self.dice.percent(self.plan.cancel) {
             return vec![Input::Cancel { actor: "me".into(), now: self.dice.percent(30) }];
@@ -262,8 +283,7 @@ impl<'a> World<'a> {
         if self.dice.percent(self.plan.interrupt) {
             return vec![Input::Interrupt];
         }
-        let mut inputs: Vec<Input> = std::mem::take(&mut self.locks).into_iter().map(|name| Input::Locked { name }).collect();
-        inputs.extend(std::mem::take(&mut self.preparing).into_iter().map(|step| prepared(&step)));
+        let mut inputs = self.answers();
         let flights = self.flights.len() as u64;
         for _ in 0..=self.dice.below(3).min(flights) {
             if let Some(at) = (!self.flights.is_empty()).then(|| self.dice.below(self.flights.len() as u64)) {
@@ -276,6 +296,12 @@ impl<'a> World<'a> {
         }
         assert!(!inputs.is_empty(), "seed {}: stuck\n{}\n{}\n{}", self.forest.seed, story(&self.journal), standing(run), self.forest.text);
         inputs
+    }
+
+    /// Locks are free, prepares succeed.
+    fn answers(&mut self) -> Vec<Input> {
+        let locks = std::mem::take(&mut self.locks).into_iter().map(|name| Input::Locked { name });
+        locks.chain(std::mem::take(&mut self.preparing).into_iter().map(|step| prepared(&step))).collect()
     }
 
     fn sleep(&mut self, run: &Run) -> Option<Input> {
@@ -366,6 +392,35 @@ impl<'a> World<'a> {
             inputs.push(Input::Resolved { name, resolution, outputs: Object::new(), actor, note: None });
         }
         inputs
+    }
+}
+
+/// What an input says, in words that know nothing of the machine.
+fn word(input: &Input) -> Option<Word> {
+    let end = |outcome: &Outcome| match outcome {
+        Outcome::Succeeded { .. } => End::Good,
+        Outcome::AlreadyDone { .. } => End::Already,
+        Outcome::NotDone => End::NotDone,
+        Outcome::Failed { error, permanent } => End::Bad { reason: error.reason, code: error.code, permanent: *permanent },
+        Outcome::Stopped => End::Stopped,
+    };
+    match input {
+        Input::ActionDone { step, attempt, .. } => Some(Word::Acted { step: step.0.clone(), attempt: *attempt }),
+        Input::Ended { step, attempt, outcome } => Some(Word::Ended { step: step.0.clone(), attempt: *attempt, end: end(outcome) }),
+        Input::Approved { name, .. } => Some(Word::Answered { name: name.clone(), yes: true }),
+        Input::Rejected { name, .. } => Some(Word::Answered { name: name.clone(), yes: false }),
+        Input::Resolved { name, resolution, .. } => Some(Word::Resolved { name: name.clone(), resolution: *resolution }),
+        Input::Cancel { .. } => Some(Word::Cancelled),
+        Input::Interrupt => Some(Word::Interrupted),
+        Input::RollBack(asked) => Some(Word::TakenBack { marked: asked.mark_undone.iter().map(|step| step.0.clone()).collect() }),
+        Input::Started(_)
+        | Input::Selected(_)
+        | Input::Recovered(_)
+        | Input::Woke
+        | Input::Prepared { .. }
+        | Input::Intended { .. }
+        | Input::Locked { .. }
+        | Input::LockBusy { .. } => None,
     }
 }
 
