@@ -1,7 +1,6 @@
 //! A pseudo-terminal with a command in its foreground; every byte that it shows is kept.
 
 use crate::place::{Place, code};
-use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
@@ -67,16 +66,6 @@ impl Terminal {
     /// Types.
     pub fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Its pid: `setsid` becomes the command.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends a signal to the command alone.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Whether it echoes what is typed, as it did at first.
