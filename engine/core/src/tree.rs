@@ -2,6 +2,10 @@
 //!
 //! Made by [`crate::language`] only; everything that runs reads this and never the text.
 
+mod failing;
+mod kind;
+mod place;
+
 use crate::diagnostic::Span;
 use crate::event::{Json, Object};
 use crate::expr::{Expr, Template};
@@ -12,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use failing::{AllowFailure, ExitCodes, Retry, RetryOn, Tolerate};
+pub use kind::{KindInfo, Kinds};
+pub use place::{Environment, Secret, SecretSource};
 
 /// One checked tree file.
 #[derive(Debug, Clone)]
@@ -117,64 +125,6 @@ impl ValueType {
             Self::Object => Json::Object(Object::new()),
         }
     }
-}
-
-/// Where a run works.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    /// Chosen when none is.
-    pub default: bool,
-    /// Nothing starts in it before an approval.
-    pub protected: bool,
-    /// All vars that hold in it (its own over the tree's), in the order of their references.
-    pub vars: Vec<(String, Template)>,
-    /// On top of the tree's `env`.
-    pub env: Vec<(String, Template)>,
-    /// After the tree's `dotenv`.
-    pub dotenv: Vec<String>,
-    /// On top of the tree's `secrets`.
-    pub secrets: IndexMap<String, Secret>,
-}
-
-/// Where a secret comes from and how a step gets it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Secret {
-    /// `None`: the environment, else the store, else dotenv.
-    pub from: Option<SecretSource>,
-    /// For `file` and `vault`.
-    pub path: Option<String>,
-    /// For `command`: run by `sh -c`, its standard output without the last newline.
-    pub command: Option<String>,
-    /// The step gets a file's path in `$NAME_FILE` instead of the value in `$NAME`.
-    pub as_file: bool,
-    /// It may have no source.
-    pub optional: bool,
-    /// For `generate`: characters, 1 to 4096; default 32.
-    pub length: Option<u32>,
-    /// For `generate`: `alphanumeric` (default), `hex`, `base64url`, `ascii`.
-    pub charset: Option<String>,
-    /// Where it stands.
-    pub span: Span,
-}
-
-/// The sources of secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretSource {
-    /// The variable of that name of `trees` itself.
-    Environment,
-    /// The sealed store.
-    Store,
-    /// A dotenv file.
-    Dotenv,
-    /// Made once by a CSPRNG, kept in the store.
-    Generate,
-    /// A file's content without the last newline.
-    File,
-    /// A command's output.
-    Command,
-    /// HashiCorp Vault (a later release; refused at `run`).
-    Vault,
 }
 
 /// What a failure does to the rest of the run.
@@ -438,92 +388,6 @@ pub enum FanOut {
     },
 }
 
-/// How many failed instances count as success.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Tolerate {
-    /// So many.
-    Count(u32),
-    /// So many in a hundred.
-    Percent(f64),
-}
-
-/// How often and when an attempt is made again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Retry {
-    /// In all, at least 1.
-    pub attempts: u32,
-    /// Before the second.
-    pub delay: Duration,
-    /// Each delay times this, at least 1.
-    pub factor: f64,
-    /// No delay longer.
-    pub max_delay: Option<Duration>,
-    /// 0 to 1: each delay times uniform(1-jitter, 1+jitter).
-    pub jitter: f64,
-    /// What is tried again.
-    pub on: Vec<RetryOn>,
-    /// `on` was written on the step itself.
-    pub on_explicit: bool,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            attempts: 1,
-            delay: Duration::ZERO,
-            factor: 1.0,
-            max_delay: None,
-            jitter: 0.0,
-            on: vec![RetryOn::Failure],
-            on_explicit: false,
-        }
-    }
-}
-
-/// What is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryOn {
-    /// Any failure but a timeout or spawn.
-    Failure,
-    /// A timeout.
-    Timeout,
-    /// It could not be started.
-    Spawn,
-    /// This exit code.
-    Exit(i32),
-    /// This signal (also exit 128 + signal).
-    Signal(i32),
-}
-
-/// What exit codes mean; 0 ok, 75 retry, 77 skip unless remapped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitCodes {
-    /// Success.
-    pub ok: Vec<i32>,
-    /// Does not apply.
-    pub skip: Vec<i32>,
-    /// Try again.
-    pub retry: Vec<i32>,
-}
-
-impl Default for ExitCodes {
-    fn default() -> Self {
-        Self { ok: vec![0], skip: vec![77], retry: vec![75] }
-    }
-}
-
-/// Failures that count as success.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum AllowFailure {
-    /// None.
-    #[default]
-    No,
-    /// All.
-    Any,
-    /// These exit codes.
-    Codes(Vec<i32>),
-}
-
 /// Files a result depends on.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -583,45 +447,6 @@ pub enum OnCrash {
     Fail,
     /// Take it back, then run it again (a later release; refused at `run`).
     UndoFirst,
-}
-
-/// What the checker needs to know of a step kind; made by the catalogue.
-#[derive(Debug, Clone)]
-pub struct KindInfo {
-    /// `family/kind`.
-    pub name: String,
-    /// One line.
-    pub summary: String,
-    /// More, in Markdown.
-    pub doc: String,
-    /// JSON Schema of `with`.
-    pub input: Json,
-    /// What it returns: name, type, one line.
-    pub outputs: Vec<(String, ValueType, String)>,
-    /// What it changes unless the step says otherwise.
-    pub effect: Effect,
-    /// It can look at its target without changing it.
-    pub observes: bool,
-    /// It can take its change back.
-    pub undoes: bool,
-    /// It only reads (`plan` does not count it).
-    pub reads_only: bool,
-    /// It deploys: its first use takes the lock project/environment.
-    pub deploys: bool,
-    /// Names in `with` whose values are paths of files read (their content belongs to the input hash).
-    pub file_inputs: Vec<String>,
-    /// Raised when its behaviour changes.
-    pub revision: u32,
-    /// A tree file that uses it; checked by a test.
-    pub example: String,
-}
-
-/// The step kinds a checker knows.
-pub trait Kinds {
-    /// One by name.
-    fn kind(&self, name: &str) -> Option<&KindInfo>;
-    /// All names, sorted.
-    fn names(&self) -> Vec<&str>;
 }
 
 impl Tree {

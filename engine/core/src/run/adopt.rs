@@ -3,8 +3,8 @@
 //!
 //! Whether it may stay there is decided by hashes, as in every resume.
 
-use super::apply::index;
 use super::state::{Fan, Node, NodeId, ROOT, Scope, ScopeId, Stage};
+use super::tables::index;
 use super::{Count, Run};
 use crate::language::{self, Given};
 use crate::tree::{Action, Tree};

@@ -204,7 +204,7 @@ impl Run {
 
     /// Whether a failure was allowed or tolerated.
     fn has_warnings(&self) -> bool {
-        (0..super::apply::index(self.nodes.len())).any(|id| self.node(id).status.is_failure() && self.is_kept(id) && self.has_part(id))
+        (0..super::tables::index(self.nodes.len())).any(|id| self.node(id).status.is_failure() && self.is_kept(id) && self.has_part(id))
     }
 
     /// Whether what contains a node came out well in this pass, with it among its parts: a fan-out or sub-tree that was

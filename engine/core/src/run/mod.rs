@@ -26,6 +26,7 @@ mod select;
 mod settle;
 mod start;
 mod state;
+mod tables;
 mod task;
 mod undo;
 mod verify;

@@ -90,7 +90,7 @@ impl Order {
     }
 
     fn edge(&mut self, from: Moment, to: Moment) {
-        self.then[from.index()].push(super::apply::index(to.index()));
+        self.then[from.index()].push(super::tables::index(to.index()));
         self.waits[to.index()] += 1;
     }
 

@@ -26,7 +26,7 @@ impl Run {
         if self.rollback.is_none() {
             self.suspect_all(&force, ended, now)?;
         }
-        for id in 0..super::apply::index(self.nodes.len()) {
+        for id in 0..super::tables::index(self.nodes.len()) {
             self.recover_node(id, now)?;
         }
         for environment in self.gates.keys().cloned().collect::<Vec<_>>() {
@@ -330,14 +330,14 @@ impl Run {
             let children = fan.children.clone();
             let open = children.iter().filter(|c| !self.is_past(**c)).count();
             if let Some(fan) = &mut self.node_mut(id).fan {
-                fan.open = super::apply::index(open);
+                fan.open = super::tables::index(open);
             }
             if self.node(id).status != StepStatus::Running && !self.node(id).suspect {
                 continue;
             }
             for child in children {
                 let waiting = self.explicit_needs(child).into_iter().filter(|p| !self.node(*p).is_settled()).count();
-                self.node_mut(child).open = super::apply::index(waiting);
+                self.node_mut(child).open = super::tables::index(waiting);
                 self.node_mut(child).counted = self.is_past(child);
                 self.todo.push_back(child);
             }

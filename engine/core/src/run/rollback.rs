@@ -60,7 +60,7 @@ impl Run {
         self.approved = self.facts.as_ref().map(|f| f.approved.clone()).unwrap_or_default();
         let how = RollbackStarted { failure: self.first_failure(), epoch: Some(epoch), ..how };
         self.record(now, None, None, Some(actor.clone()), EventKind::RollbackStarted(Box::new(how)))?;
-        for id in 0..super::apply::index(self.nodes.len()) {
+        for id in 0..super::tables::index(self.nodes.len()) {
             if !(self.is_approval(id) && self.node(id).status == StepStatus::Waiting) {
                 self.recover_node(id, now)?;
             }
@@ -100,7 +100,7 @@ impl Run {
             rollback.cancelled = false;
         }
         self.status = RunStatus::RollingBack;
-        for id in 0..super::apply::index(self.nodes.len()) {
+        for id in 0..super::tables::index(self.nodes.len()) {
             if self.node(id).status == StepStatus::Ready {
                 self.set(id, StepStatus::Pending);
             }
@@ -119,7 +119,7 @@ impl Run {
                 matches!(self.node(*id).status, StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::Interrupted);
             known && !self.is_allowed(*id)
         };
-        let mut failed = (0..super::apply::index(self.nodes.len())).filter(bad);
+        let mut failed = (0..super::tables::index(self.nodes.len())).filter(bad);
         let first = failed.clone().find(|id| self.node(*id).fan.is_none() && !self.is_tree(*id)).or_else(|| failed.next())?;
         let node = self.node(first);
         Some(Failure { step: node.path.clone(), error: node.error.as_deref().cloned() })
@@ -299,7 +299,7 @@ impl Run {
             let more = self.node(*id).more.as_ref();
             self.spec(*id).pivot && more.is_some_and(|m| m.acted || m.unsettled)
         };
-        for pivot in (0..super::apply::index(self.nodes.len())).filter(passed) {
+        for pivot in (0..super::tables::index(self.nodes.len())).filter(passed) {
             stay.pivot.extend(self.ancestry(pivot));
         }
         stay
@@ -337,7 +337,7 @@ impl Run {
     /// How the run ends after a rollback, and what of it stays.
     pub(super) fn rollback_result(&self) -> (RunStatus, Option<String>) {
         let stay = self.rollback.as_ref().map(|r| self.stay(&r.how)).unwrap_or_default();
-        let all = 0..super::apply::index(self.nodes.len());
+        let all = 0..super::tables::index(self.nodes.len());
         let stuck = |id: &NodeId| self.node(*id).status == StepStatus::UndoFailed && !stay.skipped.contains(id);
         if let Some(id) = all.clone().find(stuck) {
             return (RunStatus::RollbackStuck, Some(format!("{} could not be taken back", self.node(id).path)));

@@ -388,7 +388,7 @@ impl Run {
     }
 
     pub(super) fn stop_all(&mut self, why: Why) {
-        let active: Vec<NodeId> = (0..super::apply::index(self.nodes.len())).filter(|id| self.node(*id).stage == Stage::Active).collect();
+        let active: Vec<NodeId> = (0..super::tables::index(self.nodes.len())).filter(|id| self.node(*id).stage == Stage::Active).collect();
         for id in active {
             self.stop(id, why);
         }

@@ -54,7 +54,7 @@ impl Run {
 
     /// Attempts that the journal calls running: after a load, those that were cut off.
     pub fn running(&self) -> Vec<(StepPath, u32)> {
-        let all = 0..super::apply::index(self.nodes.len());
+        let all = 0..super::tables::index(self.nodes.len());
         let undoing = |id: &NodeId| self.node(*id).status == StepStatus::Undoing;
         let cut_off = all.filter(|id| undoing(id) || (self.node(*id).status == StepStatus::Running && self.was_cut_off(*id)));
         cut_off.map(|id| self.node(id)).map(|n| (n.path.clone(), n.attempt)).collect()

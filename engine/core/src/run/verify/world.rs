@@ -218,7 +218,7 @@ impl Retrace<'_> {
         let run = &self.run;
         let locks = run.locks.iter().filter(|(_, l)| !l.held && !l.queue.is_empty());
         let mut silent: Vec<Input> = locks.map(|(name, _)| Input::Locked { name: name.clone() }).collect();
-        for id in 0..crate::run::apply::index(run.nodes.len()) {
+        for id in 0..crate::run::tables::index(run.nodes.len()) {
             let node = run.node(id);
             let (step, attempt) = (node.path.clone(), node.attempt);
             let asked = matches!(node.stage, Stage::Active | Stage::Stopping);
