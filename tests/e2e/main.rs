@@ -37,6 +37,8 @@ mod storage;
 mod terminal;
 mod timeline;
 mod trials;
+#[path = "../shared/twelve.rs"]
+mod twelve;
 mod verify;
 mod watch;
 mod workflows;

@@ -2,27 +2,12 @@
 //! can end a run. Failures and crashes at each place are in `tests/faults/undo.rs`.
 
 use crate::bench::Bench;
+use crate::twelve::NEEDS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
-
-/// Twelve steps with an undo, in a graph with a fork, a join and two ends.
-const NEEDS: [(&str, &[&str]); 12] = [
-    ("a", &[]),
-    ("b", &["a"]),
-    ("c", &["a"]),
-    ("d", &["b", "c"]),
-    ("e", &["d"]),
-    ("f", &["d"]),
-    ("g", &["e", "f"]),
-    ("h", &["c"]),
-    ("i", &["h", "g"]),
-    ("j", &["i"]),
-    ("k", &["i"]),
-    ("l", &["j", "k"]),
-];
 
 /// A step counts up when it acts and back to nothing when it is taken back; `broken` counts nothing.
 fn twelve(on_failure: &str) -> String {

@@ -97,18 +97,20 @@ fn a_run_killed_at_each_call() {
         let only = vec![".trees/artifacts".into(), format!("{fan}/{DIGEST}"), fan];
         points.push(Point { call, n, only });
     }
-    sweep("run", &points, |point| {
-        let mut trial = Trial::new(&sample);
-        let (hit, told) = killed(&trial, point, &trial.arguments());
-        if hit {
-            trial.note_crash(told)
-        } else {
-            trial.note(told)
-        }
-        trial.finish();
-        trial.judge(&reference);
-        hit
-    });
+    sweep("run", &points, |point| gone_on(Trial::new(&sample), point, &reference));
+}
+
+/// Kills the next sitting there, goes on to the end, and judges; whether it was killed.
+fn gone_on(mut trial: Trial<'_>, point: &Point, reference: &Reference) -> bool {
+    let (hit, told) = killed(&trial, point, &trial.arguments());
+    if hit {
+        trial.note_crash(told)
+    } else {
+        trial.note(told)
+    }
+    trial.finish();
+    trial.judge(reference);
+    hit
 }
 
 /// A run that was killed as its second step began.
@@ -130,18 +132,7 @@ fn a_resume_killed_at_each_call() {
     let reference = Reference::of(&sample);
     let trial = interrupted(&sample);
     let points = points(&trial, &trial.arguments(), 4);
-    sweep("resume", &points, |point| {
-        let mut trial = interrupted(&sample);
-        let (hit, told) = killed(&trial, point, &trial.arguments());
-        if hit {
-            trial.note_crash(told)
-        } else {
-            trial.note(told)
-        }
-        trial.finish();
-        trial.judge(&reference);
-        hit
-    });
+    sweep("resume", &points, |point| gone_on(interrupted(&sample), point, &reference));
 }
 
 /// Steps with undos. None of them unlinks or renames: steps are traced too.

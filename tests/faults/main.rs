@@ -32,6 +32,8 @@ mod signals;
 mod sitting;
 mod strace;
 mod terminal;
+#[path = "../shared/twelve.rs"]
+mod twelve;
 mod undo;
 mod verdict;
 mod verified;

@@ -114,6 +114,18 @@ pub enum ValueType {
 }
 
 impl ValueType {
+    /// Whether a value is of this type.
+    pub fn fits(self, value: &Json) -> bool {
+        match self {
+            Self::String => value.is_string(),
+            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::Number => value.is_number(),
+            Self::Boolean => value.is_boolean(),
+            Self::List => value.is_array(),
+            Self::Object => value.is_object(),
+        }
+    }
+
     /// A value of this type that stands for one nobody knows; a text is its own name.
     pub fn example(self, name: &str) -> Json {
         match self {

@@ -248,12 +248,12 @@ impl Value {
         let value = match (self, kind) {
             (Self::Text(text), ValueType::String) => return Ok(Json::String(text)),
             (Self::Text(text), _) => match serde_json::from_str(text.trim()) {
-                Ok(value) if fits(&value, kind) => return Ok(value),
+                Ok(value) if kind.fits(&value) => return Ok(value),
                 _ => return Err(format!("`{}`", short(&text))),
             },
             (Self::Json(value), _) => value,
         };
-        if fits(&value, kind) { Ok(value) } else { Err(format!("the JSON value `{}`", short(&value.to_string()))) }
+        if kind.fits(&value) { Ok(value) } else { Err(format!("the JSON value `{}`", short(&value.to_string()))) }
     }
 }
 
@@ -263,17 +263,6 @@ impl Value {
 /// What it is instead.
 pub fn read_value(text: &str, kind: ValueType) -> Result<Json, String> {
     Value::Text(text.into()).convert(kind).map_err(|found| format!("is declared as {}, but is {found}", word(kind)))
-}
-
-fn fits(value: &Json, kind: ValueType) -> bool {
-    match kind {
-        ValueType::String => value.is_string(),
-        ValueType::Integer => value.is_i64(),
-        ValueType::Number => value.is_number(),
-        ValueType::Boolean => value.is_boolean(),
-        ValueType::List => value.is_array(),
-        ValueType::Object => value.is_object(),
-    }
 }
 
 fn guess(value: &Value) -> ValueType {

@@ -113,16 +113,8 @@ fn one_line(text: &str) -> &str {
 
 impl Input {
     fn wrong(&self, name: &str, value: &Json) -> Option<String> {
-        let fits = match self.kind {
-            ValueType::String => value.is_string(),
-            ValueType::Integer => value.is_i64() || value.is_u64(),
-            ValueType::Number => value.is_number(),
-            ValueType::Boolean => value.is_boolean(),
-            ValueType::List => value.is_array(),
-            ValueType::Object => value.is_object(),
-        };
         let kind = serde_json::to_value(self.kind).unwrap_or_default();
-        if !fits {
+        if !self.kind.fits(value) {
             return Some(format!("values: `{name}` must be of type {}, it is {value}", kind.as_str().unwrap_or_default()));
         }
         let allowed = self.allowed.as_ref().filter(|allowed| !allowed.contains(value))?;

@@ -58,7 +58,7 @@ fn declaration(name: &str, param: &Param, value: Ref<'_>, default: Option<Ref<'_
         }
     }
     for item in value.get("enum").into_iter().flat_map(Ref::items) {
-        if !is_a(&item.json(), param.kind) {
+        if !param.kind.fits(&item.json()) {
             wrong(item, format!("`{}` is not {}", show(&item.json()), article(param.kind)), "list values of the parameter's type");
         }
     }
@@ -114,25 +114,13 @@ pub fn article(kind: ValueType) -> &'static str {
     }
 }
 
-/// Whether a value is of a type.
-pub fn is_a(value: &Json, kind: ValueType) -> bool {
-    match kind {
-        ValueType::String => value.is_string(),
-        ValueType::Integer => value.is_i64() || value.is_u64(),
-        ValueType::Number => value.is_number(),
-        ValueType::Boolean => value.is_boolean(),
-        ValueType::List => value.is_array(),
-        ValueType::Object => value.is_object(),
-    }
-}
-
 fn show(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Whether a value is one that the parameter allows.
 fn fits(param: &Param, value: &Json) -> Result<(), String> {
-    if !is_a(value, param.kind) {
+    if !param.kind.fits(value) {
         let found = type_of(value).map_or("nothing", article);
         return Err(format!("must be {}, found {found} `{}`", article(param.kind), show(value)));
     }

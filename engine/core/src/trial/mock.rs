@@ -8,7 +8,7 @@ use crate::event::{ErrorReason, Json, Object, StepStatus};
 use crate::language::near::{did_you_mean, listed};
 use crate::language::nodes::{Entry, Ref};
 use crate::language::spec::{duration, flag, text, whole, word};
-use crate::language::typed::{article, is_a};
+use crate::language::typed::article;
 use crate::tree::Action;
 
 /// Reads what becomes of a step.
@@ -123,7 +123,7 @@ fn outputs(reader: &mut Reader<'_>, value: Option<Ref<'_>>, place: Place<'_>) ->
                 let help = if declared.is_empty() { "it declares none".into() } else { format!("it has {}", listed(known)) };
                 reader.found.push(Diagnostic::error("unknown-output", entry.key.span(), message).help(help));
             }
-            Some((_, Some(kind))) if !is_a(&json, *kind) => {
+            Some((_, Some(kind))) if !kind.fits(&json) => {
                 let message = format!("`{name}` must be {}, found {}", article(*kind), entry.value.what());
                 reader.found.push(Diagnostic::error("wrong-type", entry.value.span(), message));
             }
