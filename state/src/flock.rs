@@ -3,7 +3,7 @@
 use crate::error::{io_unusable, unusable};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub(crate) struct Flock {
     folder: PathBuf,
     path: PathBuf,
     file: File,
+    /// Device and number of the file.
+    which: (u64, u64),
 }
 
 /// Unlocks when dropped.
@@ -39,8 +41,9 @@ impl Flock {
     /// Opens or makes the file; `folder` is the state folder, for messages.
     pub(crate) fn open(folder: &Path, path: &Path) -> Result<Self, JournalError> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = file.map_err(|error| io_unusable(folder, "opening", path, &error))?;
-        Ok(Self { folder: folder.into(), path: path.into(), file })
+        let opened = file.and_then(|file| Ok((which(&file.metadata()?), file)));
+        let (which, file) = opened.map_err(|error| io_unusable(folder, "opening", path, &error))?;
+        Ok(Self { folder: folder.into(), path: path.into(), file, which })
     }
 
     /// Waits for the lock, however long; the kernel serves the waiting in order.
@@ -92,13 +95,12 @@ impl Flock {
 
     /// Whether the path still leads to the file that is locked.
     pub(crate) fn is_current(&self) -> bool {
-        let same = |a: &std::fs::Metadata, b: &std::fs::Metadata| a.dev() == b.dev() && a.ino() == b.ino();
-        matches!((self.file.metadata(), self.path.metadata()), (Ok(a), Ok(b)) if same(&a, &b))
+        self.path.metadata().is_ok_and(|found| which(&found) == self.which)
     }
 
     /// Whether the path leads to another file: ours was removed, and somebody has locked one of his own.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.path.exists() && !self.is_current()
+        self.path.metadata().is_ok_and(|found| which(&found) != self.which)
     }
 
     /// Says who holds it.
@@ -133,4 +135,9 @@ impl Flock {
             ),
         )
     }
+}
+
+/// No other file has the same two while this one is open.
+fn which(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }

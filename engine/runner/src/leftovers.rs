@@ -8,8 +8,9 @@
 use crate::identity::{Identity, Marks, Stat, raw, stat};
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -189,13 +190,26 @@ fn look(marks: &Marks) -> (Vec<Found>, HashSet<u32>) {
 /// The children that the system gave to the main thread: orphans, and what that thread started.
 fn orphans() -> Vec<u32> {
     let own = std::process::id();
-    if let Some(list) = settled(|| fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()) {
+    static LIST: LazyLock<Option<File>> =
+        LazyLock::new(|| File::open(format!("/proc/{own}/task/{own}/children", own = std::process::id())).ok());
+    if let Some(list) = LIST.as_ref().and_then(|list| settled(|| whole(list).ok())) {
         return list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     }
     // A kernel without that list, or children that come and go too fast for it.
     let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = listing.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| stat(*pid).is_some_and(|s| s.parent == own)).collect()
+}
+
+/// The text of a file that stays open, from its beginning.
+fn whole(file: &File) -> io::Result<String> {
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        match file.read_at(&mut part, text.len() as u64)? {
+            0 => return String::from_utf8(text).map_err(io::Error::other),
+            count => text.extend_from_slice(&part[..count]),
+        }
+    }
 }
 
 /// What two looks one after the other have shown. The kernel goes on in its list of children by
@@ -294,7 +308,7 @@ fn marks_of(pid: u32) -> Option<Marks> {
 fn environ(pid: u32) -> io::Result<Vec<u8>> {
     const USUAL: usize = 256 << 10;
     let mut text = Vec::with_capacity(USUAL);
-    fs::File::open(format!("/proc/{pid}/environ"))?.read_to_end(&mut text)?;
+    File::open(format!("/proc/{pid}/environ"))?.read_to_end(&mut text)?;
     Ok(text)
 }
 

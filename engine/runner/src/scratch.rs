@@ -4,11 +4,12 @@
 //! The names begin with the run's id, so that [`sweep`] finds what a crash left.
 
 use rustix::fs::statfs;
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -43,7 +44,23 @@ pub struct Pool {
 }
 
 /// Folders that can be given again.
-type Free = Arc<Mutex<Vec<TempDir>>>;
+type Free = Arc<Mutex<Vec<Fresh>>>;
+
+/// A folder as an attempt gets it.
+struct Fresh {
+    folder: TempDir,
+    /// How its parts looked then.
+    looks: [Look; 3],
+}
+
+/// What changes with whatever is done to a file or folder.
+#[derive(PartialEq, Eq)]
+struct Look {
+    number: u64,
+    mode: u32,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
 
 /// Where folders are looked through and removed: a step may leave a million files.
 #[derive(Clone)]
@@ -55,7 +72,7 @@ struct Tidy {
 /// The scratch folder of one attempt: an empty TMPDIR, the file behind `$TREES_OUTPUT`, the file
 /// behind `$TREES_INPUTS`.
 pub struct Scratch {
-    folder: Option<TempDir>,
+    folder: Option<Fresh>,
     free: Free,
     tidy: Tidy,
     used: Vec<PathBuf>,
@@ -88,7 +105,7 @@ impl Pool {
                 let folder = temporary(&self.run)?;
                 std::fs::create_dir(folder.path().join(TMP))?;
                 std::fs::write(folder.path().join(NOTHING), b"{}")?;
-                folder
+                Fresh::of(folder)?
             }
         };
         Ok(Scratch { folder: Some(folder), free: Arc::clone(&self.free), tidy: self.tidy.clone(), used: Vec::new() })
@@ -98,7 +115,7 @@ impl Pool {
 impl Scratch {
     /// Where a file of it is.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.as_ref().map(|f| f.path().join(name)).unwrap_or_default()
+        self.folder.as_ref().map(|f| f.folder.path().join(name)).unwrap_or_default()
     }
 
     /// The attempt's TMPDIR, empty.
@@ -121,14 +138,61 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let Some(folder) = self.folder.take() else { return };
+        let Some(fresh) = self.folder.take() else { return };
+        if fresh.is_untouched() {
+            return give(&self.free, fresh);
+        }
         let (free, used) = (Arc::clone(&self.free), std::mem::take(&mut self.used));
         let tidy = move || {
-            if is_fresh(folder.path(), &used) {
-                free.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+            let Fresh { folder, .. } = fresh;
+            if is_fresh(folder.path(), &used)
+                && let Ok(fresh) = Fresh::of(folder)
+            {
+                give(&free, fresh);
             }
         };
         self.tidy.tasks.spawn_blocking_on(tidy, &self.tidy.workers);
+    }
+}
+
+fn give(free: &Free, fresh: Fresh) {
+    free.lock().unwrap_or_else(PoisonError::into_inner).push(fresh);
+}
+
+impl Fresh {
+    /// The clock of a file system may stand still for some milliseconds: only a time from long ago
+    /// shows a change at once.
+    fn of(folder: TempDir) -> io::Result<Self> {
+        let long_ago = FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(1));
+        for part in parts(folder.path()) {
+            File::open(part)?.set_times(long_ago)?;
+        }
+        Ok(Self { looks: looks(folder.path())?, folder })
+    }
+
+    fn is_untouched(&self) -> bool {
+        looks(self.folder.path()).is_ok_and(|now| now == self.looks)
+    }
+}
+
+fn parts(folder: &Path) -> [PathBuf; 3] {
+    [folder.into(), folder.join(TMP), folder.join(NOTHING)]
+}
+
+fn looks(folder: &Path) -> io::Result<[Look; 3]> {
+    let [folder, tmp, nothing] = parts(folder);
+    Ok([Look::at(&folder)?, Look::at(&tmp)?, Look::at(&nothing)?])
+}
+
+impl Look {
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = path.symlink_metadata()?;
+        Ok(Self {
+            number: found.ino(),
+            mode: found.mode(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
     }
 }
 
@@ -239,11 +303,16 @@ mod tests {
         pool.tidied().await;
         assert!(!tmp.exists());
         let third = pool.take().unwrap();
-        std::fs::write(third.nothing(), "{\"a\":1}").unwrap();
+        std::fs::write(third.nothing(), "[]").unwrap();
         let gone = third.tmp();
         drop(third);
         pool.tidied().await;
-        assert_ne!(pool.take().unwrap().tmp(), gone);
+        let fourth = pool.take().unwrap();
+        assert_ne!(fourth.tmp(), gone);
+        // Nothing was done to it: it is there at once.
+        let again = fourth.tmp();
+        drop(fourth);
+        assert_eq!(pool.take().unwrap().tmp(), again);
     }
 
     #[test]
