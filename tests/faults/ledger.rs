@@ -1,6 +1,9 @@
 //! The ledger: what the steps themselves wrote down, a line a mark, durable before the step goes on.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use std::fmt::{self, Display};
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 /// The shell function that steps mark with, to be sourced: `. ./mark; mark start; …; mark end`.
@@ -13,6 +16,9 @@ pub const MARK: &str = r#"mark() {
 
 /// What the harness itself writes between two sittings.
 const CRASH: &str = "crash";
+
+/// How long a mark is awaited before the case has failed.
+const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// All lines so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +45,28 @@ pub enum Line {
 }
 
 impl Ledger {
-    /// Reads one; none yet is an empty one.
+    /// Reads one; none yet is an empty one. A line without an end is being written.
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Self(text.lines().map(Line::of).collect())
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        Self(whole.lines().map(Line::of).collect())
+    }
+
+    /// Waits until a step has marked this word, woken by each change in the ledger's folder.
+    ///
+    /// Only then has the process of a step begun: `step_started` is told when its record is durable,
+    /// which is before anything is launched.
+    #[track_caller]
+    pub fn until(path: &Path, step: &str, word: &str) {
+        let bell = inotify::init(CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&bell, path.parent().unwrap(), WatchFlags::CREATE | WatchFlags::MODIFY).unwrap();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut rings = Reader::new(&bell, &mut buffer);
+        while !Self::read(path).marked(word).iter().any(|(marked, _)| *marked == step) {
+            let waited = poll(&mut [PollFd::new(&bell, PollFlags::IN)], Some(&PATIENCE));
+            assert_eq!(waited, Ok(1), "{step} never marked {word}:\n{}", Self::read(path));
+            rings.next().unwrap();
+        }
     }
 
     /// Notes that `trees` was killed, as steps that outlive it may still write.

@@ -81,6 +81,12 @@ impl Place {
         Ledger::read(&self.path("ledger"))
     }
 
+    /// Waits until a step has marked a word: its process has begun, or come that far.
+    #[track_caller]
+    pub fn until_marked(&self, step: &str, word: &str) {
+        Ledger::until(&self.path("ledger"), step, word);
+    }
+
     /// A program in this place: clean environment, no standard input.
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);

@@ -36,7 +36,7 @@ fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
         terminal.press("\u{3}");
         terminal.until(text, 1);
         // The step hears of each before the next is sent; of the last it cannot.
-        marked(&place, mark);
+        place.until_marked("counts", mark);
     }
     let (code, seen) = terminal.end();
     let shown = String::from_utf8_lossy(&seen).into_owned();
@@ -45,13 +45,6 @@ fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
     assert!(shown.contains("trees resume "), "{shown}");
     goes_on(&place);
     seen
-}
-
-/// Until the step has marked a word: the shell's trap runs when it runs.
-fn marked(place: &Place, word: &str) {
-    let mut watcher = place.program("sh");
-    watcher.args(["-c", "until grep -qs \" $0$\" ledger; do sleep 0.01; done", word]);
-    assert!(watcher.status().unwrap().success());
 }
 
 /// Nothing is left, the run is interrupted, and a resume takes it to its end.
@@ -121,7 +114,7 @@ fn a_stopped_sitting_goes_on_where_it_was() {
     terminal.until("with 148.", 1);
     assert!(place.processes().iter().any(|p| p.contains("run tree.yaml")));
     place.write("go", "");
-    marked(&place, "end");
+    place.until_marked("counts", "end");
     terminal.press("fg; printf 'at last %s.\\n' $?\n");
     terminal.until("at last 0.", 1);
     terminal.press("exit\n");
@@ -187,6 +180,6 @@ fn no_namespaces() -> Option<String> {
 fn started(place: &Place, command: Command) -> Sitting {
     let mut sitting = Sitting::of(place, command);
     sitting.until("step_started", "counts");
-    marked(place, "start");
+    place.until_marked("counts", "start");
     sitting
 }
