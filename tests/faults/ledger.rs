@@ -1,9 +1,7 @@
 //! The ledger: what the steps themselves wrote down, a line a mark, durable before the step goes on.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use crate::waiting;
 use std::fmt::{self, Display};
-use std::mem::MaybeUninit;
 use std::path::Path;
 
 /// The shell function that steps mark with, to be sourced: `. ./mark; mark start; …; mark end`.
@@ -14,11 +12,15 @@ pub const MARK: &str = r#"mark() {
 }
 "#;
 
+/// The same function without a call of fsync: the file is opened to be durable at each write.
+pub fn quiet_mark() -> String {
+    let mark = MARK.replace("oflag=append", "oflag=append,dsync").replace("conv=notrunc,fsync", "conv=notrunc");
+    assert!(!mark.contains("fsync"), "{mark}");
+    mark
+}
+
 /// What the harness itself writes between two sittings.
 const CRASH: &str = "crash";
-
-/// How long a mark is awaited before the case has failed.
-const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// All lines so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,21 +54,14 @@ impl Ledger {
         Self(whole.lines().map(Line::of).collect())
     }
 
-    /// Waits until a step has marked this word, woken by each change in the ledger's folder.
+    /// Waits until a step has marked this word.
     ///
     /// Only then has the process of a step begun: `step_started` is told when its record is durable,
     /// which is before anything is launched.
     #[track_caller]
     pub fn until(path: &Path, step: &str, word: &str) {
-        let bell = inotify::init(CreateFlags::CLOEXEC).unwrap();
-        inotify::add_watch(&bell, path.parent().unwrap(), WatchFlags::CREATE | WatchFlags::MODIFY).unwrap();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut rings = Reader::new(&bell, &mut buffer);
-        while !Self::read(path).marked(word).iter().any(|(marked, _)| *marked == step) {
-            let waited = poll(&mut [PollFd::new(&bell, PollFlags::IN)], Some(&PATIENCE));
-            assert_eq!(waited, Ok(1), "{step} never marked {word}:\n{}", Self::read(path));
-            rings.next().unwrap();
-        }
+        let marked = || Self::read(path).marked(word).iter().any(|(marked, _)| *marked == step);
+        waiting::until(path.parent().unwrap(), &format!("the mark {word} of {step}"), marked);
     }
 
     /// Notes that `trees` was killed, as steps that outlive it may still write.

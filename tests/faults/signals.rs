@@ -3,7 +3,7 @@
 
 use crate::place::{Place, Told};
 use crate::sitting::Sitting;
-use crate::terminal::Terminal;
+use crate::terminal::{SCREEN, Terminal};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ fn counts(place: &Place) -> [usize; 3] {
 /// Ctrl-C so often, each after the word about the one before.
 fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
     let place = Place::with(&counting(ends_at));
-    let mut terminal = Terminal::start(&place, &place.command(&["run", "tree.yaml"]));
+    let mut terminal = Terminal::start(&place.command(&["run", "tree.yaml"]), SCREEN);
     terminal.until("it is up", 1);
     let said = ["stopping: nothing new starts", "steps got SIGTERM", "steps got SIGKILL"];
     for (text, mark) in said.into_iter().zip(["INT", "TERM", "start"]).take(times) {
@@ -79,7 +79,7 @@ fn term_and_hup_are_as_once() {
 #[test]
 fn a_terminal_that_goes_away_is_a_hangup() {
     let place = Place::with(&counting("INT"));
-    let terminal = Terminal::start(&place, &place.command(&["run", "tree.yaml"]));
+    let terminal = Terminal::start(&place.command(&["run", "tree.yaml"]), SCREEN);
     terminal.until("it is up", 1);
     assert_eq!(terminal.hang_up(), 129);
     assert_eq!(counts(&place), [1, 0, 0], "{}", place.ledger());
@@ -106,7 +106,7 @@ fn a_stopped_sitting_goes_on_where_it_was() {
     let place = Place::with(&counting("INT"));
     let mut shell = place.program("bash");
     shell.args(["--norc", "--noprofile", "-i"]).env("PS1", "> ");
-    let mut terminal = Terminal::start(&place, &shell);
+    let mut terminal = Terminal::start(&shell, SCREEN);
     terminal.press(&format!("{} run tree.yaml; printf 'with %s.\\n' $?\n", place.binary().display()));
     terminal.until("it is up", 1);
     terminal.press("\u{1a}");
