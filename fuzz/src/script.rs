@@ -16,10 +16,19 @@ pub fn run(data: &[u8]) {
 
 /// A script of the pieces that the bytes choose.
 pub fn pieces(data: &[u8]) {
-    let source = Generator::from_bytes(data).script();
-    let Some(script) = hold(&source) else { return };
+    of_one(&Generator::from_bytes(data).script());
+}
+
+/// A script that reads `v` alone, as a generator writes them: one binding, read as often as the value
+/// stands there, and beyond quotes not a letter or blank is another. The bound script, as by [`hold`].
+pub fn of_one(source: &str) -> Option<Script> {
+    let script = hold(source)?;
     assert_eq!(script.bindings.len(), 1, "{source:?}");
     assert_eq!(count(&script), source.matches("{{ v }}").count(), "{source:?} -> {:?}", script.text);
+    let read = format!("${{{}}}", script.bindings[0].variable);
+    let bare = |text: &str| text.replace(['\'', '"'], "");
+    assert_eq!(bare(&script.text.replace(&read, "{{ v }}")), bare(source), "{source:?} -> {:?}", script.text);
+    Some(script)
 }
 
 /// The bound script, where nothing is wrong with it.

@@ -2,6 +2,7 @@
 
 use crate::bench::Bench;
 use crate::live::Live;
+use crate::waiting;
 use rustix::process::{Pid, getsid};
 use serde_json::Value;
 use std::fs;
@@ -55,16 +56,10 @@ fn what_a_detached_run_says_stands_in_its_log() {
     }
     bench.run(&["show", run, "-f"]).expect(1);
     // The process that drives it says its last word after the run has ended.
-    let log = bench.path(&format!(".trees/runs/{run}/detached.log"));
-    let log = (0..3000).find_map(|_| {
-        let text = fs::read_to_string(&log).unwrap();
-        let done = text.contains(&format!("go on with: trees resume {run}")).then_some(text);
-        if done.is_none() {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        done
-    });
-    let log = log.expect("the log has the closing lines");
+    let folder = bench.path(&format!(".trees/runs/{run}"));
+    let text = || fs::read_to_string(folder.join("detached.log")).unwrap();
+    waiting::until(&folder, "its last line", || text().lines().any(|line| line.contains(&format!("go on with: trees resume {run}"))));
+    let log = text();
     assert!(log.contains("✗ bad failed") && !log.contains('\u{1b}'), "{log:?}");
 }
 

@@ -6,6 +6,8 @@
 mod audit;
 mod bench;
 mod catalogue;
+#[path = "../shared/chance.rs"]
+#[expect(dead_code, reason = "the fault suite draws in more ways")]
 mod chance;
 mod changes;
 mod check;
@@ -22,6 +24,10 @@ mod laws;
 mod live;
 mod nothing;
 mod plans;
+#[cfg(target_os = "linux")]
+#[path = "../shared/terminal.rs"]
+#[expect(dead_code, reason = "the fault suite hangs up too")]
+mod pty;
 mod reference;
 mod replay;
 mod reversal;
@@ -40,5 +46,8 @@ mod trials;
 #[path = "../shared/twelve.rs"]
 mod twelve;
 mod verify;
+#[cfg(target_os = "linux")]
+#[path = "../shared/waiting.rs"]
+mod waiting;
 mod watch;
 mod workflows;

@@ -1,7 +1,7 @@
 //! Taking runs back: what it says, undos that fail, what stays, and the other ways in which a failure
 //! can end a run. Failures and crashes at each place are in `tests/faults/undo.rs`.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, fifo, hear};
 use crate::twelve::NEEDS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,10 +241,9 @@ fn a_cancel_or_a_signal_in_a_rollback_leaves_it_to_be_gone_on_with() {
 fn an_unknown_outcome_is_undone_before_it_is_tried_again() {
     let tree = "tree: t\nsteps:\n  a: { run: 'echo a >> did; test -e go || { echo up > up; sleep 300; }', undo: 'echo undo >> did', on_crash: undo_first }\n";
     let bench = Bench::with("t.yaml", tree);
+    fifo(&bench.path("up"));
     let mut child = bench.command(&["run", "t.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !bench.path("up").exists() {
-        std::thread::yield_now();
-    }
+    assert_eq!(hear(&bench.path("up")), "up");
     child.kill().unwrap();
     child.wait().unwrap();
     bench.write("go", "");
@@ -269,10 +268,9 @@ fn what_an_edit_removed_is_named_by_a_rollback() {
 fn an_interrupted_step_may_be_marked_as_undone() {
     let tree = "tree: t\nsteps:\n  out: { run: 'echo up > up; sleep 300', undo: 'echo out >> undone' }\n";
     let bench = Bench::with("t.yaml", tree);
+    fifo(&bench.path("up"));
     let mut child = bench.command(&["run", "t.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !bench.path("up").exists() {
-        std::thread::yield_now();
-    }
+    assert_eq!(hear(&bench.path("up")), "up");
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     child.wait().unwrap();
     bench.run(&["rollback", "@last"]).expect(1);

@@ -1,7 +1,7 @@
 //! `trees replay --verify`: the recorded outcomes through the scheduler again, with the recorded tree
 //! and with an edited one.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, fifo, hear};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -130,13 +130,11 @@ fn a_kill_and_a_signal() {
     for signal in ["-KILL", "-INT"] {
         let bench = Bench::with(
             "t.yaml",
-            "tree: t\nsteps:\n  a: { run: ':' }\n  b: { needs: a, run: 'test -e mended || { touch begun; sleep 30; }' }\n  c: { needs: b, run: ':' }\n  d: { run: 'test -e mended || sleep 30' }\n",
+            "tree: t\nsteps:\n  a: { run: ':' }\n  b: { needs: a, run: 'test -e mended || { echo up > begun; sleep 30; }' }\n  c: { needs: b, run: ':' }\n  d: { run: 'test -e mended || sleep 30' }\n",
         );
+        fifo(&bench.path("begun"));
         let mut child = bench.command(&["run", "t.yaml", "-q"]).spawn().unwrap();
-        while !bench.path("begun").exists() {
-            assert!(child.try_wait().unwrap().is_none());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        assert_eq!(hear(&bench.path("begun")), "up");
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         child.wait().unwrap();
         bench.write("mended", "");

@@ -2,11 +2,11 @@
 //! N = 1, 2, … until nothing is left to disturb. So are a resume, and a rollback.
 
 use crate::chance::{each_seed, seeds, size};
-use crate::ledger::{Ledger, MARK};
+use crate::ledger::{Ledger, quiet_mark};
 use crate::place::Told;
-use crate::sample::{Sample, chain};
+use crate::sample::{Sample, chain_with_artifact};
 use crate::strace;
-use crate::verdict::{Reference, Trial, integrity};
+use crate::verdict::{KILLED, Reference, Trial, integrity};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,27 +19,15 @@ struct Point {
     only: Vec<String>,
 }
 
-const KILLED: i32 = 128 + 9;
-
 /// What `made` holds: its digest names the folder and the file that keep it.
 const DIGEST: &str = "9ccbd3f1b19a1cdfd8d7c6ae48e9e822e2345f5be1a6187b19e41486c6941004";
 
 /// A chain with an artifact, its steps marking without any of the calls that are swept.
 fn sample() -> Sample {
-    let mut sample = chain(2);
-    let outputs = sample.tree.find("outputs: { n: '").unwrap();
-    let kept = "  made: { needs: s1, run: '. ./mark; mark start; echo made > made.txt; mark end', artifacts: { made: made.txt } }\n";
-    sample.tree.insert_str(outputs, kept);
-    sample.files.push(("mark", quiet()));
+    let mut sample = chain_with_artifact("s1");
+    sample.files.push(("mark", quiet_mark()));
     sample.needs = BTreeMap::from([("s1", vec!["s0"]), ("made", vec!["s1"])]);
     sample
-}
-
-/// The marking function without a call of fsync: the file is opened to be durable at each write.
-fn quiet() -> String {
-    let mark = MARK.replace("oflag=append", "oflag=append,dsync").replace("conv=notrunc,fsync", "conv=notrunc");
-    assert!(!mark.contains("fsync"), "{mark}");
-    mark
 }
 
 /// The points of a command that is run for counting; in the short form those of frequent calls thin out.
@@ -103,11 +91,7 @@ fn a_run_killed_at_each_call() {
 /// Kills the next sitting there, goes on to the end, and judges; whether it was killed.
 fn gone_on(mut trial: Trial<'_>, point: &Point, reference: &Reference) -> bool {
     let (hit, told) = killed(&trial, point, &trial.arguments());
-    if hit {
-        trial.note_crash(told)
-    } else {
-        trial.note(told)
-    }
+    trial.note_crash(told);
     trial.finish();
     trial.judge(reference);
     hit
@@ -143,7 +127,7 @@ fn reversible() -> Sample {
         )
     };
     let tree = format!("tree: reversible\nsteps:\n{}{}{}", step("a", ""), step("b", "needs: a\n    "), step("c", "needs: b\n    "));
-    Sample { tree, files: vec![("mark", quiet())], needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
+    Sample { tree, files: vec![("mark", quiet_mark())], needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! not recorded is told or built upon, and after the cure it goes on to its end.
 
 use crate::chance::{each_seed, seeds, size};
-use crate::ledger::MARK;
+use crate::ledger::quiet_mark;
 use crate::place::{Place, Told};
 use crate::sample::{Sample, chain};
 use crate::sitting::Sitting;
@@ -34,8 +34,7 @@ const CLOSING: u32 = 3;
 /// Steps mark without the calls that fail.
 fn sample() -> Sample {
     let mut sample = chain(2);
-    let mark = MARK.replace("oflag=append", "oflag=append,dsync").replace("conv=notrunc,fsync", "conv=notrunc");
-    sample.files.push(("mark", mark));
+    sample.files.push(("mark", quiet_mark()));
     sample
 }
 
@@ -121,7 +120,7 @@ fn fails(sample: &Sample, reference: &Reference, point: &Point) -> bool {
     assert!(told.code == 7 || !point.needed, "a failed sync was taken for success: {context}");
     if told.code == 7 {
         // Steps may have been running as it stopped.
-        trial.note_crash(told.clone());
+        trial.note_cut_off(told.clone());
     } else {
         trial.note(told.clone());
     }
@@ -214,7 +213,7 @@ fn filled(place: Place, sample: &Sample, reference: &Reference, room: usize) -> 
     clean(&told, &context);
     fs::remove_file(&filler).unwrap();
     if told.code == 7 {
-        trial.note_crash(told.clone());
+        trial.note_cut_off(told.clone());
     } else {
         trial.note(told.clone());
     }

@@ -3,7 +3,7 @@
 
 use crate::chance::{Chance, size};
 use crate::place::{Place, Told};
-use crate::terminal::Terminal;
+use crate::terminal::{SCREEN, Terminal};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
@@ -153,7 +153,7 @@ fn odd_bytes_are_kept_and_do_nothing_to_a_terminal() {
     let script = "steps:\n  odd: { run: 'cat odd.bin; cat odd.bin >&2; until [ -e go ]; do sleep 0.02; done; exit 1' }\n";
     let place = Place::with(&format!("tree: odd\n{script}"));
     place.write("odd.bin", &odd);
-    let terminal = Terminal::start(&place, &place.command(&["run", "tree.yaml"]));
+    let terminal = Terminal::start(&place.command(&["run", "tree.yaml"]), SCREEN);
     terminal.until("odd", 1);
     place.write("go", "");
     let (code, seen) = terminal.end();
@@ -162,7 +162,7 @@ fn odd_bytes_are_kept_and_do_nothing_to_a_terminal() {
     assert!(fs::read(log(&place, "odd")).unwrap() == [odd.clone(), odd].concat(), "the log is not what was printed");
     for arguments in [&["logs", "@last", "odd"][..], &["logs", "@last"], &["show", "@last"], &["why", "@last", "odd"], &["events", "@last"]]
     {
-        let (_, seen) = Terminal::start(&place, &place.command(arguments)).end();
+        let (_, seen) = Terminal::start(&place.command(arguments), SCREEN).end();
         unharmed(arguments[0], &seen);
     }
     println!("floods: {} odd bytes kept, {} orders to a terminal obeyed by none of 6 screens", random.len(), ORDERS.len());

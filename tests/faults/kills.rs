@@ -1,7 +1,7 @@
 //! Crash at any time: `trees` is killed at a uniform random moment, up to three times in one run.
 
-use crate::chance::{Chance, each_seed, seeds};
-use crate::sample::{Sample, shapes};
+use crate::chance::{Chance, each_seed, seeds, size};
+use crate::sample::{Sample, shapes, unknown};
 use crate::verdict::{Reference, Trial};
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
@@ -27,6 +27,40 @@ fn disturbed(seed: u64, sample: &Sample, reference: &Reference) {
     }
     trial.finish();
     trial.judge(reference);
+}
+
+/// Steps that never begin twice by themselves: a person says what became of them, and the run goes on.
+#[test]
+fn what_is_unknown_waits_for_a_person() {
+    let sample = unknown();
+    let reference = {
+        let place = sample.place();
+        place.write("go", "");
+        Reference::at(&place)
+    };
+    let rounds = size(3, 50);
+    for _ in 0..rounds {
+        let mut trial = Trial::new(&sample);
+        let mut sitting = trial.sit();
+        for step in ["again", "asks", "fails"] {
+            trial.place.until_marked(step, "start");
+        }
+        let told = sitting.kill();
+        trial.note_crash(told);
+        trial.place.write("go", "");
+        // One rests, one has failed; neither begins again, however often it is tried.
+        for _ in 0..2 {
+            trial.finish().expect(3);
+        }
+        for step in &sample.once {
+            trial.place.run(&["resolve", &trial.run, step, "--done"]).expect(0);
+        }
+        trial.finish().expect(0);
+        trial.judge(&reference);
+        let starts = |step: &str| trial.place.ledger().marked("start").iter().filter(|(s, _)| *s == step).count();
+        assert_eq!(["again", "asks", "fails", "after"].map(starts), [2, 1, 1, 1], "{}", trial.place.ledger());
+    }
+    println!("kills: {rounds} with outcomes that a person settled: none began twice, 0 violations");
 }
 
 /// A moment is a number of microseconds: it is the case itself, and no wait for anything.

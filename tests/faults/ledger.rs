@@ -1,5 +1,6 @@
 //! The ledger: what the steps themselves wrote down, a line a mark, durable before the step goes on.
 
+use crate::waiting;
 use std::fmt::{self, Display};
 use std::path::Path;
 
@@ -10,6 +11,13 @@ pub const MARK: &str = r#"mark() {
     dd of=ledger oflag=append conv=notrunc,fsync status=none
 }
 "#;
+
+/// The same function without a call of fsync: the file is opened to be durable at each write.
+pub fn quiet_mark() -> String {
+    let mark = MARK.replace("oflag=append", "oflag=append,dsync").replace("conv=notrunc,fsync", "conv=notrunc");
+    assert!(!mark.contains("fsync"), "{mark}");
+    mark
+}
 
 /// What the harness itself writes between two sittings.
 const CRASH: &str = "crash";
@@ -39,10 +47,21 @@ pub enum Line {
 }
 
 impl Ledger {
-    /// Reads one; none yet is an empty one.
+    /// Reads one; none yet is an empty one. A line without an end is being written.
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Self(text.lines().map(Line::of).collect())
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        Self(whole.lines().map(Line::of).collect())
+    }
+
+    /// Waits until a step has marked this word.
+    ///
+    /// Only then has the process of a step begun: `step_started` is told when its record is durable,
+    /// which is before anything is launched.
+    #[track_caller]
+    pub fn until(path: &Path, step: &str, word: &str) {
+        let marked = || Self::read(path).marked(word).iter().any(|(marked, _)| *marked == step);
+        waiting::until(path.parent().unwrap(), &format!("the mark {word} of {step}"), marked);
     }
 
     /// Notes that `trees` was killed, as steps that outlive it may still write.

@@ -17,6 +17,8 @@ mod kills;
 mod ledger;
 mod limits;
 mod malformed;
+#[path = "../shared/chance.rs"]
+mod numbers;
 mod owners;
 mod pipes;
 mod place;
@@ -31,11 +33,14 @@ mod secrets;
 mod signals;
 mod sitting;
 mod strace;
+#[path = "../shared/terminal.rs"]
 mod terminal;
 #[path = "../shared/twelve.rs"]
 mod twelve;
 mod undo;
 mod verdict;
 mod verified;
+#[path = "../shared/waiting.rs"]
+mod waiting;
 mod wal;
 mod watching;

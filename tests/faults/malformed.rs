@@ -96,7 +96,7 @@ impl Verdict {
     fn names_a_place(&self) -> bool {
         let placed = |d: &Value| d["file"].is_string() && (d["line"].is_u64() || d["code"] == "unreadable");
         let found = self.diagnostics();
-        found.iter().any(|d| d["severity"] == "error" && placed(d)) && !self.stderr.contains("bug")
+        found.iter().any(|d| d["severity"] == "error" && placed(d)) && !self.stderr.contains("this is a bug")
     }
 }
 

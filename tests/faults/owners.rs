@@ -3,7 +3,9 @@
 
 use crate::ledger::{Ledger, Line};
 use crate::place::{Place, Told};
+use crate::sitting::Sitting;
 use rustix::process::Signal;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,12 +29,24 @@ fn calm(told: &Told) {
     }
 }
 
-/// A run that was killed while its first step ran.
-fn cut_off(place: &Place) -> String {
+/// A run whose first step has begun, and its id. The event alone says only that it will begin.
+fn under_way(place: &Place) -> (Sitting, String) {
     let mut sitting = place.start(&["run", "tree.yaml", "--format", "json"]);
     let run = sitting.until("step_started", "a")["run"].as_str().unwrap().to_owned();
+    place.until_marked("a", "start");
+    (sitting, run)
+}
+
+/// A run that was killed while its first step ran.
+fn cut_off(place: &Place) -> String {
+    let (mut sitting, run) = under_way(place);
     sitting.kill();
     run
+}
+
+/// All that is recorded of a run.
+fn recorded(place: &Place, run: &str) -> Vec<Value> {
+    place.run(&["events", run, "--format", "json"]).expect(0).events()
 }
 
 /// So many resumes of one run, so many runs, and listings all the while.
@@ -48,15 +62,15 @@ fn crowded(count: usize) -> String {
             while !over.load(Ordering::Relaxed) {
                 let told = place.run(&["list", "--format", "json"]).expect(0);
                 calm(&told);
-                serde_json::from_str::<serde_json::Value>(&told.stdout).unwrap();
+                serde_json::from_str::<Value>(&told.stdout).unwrap();
                 listings += 1;
             }
             listings
         });
         let mut resumes: Vec<_> = (0..count).map(|_| place.start(&["resume", &run, "--format", "json"])).collect();
         let mut runs: Vec<_> = (0..count).map(|_| place.start(&["run", "tree.yaml", "--format", "json"])).collect();
-        let resumes: Vec<Told> = resumes.iter_mut().map(crate::sitting::Sitting::end).collect();
-        let runs: Vec<Told> = runs.iter_mut().map(crate::sitting::Sitting::end).collect();
+        let resumes: Vec<Told> = resumes.iter_mut().map(Sitting::end).collect();
+        let runs: Vec<Told> = runs.iter_mut().map(Sitting::end).collect();
         over.store(true, Ordering::Relaxed);
         (resumes, runs, lists.join().unwrap())
     });
@@ -95,8 +109,7 @@ fn one_owner_a_run() {
 #[test]
 fn a_stopped_owner_is_not_overtaken_while_it_holds_the_lock() {
     let place = Place::with(TREE);
-    let mut sitting = place.start(&["run", "tree.yaml", "--format", "json"]);
-    let run = sitting.until("step_started", "a")["run"].as_str().unwrap().to_owned();
+    let (mut sitting, run) = under_way(&place);
     sitting.signal(Signal::STOP);
     let refused = place.run(&["resume", &run]).expect(6);
     calm(&refused);
@@ -113,23 +126,22 @@ fn a_stopped_owner_is_not_overtaken_while_it_holds_the_lock() {
 #[test]
 fn a_late_owner_is_refused() {
     let place = Place::with(TREE);
-    let mut late = place.start(&["run", "tree.yaml", "--format", "json"]);
-    let run = late.until("step_started", "a")["run"].as_str().unwrap().to_owned();
+    let (mut late, run) = under_way(&place);
     late.signal(Signal::STOP);
     fs::remove_file(place.path(&format!(".trees/runs/{run}/lock"))).unwrap();
     Ledger::note_crash(&place.path("ledger"));
     place.write("go", "");
     let overtook = place.run(&["resume", &run, "--format", "json"]).expect(0);
     calm(&overtook);
-    let before = place.ledger();
+    let before = (place.ledger(), recorded(&place, &run));
     late.signal(Signal::CONT);
     let told = late.end().expect(6);
     calm(&told);
     assert!(told.stderr.contains("another process"), "{}", told.stderr);
-    assert_eq!(place.ledger(), before, "the late one started something");
+    assert_eq!(place.ledger(), before.0, "the late one started something");
+    assert_eq!(recorded(&place, &run), before.1, "the late one recorded something");
     each_attempt_once(&place);
-    let recorded = place.run(&["events", &run, "--format", "json"]).expect(0).events();
-    let lost: Vec<_> = told.events().into_iter().chain(overtook.events()).filter(|e| !recorded.contains(e)).collect();
+    let lost: Vec<_> = told.events().into_iter().chain(overtook.events()).filter(|e| !before.1.contains(e)).collect();
     assert!(lost.is_empty(), "told and not recorded: {lost:?}");
     assert_eq!(place.processes(), Vec::<String>::new());
     println!("owners: overtaken while stopped: exit 6, nothing started, nothing recorded");

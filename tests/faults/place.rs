@@ -81,6 +81,12 @@ impl Place {
         Ledger::read(&self.path("ledger"))
     }
 
+    /// Waits until a step has marked a word: its process has begun, or come that far.
+    #[track_caller]
+    pub fn until_marked(&self, step: &str, word: &str) {
+        Ledger::until(&self.path("ledger"), step, word);
+    }
+
     /// A program in this place: clean environment, no standard input.
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -105,6 +111,19 @@ impl Place {
     /// Runs `trees` to its end.
     pub fn run(&self, arguments: &[&str]) -> Told {
         Told::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// The run that is there though nobody was told of it, empty where there is none; else what refused to say.
+    pub fn newest(&self) -> Result<String, Told> {
+        if !self.path(".trees").exists() {
+            return Ok(String::new());
+        }
+        let told = self.run(&["list", "--format", "json"]);
+        if told.code != 0 {
+            return Err(told);
+        }
+        let list: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+        Ok(list["runs"][0]["run"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Starts `trees` and does not wait.

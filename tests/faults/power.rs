@@ -3,7 +3,7 @@
 
 use crate::chance::{Chance, each_seed, seeds, size};
 use crate::place::{Place, Told};
-use crate::sample::{Sample, chain};
+use crate::sample::{Sample, chain_with_artifact};
 use crate::strace;
 use crate::verdict::{Reference, integrity};
 use disk::Disk;
@@ -33,7 +33,7 @@ fn cut_at_any_write() {
     if !strace::is_there("power") {
         return;
     }
-    let samples = [small(), large()];
+    let samples = [chain_with_artifact("s0"), large()];
     let references = samples.each_ref().map(Reference::of);
     let counts = Counts::default();
     each_seed(seeds(4, 50), |seed| {
@@ -59,15 +59,6 @@ fn cut(record: &Record, chance: &mut Chance) -> usize {
     let length = u64::try_from(record.happenings.len()).unwrap();
     let told: Vec<usize> = (0..record.happenings.len()).filter(|n| matches!(record.happenings[*n], Happening::Told(_))).collect();
     if chance.below(2) == 0 { *chance.pick(&told) + 1 } else { usize::try_from(chance.below(length + 1)).unwrap() }
-}
-
-/// A chain with an artifact.
-fn small() -> Sample {
-    let mut sample = chain(2);
-    let outputs = sample.tree.find("outputs: { n: '").unwrap();
-    let made = "  made: { needs: s0, run: '. ./mark; mark start; echo made > made.txt; mark end', artifacts: { made: made.txt } }\n";
-    sample.tree.insert_str(outputs, made);
-    sample
 }
 
 /// Steps with outputs so long that their pages fill the log more than once.
@@ -108,7 +99,7 @@ fn judge(place: &Place, told: Vec<Value>, reference: &Reference, counts: &Counts
     }
     let run = match told.first() {
         Some(event) => event["run"].as_str().unwrap().to_owned(),
-        None => newest(place, context),
+        None => place.newest().unwrap_or_else(|list| panic!("{context}: {list:?}")),
     };
     let arguments = if run.is_empty() { vec!["run", "tree.yaml", "--format", "json"] } else { vec!["resume", &run, "--format", "json"] };
     if run.is_empty() {
@@ -131,12 +122,4 @@ fn judge(place: &Place, told: Vec<Value>, reference: &Reference, counts: &Counts
     let distinct: BTreeSet<&str> = begun.iter().map(|(step, _)| *step).collect();
     assert_eq!(distinct.len(), begun.len(), "{context}: I6\n{ledger}");
     assert_eq!(integrity(place), Vec::<String>::new(), "{context}: I4");
-}
-
-/// The run that is there though nobody was told of it; empty where there is none.
-fn newest(place: &Place, context: &str) -> String {
-    let list = place.run(&["list", "--format", "json"]);
-    assert_eq!(list.code, 0, "{context}: {list:?}");
-    let list: Value = serde_json::from_str(&list.stdout).unwrap_or_default();
-    list["runs"][0]["run"].as_str().unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 //! cannot be made are the end-to-end tests' (`storage.rs`); clocks and owners have cases of their own.
 
 use crate::place::{Place, Told};
+use crate::strace;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
@@ -86,18 +87,15 @@ fn a_key_that_is_none_or_another() {
 /// What is tried: a name, the path it holds for, the call, what is answered, what must be said.
 type Answer = (&'static str, Option<&'static str>, &'static str, &'static str, &'static [&'static str]);
 
-/// Runs a tree with a system call answered otherwise; none where there is no strace.
-fn with_calls(place: &Place, only: Option<&str>, call: &str, answer: &str) -> Option<Told> {
-    let mut command = place.program("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null"]);
-    if let Some(path) = only {
-        command.arg("-P").arg(place.path("").canonicalize().unwrap().join(path));
-    }
-    command.arg(format!("-etrace={call}")).arg(format!("-einject={call}:{answer}"));
-    let output = command.arg(place.binary()).args(["run", "tree.yaml"]).output();
-    let told = Told::of(&output.ok()?);
-    // Without the right to trace, or without a kernel that can.
-    (!told.stderr.contains("strace:")).then_some(told)
+/// Runs a tree with a system call answered otherwise.
+fn with_calls(place: &Place, only: Option<&str>, call: &str, answer: &str) -> Told {
+    let path = only.map(|path| place.path("").canonicalize().unwrap().join(path));
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{answer}"));
+    let mut options = vec!["-e", &trace, "-e", &inject];
+    options.extend(path.iter().flat_map(|path| ["-P", path.to_str().unwrap()]));
+    let told = strace::end(place, &options, &["run", "tree.yaml"]);
+    assert!(!told.stderr.contains("strace:"), "strace cannot do it: {}", told.stderr);
+    told
 }
 
 #[test]
@@ -112,6 +110,9 @@ fn a_file_system_that_cannot_hold_the_state() {
         ("a folder whose sync fails", Some(".trees"), "fsync", "error=EIO", &["syncing", ".trees", "see to the disk"]),
         ("no sync at all", None, "fsync", "error=EINVAL", &[".trees", "disk"]),
     ];
+    if !strace::is_there("refusals, file systems") {
+        return;
+    }
     let mut tried = 0;
     for (what, only, call, answer, words) in cases {
         let place = Place::with(PLAIN);
@@ -119,10 +120,7 @@ fn a_file_system_that_cannot_hold_the_state() {
             fs::create_dir(place.path(".trees")).unwrap();
             fs::set_permissions(place.path(".trees"), fs::Permissions::from_mode(0o700)).unwrap();
         }
-        let Some(told) = with_calls(&place, *only, call, answer) else {
-            println!("refusals, file systems: left out, there is no strace that may trace");
-            return;
-        };
+        let told = with_calls(&place, *only, call, answer);
         assert_eq!(told.code, 7, "{what}: {}", told.stderr);
         refused(&place, &told, 7, words);
         // The file system is a good one again: nothing of the refusal is in the way.

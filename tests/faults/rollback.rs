@@ -1,7 +1,7 @@
 //! Trees whose steps count up when they act and back to nothing when they are taken back, and the
 //! judge of their rollbacks.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Line};
 use crate::place::Place;
 use crate::twelve::NEEDS;
 use crate::verdict::{gaps, integrity};
@@ -102,8 +102,11 @@ impl Graph {
                 }
             }
         }
-        if ledger.marked("finally").is_empty() {
-            wrong.push("finally did not run".into());
+        let at = |wanted: &str| ledger.0.iter().rposition(|line| matches!(line, Line::Mark { word, .. } if word == wanted));
+        match at("finally") {
+            None => wrong.push("finally did not run".into()),
+            Some(end) if at("undo").is_some_and(|undo| undo > end) => wrong.push(format!("finally ran before the last undo:\n{ledger}")),
+            Some(_) => {}
         }
         wrong
     }

@@ -65,6 +65,21 @@ pub fn shapes() -> Sample {
     }
 }
 
+/// Steps that wait for a file `go`: one that begins again after a crash, and two external ones whose outcome only a
+/// person knows then.
+pub fn unknown() -> Sample {
+    let mut tree = String::from("tree: unknown\nsteps:\n");
+    for (step, what) in
+        [("again", "on_crash: rerun"), ("asks", "effect: external, on_crash: ask"), ("fails", "effect: external, on_crash: fail")]
+    {
+        tree += &format!("  {step}: {{ {what}, run: '. ./mark; mark start; until [ -e go ]; do sleep 0.02; done; mark end' }}\n");
+    }
+    tree += "  after: { needs: [again, asks, fails], run: '. ./mark; mark start; mark end' }\n";
+    // That the other two have ended is a person's word.
+    let needs = BTreeMap::from([("after", vec!["again"])]);
+    Sample { tree, files: Vec::new(), needs, once: vec!["asks", "fails"], tries: BTreeMap::new() }
+}
+
 /// A chain of a few steps: what a sweep over each system call can afford.
 pub fn chain(length: usize) -> Sample {
     let mut tree = String::from("tree: chain\nsteps:\n");
@@ -76,6 +91,15 @@ pub fn chain(length: usize) -> Sample {
     }
     tree += &format!("outputs: {{ n: '{{{{ steps.s{}.outputs.n }}}}' }}\n", length - 1);
     Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
+}
+
+/// A chain of two with an artifact after one of them.
+pub fn chain_with_artifact(after: &str) -> Sample {
+    let mut sample = chain(2);
+    let outputs = sample.tree.find("outputs: { n: '").unwrap();
+    let made = "run: '. ./mark; mark start; echo made > made.txt; mark end', artifacts: { made: made.txt }";
+    sample.tree.insert_str(outputs, &format!("  made: {{ needs: {after}, {made} }}\n"));
+    sample
 }
 
 const SHAPES: &str = include_str!("../shared/shapes.yaml");

@@ -81,13 +81,18 @@ fn reference(known: &'static OnceLock<Reference>, sample: &Sample) -> &'static R
 
 /// Goes on after the armed sitting and judges.
 fn end(mut trial: Trial<'_>, told: Told, reference: &Reference) -> Place {
-    trial.note_crash(told);
-    // A child that was killed is a failure of its step: the resume runs it again.
+    note(&mut trial, told);
     trial.finish();
     trial.judge(reference);
     let litter = litter(&trial.place);
     assert!(litter.is_empty(), "left behind: {litter:?}\n{}", trial.history());
     trial.place
+}
+
+/// Takes down the armed sitting. A child that was killed is a failure of its step, and one that was
+/// asked to end leaves its step: the resume runs it again.
+fn note(trial: &mut Trial<'_>, told: Told) {
+    if told.code == 0 { trial.note(told) } else { trial.note_cut_off(told) }
 }
 
 /// What `trees` made for itself outside its state folder and left.
@@ -236,7 +241,7 @@ fn cancel(stage: &Stage) -> Place {
 /// goes on with it.
 fn end_cancelled(mut trial: Trial<'_>, told: Told, cancelled: bool, reference: &Reference) -> Place {
     trial.place.write("go", "");
-    trial.note_crash(told);
+    note(&mut trial, told);
     for _ in 0..2 {
         if trial.finish().code == 0 {
             break;
@@ -267,7 +272,7 @@ fn rollback(stage: &Stage) -> Place {
     let sample = sample(&FOUR.tree("d", "none"), &[], &[]);
     let mut trial = Trial::at(place_of(&sample), &sample);
     let told = stage.sit(&trial).end();
-    trial.note_crash(told.clone());
+    note(&mut trial, told.clone());
     let mut code = told.code;
     for _ in 0..3 {
         code = match code {

@@ -3,7 +3,7 @@
 
 use crate::place::{Place, Told};
 use crate::sitting::Sitting;
-use crate::terminal::Terminal;
+use crate::terminal::{SCREEN, Terminal};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Command, Stdio};
@@ -29,14 +29,14 @@ fn counts(place: &Place) -> [usize; 3] {
 /// Ctrl-C so often, each after the word about the one before.
 fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
     let place = Place::with(&counting(ends_at));
-    let mut terminal = Terminal::start(&place, &place.command(&["run", "tree.yaml"]));
+    let mut terminal = Terminal::start(&place.command(&["run", "tree.yaml"]), SCREEN);
     terminal.until("it is up", 1);
     let said = ["stopping: nothing new starts", "steps got SIGTERM", "steps got SIGKILL"];
     for (text, mark) in said.into_iter().zip(["INT", "TERM", "start"]).take(times) {
         terminal.press("\u{3}");
         terminal.until(text, 1);
         // The step hears of each before the next is sent; of the last it cannot.
-        marked(&place, mark);
+        place.until_marked("counts", mark);
     }
     let (code, seen) = terminal.end();
     let shown = String::from_utf8_lossy(&seen).into_owned();
@@ -45,13 +45,6 @@ fn interrupted(times: usize, ends_at: &str) -> Vec<u8> {
     assert!(shown.contains("trees resume "), "{shown}");
     goes_on(&place);
     seen
-}
-
-/// Until the step has marked a word: the shell's trap runs when it runs.
-fn marked(place: &Place, word: &str) {
-    let mut watcher = place.program("sh");
-    watcher.args(["-c", "until grep -qs \" $0$\" ledger; do sleep 0.01; done", word]);
-    assert!(watcher.status().unwrap().success());
 }
 
 /// Nothing is left, the run is interrupted, and a resume takes it to its end.
@@ -86,7 +79,7 @@ fn term_and_hup_are_as_once() {
 #[test]
 fn a_terminal_that_goes_away_is_a_hangup() {
     let place = Place::with(&counting("INT"));
-    let terminal = Terminal::start(&place, &place.command(&["run", "tree.yaml"]));
+    let terminal = Terminal::start(&place.command(&["run", "tree.yaml"]), SCREEN);
     terminal.until("it is up", 1);
     assert_eq!(terminal.hang_up(), 129);
     assert_eq!(counts(&place), [1, 0, 0], "{}", place.ledger());
@@ -113,7 +106,7 @@ fn a_stopped_sitting_goes_on_where_it_was() {
     let place = Place::with(&counting("INT"));
     let mut shell = place.program("bash");
     shell.args(["--norc", "--noprofile", "-i"]).env("PS1", "> ");
-    let mut terminal = Terminal::start(&place, &shell);
+    let mut terminal = Terminal::start(&shell, SCREEN);
     terminal.press(&format!("{} run tree.yaml; printf 'with %s.\\n' $?\n", place.binary().display()));
     terminal.until("it is up", 1);
     terminal.press("\u{1a}");
@@ -121,7 +114,7 @@ fn a_stopped_sitting_goes_on_where_it_was() {
     terminal.until("with 148.", 1);
     assert!(place.processes().iter().any(|p| p.contains("run tree.yaml")));
     place.write("go", "");
-    marked(&place, "end");
+    place.until_marked("counts", "end");
     terminal.press("fg; printf 'at last %s.\\n' $?\n");
     terminal.until("at last 0.", 1);
     terminal.press("exit\n");
@@ -187,6 +180,6 @@ fn no_namespaces() -> Option<String> {
 fn started(place: &Place, command: Command) -> Sitting {
     let mut sitting = Sitting::of(place, command);
     sitting.until("step_started", "counts");
-    marked(place, "start");
+    place.until_marked("counts", "start");
     sitting
 }

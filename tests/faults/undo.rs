@@ -5,7 +5,7 @@ use crate::binary;
 use crate::chance::{each_seed, is_long, seeds};
 use crate::place::{Place, Told};
 use crate::rollback::TWELVE;
-use crate::verdict::integrity;
+use crate::verdict::{KILLED, integrity};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,6 +48,10 @@ fn each_step_may_fail() {
         did.sort_unstable();
         undone.sort_unstable();
         assert_eq!(did, undone, "{broken}: each once, and only what acted");
+        let mut recorded: Vec<String> =
+            told.events().iter().filter(|e| e["type"] == "undo_succeeded").map(|e| e["step"].to_string()).collect();
+        recorded.sort_unstable();
+        assert_eq!(recorded, did.iter().map(|step| format!("\"{step}\"")).collect::<Vec<_>>(), "{broken}: what was recorded as undone");
         let last = |event: &Value| event["type"] == "undo_succeeded" && event["step"] == "a";
         let finally = |event: &Value| event["type"] == "step_started" && event["step"].as_str().is_some_and(|s| s.ends_with("last"));
         let events = told.events();
@@ -88,7 +92,7 @@ fn killed_after(place: &Place, count: usize) -> bool {
         }
     }
     // It may have been faster than the signal.
-    sitting.kill().code == 137
+    sitting.kill().code == KILLED
 }
 
 /// Both commands go on with a rollback. One that has ended would be run anew by its name.

@@ -9,6 +9,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+/// How a sitting ends that SIGKILL ended.
+pub const KILLED: i32 = 128 + 9;
+
 /// How an undisturbed run of a sample ends: what others are measured by.
 pub struct Reference {
     /// The outputs of the tree.
@@ -70,8 +73,17 @@ impl<'a> Trial<'a> {
         self.place.start(&self.arguments())
     }
 
-    /// Takes down a sitting that was killed, with the steps that outlived it.
+    /// Takes down a sitting that may have been killed: only then may steps begin again for it.
     pub fn note_crash(&mut self, told: Told) {
+        if told.code == KILLED {
+            self.note_cut_off(told);
+        } else {
+            self.note(told);
+        }
+    }
+
+    /// Takes down a sitting that left steps unfinished, which the next one begins again.
+    pub fn note_cut_off(&mut self, told: Told) {
         Ledger::note_crash(&self.place.path("ledger"));
         self.note(told);
     }
@@ -81,18 +93,9 @@ impl<'a> Trial<'a> {
         if self.run.is_empty() {
             // Killed before it said anything: the run may be there or not.
             let told = told.events().first().and_then(|e| e["run"].as_str().map(str::to_owned));
-            self.run = told.unwrap_or_else(|| self.newest());
+            self.run = told.unwrap_or_else(|| self.place.newest().unwrap_or_default());
         }
         self.told.push(told);
-    }
-
-    fn newest(&self) -> String {
-        if !self.place.path(".trees").exists() {
-            return String::new();
-        }
-        let list = self.place.run(&["list", "--format", "json"]);
-        let list: Value = serde_json::from_str(&list.stdout).unwrap_or_default();
-        list["runs"][0]["run"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Goes on with it, undisturbed, until it ends.
@@ -137,6 +140,7 @@ impl<'a> Trial<'a> {
         broken.extend(self.order(&ledger));
         broken.extend(self.repeats(&ledger));
         broken.extend(overlaps(&ledger));
+        broken.extend(keys(&ledger));
         broken.extend(self.place.processes().iter().map(|p| format!("I7: still there: {p}")));
         broken.extend(gaps(&events));
         if self.last > reference.took * 2 + Duration::from_secs(5) {
@@ -244,6 +248,24 @@ fn overlaps(ledger: &Ledger) -> Vec<String> {
             broken.push(format!("I7: attempt {attempt} of {step} says {word} after attempt {known} has begun"));
         }
         *known = (*known).max(*attempt);
+    }
+    broken
+}
+
+/// I6: what a step hands to others as its idempotency key is the same in each attempt, and no other step's.
+fn keys(ledger: &Ledger) -> Vec<String> {
+    let (mut of, mut owner, mut broken) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for line in &ledger.0 {
+        let Line::Mark { run, step, attempt, key, .. } = line else { continue };
+        // `finally` runs anew whenever its tree ends, for which it has a key of its own.
+        let known = *of.entry((run, step)).or_insert(key);
+        if known != key && !step.contains("finally/") {
+            broken.push(format!("I6: attempt {attempt} of {step} has the key {key}, known as {known}"));
+        }
+        let first = *owner.entry(key).or_insert((run, step));
+        if first != (run, step) || key.is_empty() {
+            broken.push(format!("I6: {step} has the key `{key}` of {}", first.1));
+        }
     }
     broken
 }

@@ -183,17 +183,21 @@ fn files_are_deleted() {
     let sample = sample();
     let reference = reference(&sample);
     let patient = Patient::new(&sample);
+    // The index can always be made again. All of the run is in the log as yet: without it the database is one from before,
+    // and whole. A log without its database tells of damage.
     let cuts = [
-        patient.cut("without the index", |files| drop(files.remove(INDEX))),
-        patient.cut("without the log", |files| drop(files.remove(LOG))),
-        patient.cut("the database alone", |files| files.retain(|name, _| *name == DATABASE)),
-        patient.cut("without the database", |files| drop(files.remove(DATABASE))),
-        patient.cut("an empty database", |files| files.get_mut(DATABASE).unwrap().clear()),
-        patient.cut("an index of zeros", |files| files.get_mut(INDEX).unwrap().fill(0)),
-        patient.cut("an index of ones", |files| files.get_mut(INDEX).unwrap().fill(0xFF)),
+        (Outcome::Whole, patient.cut("without the index", |files| drop(files.remove(INDEX)))),
+        (Outcome::Gone, patient.cut("without the log", |files| drop(files.remove(LOG)))),
+        (Outcome::Gone, patient.cut("the database alone", |files| files.retain(|name, _| *name == DATABASE))),
+        (Outcome::Refused, patient.cut("without the database", |files| drop(files.remove(DATABASE)))),
+        (Outcome::Refused, patient.cut("an empty database", |files| files.get_mut(DATABASE).unwrap().clear())),
+        (Outcome::Whole, patient.cut("an index of zeros", |files| files.get_mut(INDEX).unwrap().fill(0))),
+        (Outcome::Whole, patient.cut("an index of ones", |files| files.get_mut(INDEX).unwrap().fill(0xFF))),
     ];
-    let counts = operate("files", &patient, &reference, &cuts);
-    assert!(counts[&Outcome::Whole] >= 3, "the index can always be made again: {counts:?}");
+    for (wanted, cut) in &cuts {
+        assert_eq!(patient.outcome(cut, &reference), *wanted, "{}", cut.what);
+    }
+    println!("wal: files: {} operations, each as it must come out", cuts.len());
 }
 
 #[test]
@@ -210,8 +214,12 @@ fn the_database_is_cut_and_flipped() {
         let to = page * PAGE + usize::try_from(chance.below(PAGE as u64)).unwrap();
         cuts.push(patient.cut(format!("cut to {to} of {length}"), |files| files.get_mut(DATABASE).unwrap().truncate(to)));
     }
-    for _ in 0..size(40, 1_000) {
-        let at = usize::try_from(chance.below(u64::try_from(length).unwrap())).unwrap();
+    // Not in its name: under another one it is another run.
+    let name = patient.run.as_bytes();
+    let is_name = |at: usize| (at.saturating_sub(name.len() - 1)..=at).any(|from| patient.files[DATABASE][from..].starts_with(name));
+    let mut any = || usize::try_from(chance.below(u64::try_from(length).unwrap())).unwrap();
+    let places: Vec<usize> = std::iter::repeat_with(&mut any).filter(|at| !is_name(*at)).take(size(40, 1_000)).collect();
+    for at in places {
         cuts.push(patient.cut(format!("bit in byte {at} of {length}"), |files| flip(files.get_mut(DATABASE).unwrap(), at, &mut chance)));
     }
     // Where outputs are recorded, each digit is turned into another one.
@@ -221,7 +229,9 @@ fn the_database_is_cut_and_flipped() {
     for at in recorded {
         cuts.push(patient.cut(format!("the digit at {at}"), |files| files.get_mut(DATABASE).unwrap()[at] ^= 1));
     }
-    operate("the database", &patient, &reference, &cuts);
+    let counts = operate("the database", &patient, &reference, &cuts);
+    assert!(counts.contains_key(&Outcome::Refused), "no damage was ever seen: {counts:?}");
+    assert!(!counts.contains_key(&Outcome::Gone), "damage was taken for a state without the run: {counts:?}");
 }
 
 /// What the outputs are: the sample's last step waits for a file.

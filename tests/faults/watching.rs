@@ -65,6 +65,11 @@ impl Watching {
         self.runs.len() - before
     }
 
+    /// What each run was started by.
+    fn causes(&self) -> Vec<&Value> {
+        self.runs.iter().map(|run| &run["changed"]).collect()
+    }
+
     /// Interrupts it; runs that it still began count too.
     #[track_caller]
     fn end(mut self) -> (Told, usize) {
@@ -90,6 +95,13 @@ fn place(tree: &str) -> Place {
     place
 }
 
+/// Changes it at one stroke: a file that is emptied and then written is two changes to who looks between.
+fn change(place: &Place, text: impl AsRef<[u8]>) {
+    let fresh = place.root().join("fresh");
+    fs::write(&fresh, text).unwrap();
+    fs::rename(fresh, place.path(FIRST)).unwrap();
+}
+
 /// Does something again and again, so many times but no longer than a storm lasts; how often.
 fn storm(mut one: impl FnMut(usize)) -> usize {
     let begun = Instant::now();
@@ -112,13 +124,13 @@ fn fifty_thousand_touches() {
         let files: Vec<File> = (0..FILES).map(|n| File::options().append(true).open(place.path(&name(n))).unwrap()).collect();
         let now = SystemTime::now();
         touched += storm(|n| files[n % FILES].set_modified(now + Duration::from_millis(u64::try_from(n).unwrap())).unwrap());
-        place.write(FIRST, format!("{round}, touched"));
-        assert_eq!(watching.until_run_of(FIRST), 1, "touches alone started a run");
+        change(&place, format!("{round}, touched"));
+        assert_eq!(watching.until_run_of(FIRST), 1, "touches alone started a run: {:?}", watching.causes());
         let last = watching.runs.last().unwrap();
         assert_eq!(last["changed"]["count"], 1, "{last}");
         // Contents that change all the while.
         written += storm(|n| fs::write(place.path(&name(n)), format!("{round} {n}")).unwrap());
-        place.write(FIRST, format!("{round}, written"));
+        change(&place, format!("{round}, written"));
         let taken = watching.until_run_of(FIRST);
         assert!(taken <= 2, "{taken} runs for one storm of writes");
         runs += taken + 1;
@@ -138,10 +150,10 @@ fn a_step_that_writes_into_the_watched_folder() {
     let mut watching = Watching::start(&place);
     let mut runs = Vec::new();
     for round in 1..=size(3, 20) {
-        place.write(FIRST, round.to_string());
+        change(&place, round.to_string());
         let mut taken = watching.until_run_of(FIRST);
         // What the run wrote itself may start one more, which names it; then it is ignored.
-        place.write(FIRST, format!("{round}, again"));
+        change(&place, format!("{round}, again"));
         taken += watching.until_run_of(FIRST) - 1;
         assert!(taken <= 2, "{taken} runs for one change");
         runs.push(taken);
@@ -158,8 +170,8 @@ fn what_a_run_makes_starts_none() {
     let place = place(tree);
     let mut watching = Watching::start(&place);
     for round in 1..=size(5, 50) {
-        place.write(FIRST, round.to_string());
-        assert_eq!(watching.until_run_of(FIRST), 1, "round {round}");
+        change(&place, round.to_string());
+        assert_eq!(watching.until_run_of(FIRST), 1, "round {round}: {:?}", watching.causes());
     }
     let (_, all) = watching.end();
     assert_eq!(all, size(5, 50));
@@ -192,7 +204,7 @@ fn atomic_saves() {
             }
         }
     }
-    place.write(FIRST, "1");
+    change(&place, "1");
     let runs = watching.until_run_of(FIRST);
     assert!(runs <= 2, "{runs} runs for one storm of saves");
     // One save alone is one run.
@@ -216,7 +228,7 @@ fn a_checkout_of_five_thousand_files() {
     };
     let write = |text: &str| {
         (0..5_000).for_each(|n| place.write(&format!("src/{}/{n}", n % 50), text));
-        place.write(FIRST, text);
+        change(&place, text);
     };
     git(&["init", "-q", "-b", "one"]);
     write("1");

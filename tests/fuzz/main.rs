@@ -105,6 +105,6 @@ fn the_targets_are_those_of_the_folders() {
 #[test]
 fn bound_scripts_keep_their_text() {
     let mut generator = targets::pieces::Generator::new(7);
-    let bound = (0..20_000).filter(|_| targets::script::hold(&generator.script()).is_some()).count();
+    let bound = (0..20_000).filter(|_| targets::script::of_one(&generator.script()).is_some()).count();
     assert!(bound > 1_000, "only {bound} scripts were bound");
 }

@@ -33,6 +33,7 @@ impl Run {
             return self.reconsider(id, now);
         }
         if !self.is_decidable(id) {
+            self.retry(id, now);
             self.wake_instances(id);
             return Ok(());
         }
@@ -49,6 +50,20 @@ impl Run {
             Verdict::Block(reason) => self.emit(now, Some(id), EventKind::StepBlocked { reason }),
             Verdict::Go => self.go(id, now),
         }
+    }
+
+    /// The next try of a step, where its time has come. What it needs may have been reopened by a resume: then it goes once
+    /// that has ended again, and whatever became of it, as the tries before did.
+    pub(super) fn retry(&mut self, id: NodeId, now: Timestamp) {
+        let due = self.node(id).more.as_ref().and_then(|m| m.retry_at).is_none_or(|at| at <= now);
+        if due && self.is_between_tries(id) && self.verdict_with_group(id) != Verdict::Wait {
+            self.enqueue(id);
+        }
+    }
+
+    /// In a sub-tree that waits to go on its timers are set again when it does.
+    fn is_between_tries(&self, id: NodeId) -> bool {
+        self.node(id).status == StepStatus::RetryWait && self.node(id).stage == Stage::Idle && self.is_in_open_scope(id)
     }
 
     fn is_decidable(&self, id: NodeId) -> bool {
@@ -106,7 +121,7 @@ impl Run {
     fn wake_instances(&mut self, id: NodeId) {
         let node = self.node(id);
         let Some(fan) = node.fan.as_ref().filter(|_| node.status == StepStatus::Running && node.open == 0) else { return };
-        let waiting: Vec<NodeId> = fan.children.iter().copied().filter(|c| self.is_decidable(*c)).collect();
+        let waiting: Vec<NodeId> = fan.children.iter().copied().filter(|c| self.is_decidable(*c) || self.is_between_tries(*c)).collect();
         self.todo.extend(waiting);
     }
 

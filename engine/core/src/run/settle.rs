@@ -336,10 +336,9 @@ impl Run {
     pub(super) fn wake(&mut self, now: Timestamp) -> Settled {
         while let Some((at, id)) = self.retries.first().copied().filter(|(at, _)| *at <= now) {
             self.retries.remove(&(at, id));
-            // In a sub-tree that waits to go on its timers are set again when it does.
             let idle = self.node(id).stage == Stage::Idle;
             match self.node(id).status {
-                StepStatus::RetryWait if idle && self.is_in_open_scope(id) => self.enqueue(id),
+                StepStatus::RetryWait => self.retry(id, now),
                 StepStatus::Undoing if idle => self.queue_undo(id),
                 _ => {}
             }

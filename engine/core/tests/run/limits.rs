@@ -24,6 +24,22 @@ fn a_retry_keeps_its_time_over_a_rest() {
     );
 }
 
+/// It was launched beside the need that the resume had reopened.
+#[test]
+fn a_retry_waits_for_a_need_that_a_resume_reopened() {
+    check(
+        "steps: { n: { run: ':' }, a: { needs: n, retry: { attempts: 2, delay: 1s, jitter: 0 }, run: ':' } }",
+        "begin\nn ok\na fail 1\nresume --force n\nwait 2\nn ok\na ok",
+        "n:started#1 > n#1 action
+         n:ok a:started#1 > a#1 action
+         a:attempt_failed#1
+         n:reopened#1 n:started#2 > n#2 action
+         -
+         n:ok a:started#2 > a#2 action
+         a:ok =succeeded",
+    );
+}
+
 #[test]
 fn the_timeout_of_a_sub_tree_is_that_of_one_attempt() {
     // The limit of the first attempt neither cuts the wait short nor the second attempt.

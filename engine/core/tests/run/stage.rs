@@ -39,7 +39,7 @@ struct Stage {
     busy: bool,
 }
 
-/// Plays a script and compares. Words: `begin`, `resume` (also after a crash), `STEP ok [JSON]`,
+/// Plays a script and compares. Words: `begin`, `resume [--force STEP]` (also after a crash), `STEP ok [JSON]`,
 /// `STEP acted` (a verify follows), `STEP fail CODE`, `STEP timeout|signal|verify|stopped|already|undone`,
 /// `wait SECONDS` (driven), `rest SECONDS` (not driven), `approve|reject NAME`, `resolve NAME
 /// done|retry|fail`, `part --only STEP` (a new run with what the former did), `cancel [now]`, `interrupt`, `busy` (from now on locks are taken), `locked NAME`;
@@ -118,7 +118,8 @@ impl Stage {
             "resume" => {
                 self.run = fresh(&self.tree);
                 self.run.replay(&self.journal).unwrap();
-                Input::Recovered(Box::new(Recovered { epoch: 2, ..Recovered::default() }))
+                let force = words.get(2).map(|step| StepPath((*step).into()));
+                Input::Recovered(Box::new(Recovered { epoch: 2, force: force.into_iter().collect(), ..Recovered::default() }))
             }
             "wait" => {
                 self.now += SignedDuration::from_secs(words[1].parse().unwrap());

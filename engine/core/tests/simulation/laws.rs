@@ -120,37 +120,38 @@ impl<'a> Laws<'a> {
         }
     }
 
-    /// In the top tree: a step with the default rule starts after all its needs ended well. (Another try goes on with what
-    /// had begun then.)
+    /// In the top tree: a step with the default rule starts after all its needs ended well. Another try, in the place of one
+    /// that failed, starts after they have ended: a resume that found a need changed while the step was at work, or between
+    /// two tries, runs that need again, and however it ends then, the step goes on with what had begun.
     fn needs_come_first(&self) {
         let tree = &self.forest.tree;
         let mut tried: BTreeSet<&str> = BTreeSet::new();
-        let mut good: BTreeMap<String, bool> = BTreeMap::new();
+        let mut ended: BTreeMap<&str, bool> = BTreeMap::new();
         for event in self.events() {
-            let Some(path) = event.step.as_ref().map(|s| s.as_str()) else { continue };
-            if path.contains('/') {
-                continue;
-            }
-            let id = path.split('[').next().unwrap_or_default();
-            let again = tried.remove(path);
-            if matches!(event.kind, EventKind::AttemptFailed { .. }) {
-                tried.insert(path);
-            }
-            if let (EventKind::StepStarted { .. }, Some(step), false) = (&event.kind, tree.step(id), again) {
-                let all = step.rule == Rule::AllSucceeded && step.condition.is_none();
-                for need in step.needs.iter().filter(|n| all && n.kind == NeedKind::Explicit) {
-                    let on = &tree.steps[need.step as usize];
-                    let fine = good.get(&on.id).copied().unwrap_or(false);
-                    if !fine && on.allow_failure == AllowFailure::No {
-                        self.broken(&format!("it needs {}, which has not succeeded", on.id), event);
+            let Some(path) = event.step.as_ref().map(|s| s.as_str()).filter(|path| !path.contains('/')) else { continue };
+            let step = tree.step(path.split('[').next().unwrap_or_default());
+            match (&event.kind, step) {
+                (EventKind::StepStarted { .. }, Some(step)) => {
+                    let again = tried.remove(path);
+                    let all = step.rule == Rule::AllSucceeded && step.condition.is_none();
+                    for need in step.needs.iter().filter(|n| all && n.kind == NeedKind::Explicit) {
+                        let on = &tree.steps[need.step as usize];
+                        let well = ended.get(on.id.as_str()).copied();
+                        let fine = if again { well.is_some() } else { well == Some(true) };
+                        if !fine && on.allow_failure == AllowFailure::No {
+                            self.broken(&format!("it needs {}, which has not ended well", on.id), event);
+                        }
                     }
+                    ended.remove(path);
                 }
-            }
-            if is_end(&event.kind) {
-                good.insert(path.to_owned(), matches!(event.kind, EventKind::StepSucceeded { .. } | EventKind::StepCached { .. }));
-            }
-            if let EventKind::StepResolved { resolution, .. } = &event.kind {
-                good.insert(path.to_owned(), *resolution == Resolution::Done);
+                (EventKind::AttemptFailed { .. }, _) => drop(tried.insert(path)),
+                (EventKind::StepReopened { .. }, _) => drop(ended.remove(path)),
+                (EventKind::StepResolved { resolution, .. }, _) => drop(ended.insert(path, *resolution == Resolution::Done)),
+                (kind, _) if is_end(kind) => {
+                    tried.remove(path);
+                    ended.insert(path, matches!(kind, EventKind::StepSucceeded { .. } | EventKind::StepCached { .. }));
+                }
+                _ => {}
             }
         }
     }

@@ -96,7 +96,7 @@ fn a_crash_after_every_event_of_a_rollback_is_survived() {
 /// it is asked of these.
 #[test]
 fn every_run_is_decided_the_same_again() {
-    for seed in seeds(250) {
+    for seed in 0..250 {
         let (wild, undoable) = (Forest::grow(seed), Forest::grow_undoable(seed));
         for (forest, plan) in [(&wild, Plan::wild(seed)), (&undoable, Plan::backwards(seed))] {
             let mut world = World::new(forest, seed, Plan { prompt: true, ..plan });

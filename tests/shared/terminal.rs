@@ -1,11 +1,11 @@
 //! A pseudo-terminal with a command in its foreground; every byte that it shows is kept.
 
-use crate::place::{Place, code};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Command};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// How long a text is awaited before the case has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Columns and rows, as most have them.
+pub const SCREEN: (u16, u16) = (80, 24);
 
 /// One.
 pub struct Terminal {
@@ -33,16 +36,17 @@ struct Seen {
 }
 
 impl Terminal {
-    /// Starts a command as the leader of a session whose terminal this is.
-    pub fn start(place: &Place, plain: &Command) -> Self {
+    /// Starts a command as the leader of a session whose terminal this is, so many columns wide and rows high.
+    pub fn start(plain: &Command, (columns, rows): (u16, u16)) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let slave = OpenOptions::new().read(true).write(true).open(name).unwrap();
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(plain.get_program()).args(plain.get_args()).current_dir(place.path("")).env_clear();
+        command.args(["--ctty", "--wait"]).arg(plain.get_program()).args(plain.get_args()).env_clear();
+        command.current_dir(plain.get_current_dir().unwrap());
         command.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("TERM", "xterm-256color").env("NO_COLOR", "1");
         let end = || slave.try_clone().unwrap();
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
@@ -93,6 +97,11 @@ impl Terminal {
         drop((self.slave, self.keys));
         code(self.child.wait().unwrap())
     }
+}
+
+/// The exit code as a shell says it.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Gathers what is shown, until the last writer is gone.
