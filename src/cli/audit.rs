@@ -112,6 +112,7 @@ fn summary(entry: &Entry) -> String {
         "run_created" => format!("made run {run} ({} #{})", text(&after["tree"]), after["number"]),
         "run_held" => format!("took up run {run} ({}, seq {})", text(&before["status"]), before["seq"]),
         "run_asked" => format!("asked run {run} to {}", asked(&after["asks"])),
+        "run_amended" => format!("gave run {run} another tree"),
         "run_imported" => format!("imported run {run} ({} #{})", text(&after["tree"]), after["number"]),
         "runs_removed" => format!("removed {}", plural(before["runs"].as_array().map_or(0, Vec::len), "run")),
         "artifacts_removed" => {

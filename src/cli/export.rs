@@ -3,6 +3,7 @@
 use super::gc::size;
 use super::global::Global;
 use super::runs;
+use super::witness;
 use crate::failure::{Exit, Failure};
 use crate::report::said::plural;
 use crate::report::{out_json, out_line, say};
@@ -60,8 +61,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 }
 
 fn export(state: &State, run: &RunSummary, to: &mut dyn Write) -> Result<Manifest, Failure> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(state.export(&run.run, &host, to)?)
+    Ok(state.export(&run.run, &witness::host(), to)?)
 }
 
 /// Written beside the file and renamed, so that there is never half of one.

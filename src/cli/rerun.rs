@@ -69,11 +69,11 @@ pub fn again(state: Arc<State>, of: &RunSummary, how: Again, global: &Global) ->
     let place = Place { tree: &tree, params: &before.params, environment: &before.environment, dir: Path::new(&before.dir) };
     if tree.on_busy != OnBusy::Allow {
         // Another run may be cancelled for this one: what is wrong here is said before.
-        selection::course_of(&state, of, &place, &mut asked.clone())?;
+        selection::find_in(&state, of, &place, &asked)?;
     }
     let Turn::Ours(_turn) = busy::turn(&state, &tree, None)? else { return Ok(Exit::OK) };
-    let course = selection::course_of(&state, of, &place, &mut asked)?;
-    let (digest, definition) = runs::in_force(&state, &of.run, &before)?;
+    let course = selection::find_in(&state, of, &place, &asked)?.take(&state, &mut asked)?;
+    let (digest, definition) = runs::in_force(&state, &of.run)?;
     let hold = state.create(&NewRun { tree: tree.name.clone(), digest: digest.clone(), definition })?;
     let started = RunStarted {
         definition: digest,

@@ -43,7 +43,11 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let run = runs::find(&state, &args.run)?;
     runs::at_home(&state, &run.run)?;
     let step = runs::step_path(&args.step).0;
-    let story = Story::of(&state.load(&run.run, 0)?, None);
+    let recorded = state.load(&run.run, 0)?;
+    let mut story = Story::of(&recorded, None);
+    if let Ok(replayed) = runs::definitions(&state, &run.run).and_then(|definitions| runs::replayed(&run.run, definitions, &recorded)) {
+        story.settle(&replayed);
+    }
     let status = story.step(&step).and_then(|s| s.status).ok_or_else(|| {
         Failure::wrong(format!("run {} has not come to a step `{step}`", run.run)).hint(format!("see: trees show {}", run.run))
     })?;

@@ -129,8 +129,7 @@ impl Asked {
         let (force, skip) = match args.force.is_empty() && args.skip.is_empty() {
             true => (Vec::new(), Vec::new()),
             false => {
-                let mut replayed = Run::new(run.run.clone(), definitions.clone(), &trees_steps::catalogue());
-                replayed.replay(before).map_err(Failure::bug)?;
+                let replayed = runs::replayed(&run.run, definitions.clone(), before)?;
                 let paths =
                     |texts: &[String]| texts.iter().map(|text| known(text, &replayed, definitions.newest())).collect::<Result<Vec<_>, _>>();
                 (paths(&args.force)?, paths(&args.skip)?)

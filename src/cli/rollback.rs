@@ -52,7 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     runs::at_home(&state, &summary.run)?;
     let hold = state.hold(&summary.run)?;
     let before = drive::recorded(&state, &*hold)?;
-    let run = replayed(&before, &summary, &definitions)?;
+    let run = runs::replayed(&summary.run, definitions.clone(), &before)?;
     let asked = asked(args, &run)?;
     if begun(&before) {
         let plan = run.rollback_plan(asked.to.clone(), asked.skip.clone());
@@ -96,12 +96,6 @@ fn newest_failed(state: &State) -> Result<RunSummary, Failure> {
     })
 }
 
-fn replayed(events: &[trees_core::event::Event], summary: &RunSummary, definitions: &Definitions) -> Result<Run, Failure> {
-    let mut run = Run::new(summary.run.clone(), definitions.clone(), &trees_steps::catalogue());
-    run.replay(events).map_err(Failure::bug)?;
-    Ok(run)
-}
-
 /// What was asked, every step of it known.
 fn asked(args: &Args, run: &Run) -> Result<RollBack, Failure> {
     let known = |text: &String| -> Result<StepPath, Failure> {
@@ -122,7 +116,7 @@ fn asked(args: &Args, run: &Run) -> Result<RollBack, Failure> {
 
 fn show(args: &Args, state: &State, summary: &RunSummary, definitions: &Definitions, global: &Global) -> Result<Exit, Failure> {
     global.known(&[Format::Human, Format::Plain, Format::Json])?;
-    let run = replayed(&state.load(&summary.run, 0)?, summary, definitions)?;
+    let run = runs::replayed(&summary.run, definitions.clone(), &state.load(&summary.run, 0)?)?;
     let asked = asked(args, &run)?;
     let mut plan = run.rollback_plan(asked.to, asked.skip);
     plan.retain(|p| !asked.mark_undone.contains(&p.step));

@@ -118,7 +118,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
     if proposal.tree.on_busy != OnBusy::Allow {
         // Another run may be cancelled for this one: what is wrong here is said before.
-        selection::course(&state, &place, &mut asked.clone())?;
+        selection::find(&state, &place, &asked)?;
     }
     let Turn::Ours(_turn) = busy::turn(&state, &proposal.tree, None)? else { return Ok(Exit::OK) };
     if let Some(saved) = &saved {
@@ -127,7 +127,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             Err(signal) => return Ok(Exit::signal(signal)),
         }
     }
-    let course = selection::course(&state, &place, &mut asked)?;
+    let course = selection::find(&state, &place, &asked)?.take(&state, &mut asked)?;
     let new = NewRun { tree: proposal.tree.name.clone(), digest: proposal.digest.clone(), definition: proposal.definition.clone() };
     hit(Point::AfterPlan);
     let hold = state.create(&new)?;

@@ -4,19 +4,19 @@
 use super::global::{Durability, Global};
 use super::witness;
 use crate::failure::{Failure, Kind};
-use rustix::process::{Pid, test_kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Json, RunStarted};
+use trees_core::hash;
 use trees_core::journal::{Journal as _, JournalError, RequestBody, RunFilter, RunSummary};
 use trees_core::language::{self, Sources};
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::Definitions;
+use trees_core::run::{Definitions, Run};
 use trees_core::store::Store as _;
 use trees_core::tree::Tree;
 use trees_runner::driver::Vault;
 use trees_runner::mask::Masker;
-use trees_state::{State, StateError};
+use trees_state::{State, StateError, is_alive};
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -100,8 +100,7 @@ pub fn actor() -> String {
 /// Refuses a run that a living process drives. (What a killed one held may be held a moment longer,
 /// by a step that it was just starting.)
 pub fn at_rest(run: &RunSummary) -> Result<(), Failure> {
-    let lives = |pid: &u32| i32::try_from(*pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok());
-    run.pid.filter(lives).map_or(Ok(()), |pid| Err(JournalError::Held { run: run.run.clone(), pid }.into()))
+    run.pid.filter(|pid| is_alive(*pid)).map_or(Ok(()), |pid| Err(JournalError::Held { run: run.run.clone(), pid }.into()))
 }
 
 /// Refuses to drive a run from elsewhere where its folder is not.
@@ -119,16 +118,16 @@ pub fn at_home(state: &State, run: &RunId) -> Result<(), Failure> {
 
 /// The recorded texts of a run, the newest where a resume brought others.
 pub fn sources(state: &State, run: &RunId) -> Result<Sources, Failure> {
-    let later = state.amendments(run)?.pop().map(|(_, definition)| definition);
-    recorded_sources(run, later.map_or_else(|| state.definition(run), Ok)?)
+    recorded_sources(run, in_force(state, run)?.1)
 }
 
 /// The definition in force, with its digest: the newest that a resume brought, else the first.
-pub fn in_force(state: &State, run: &RunId, facts: &RunStarted) -> Result<(String, Json), Failure> {
-    match state.amendments(run)?.pop() {
-        Some(later) => Ok(later),
-        None => Ok((facts.definition.clone(), state.definition(run)?)),
+pub fn in_force(state: &State, run: &RunId) -> Result<(String, Json), Failure> {
+    if let Some(later) = state.amendments(run)?.pop() {
+        return Ok(later);
     }
+    let first = state.definition(run)?;
+    Ok((hash::json(&first).map_err(Failure::failed)?, first))
 }
 
 /// The secrets of a tree; what is missing is said before anything begins. The audit leaves them out.
@@ -148,6 +147,13 @@ pub fn definitions(state: &State, run: &RunId) -> Result<Definitions, Failure> {
     let later = state.amendments(run)?;
     let later = later.into_iter().map(|(digest, json)| Ok((digest, checked(run, json)?))).collect::<Result<_, Failure>>()?;
     Ok(Definitions { first: checked(run, state.definition(run)?)?, later })
+}
+
+/// A run as its events left it, each read with the tree that was in force then.
+pub fn replayed(run: &RunId, definitions: Definitions, events: &[Event]) -> Result<Run, Failure> {
+    let mut replayed = Run::new(run.clone(), definitions, &trees_steps::catalogue());
+    replayed.replay(events).map_err(Failure::bug)?;
+    Ok(replayed)
 }
 
 fn checked(run: &RunId, definition: Json) -> Result<Arc<Tree>, Failure> {

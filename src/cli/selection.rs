@@ -3,9 +3,10 @@
 use super::runs;
 use crate::failure::Failure;
 use crate::report::say;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use trees_core::event::{ArtifactRef, EventKind, Object, RunStarted, Selection};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
+use trees_core::path::StepPath;
 use trees_core::run::{Choice, Course, Run, Unfit};
 use trees_core::store::Store as _;
 use trees_core::tree::Tree;
@@ -70,12 +71,19 @@ pub struct Place<'a> {
     pub dir: &'a Path,
 }
 
-/// The course of a new run of a part of a tree, with the newest run that has the results it needs.
-pub fn course(state: &State, place: &Place<'_>, selection: &mut Selection) -> Result<Course, Failure> {
-    let asked = selection.clone();
-    let choice = Choice::of(place.tree, &asked)?;
+/// What stands for the steps that are not asked for. To find it changes nothing and says nothing.
+pub struct Found<'a> {
+    place: &'a Place<'a>,
+    course: Course,
+    /// The run whose results are taken over, where there are any.
+    of: Option<RunSummary>,
+}
+
+/// The newest run that has the results which a part of a tree needs.
+pub fn find<'a>(state: &State, place: &'a Place<'_>, selection: &Selection) -> Result<Found<'a>, Failure> {
+    let choice = Choice::of(place.tree, selection)?;
     if choice.needed().is_empty() {
-        return Ok(choice.alone());
+        return Ok(Found { place, course: choice.alone(), of: None });
     }
     let mut newest: Option<String> = None;
     // What another machine made stands for no step here.
@@ -85,24 +93,23 @@ pub fn course(state: &State, place: &Place<'_>, selection: &mut Selection) -> Re
         }
         let Some(source) = source(state, &run, |f| f.params == *place.params)? else { continue };
         match choice.with(&source) {
-            Ok(course) => return taken(state, course, &run, place, selection),
+            Ok(course) => return Found { place, course, of: Some(run) }.whole(state),
             Err(lacking) => drop(newest.get_or_insert_with(|| format!("the newest one, {}: {}", run.run, lacking.join("; ")))),
         }
     }
     Err(nothing(&choice, place, newest))
 }
 
-/// The course of a new run of a part of a tree, with the results of one run.
-pub fn course_of(state: &State, run: &RunSummary, place: &Place<'_>, selection: &mut Selection) -> Result<Course, Failure> {
-    let asked = selection.clone();
-    let choice = Choice::of(place.tree, &asked)?;
+/// The results of one run, for the part of a tree that needs them.
+pub fn find_in<'a>(state: &State, run: &RunSummary, place: &'a Place<'_>, selection: &Selection) -> Result<Found<'a>, Failure> {
+    let choice = Choice::of(place.tree, selection)?;
     if choice.needed().is_empty() {
-        return Ok(choice.alone());
+        return Ok(Found { place, course: choice.alone(), of: None });
     }
     let nothing = || Failure::wrong(format!("run {} has no recorded steps", run.run));
     let source = source(state, run, |_| true)?.ok_or_else(nothing)?;
     match choice.with(&source) {
-        Ok(course) => taken(state, course, run, place, selection),
+        Ok(course) => Found { place, course, of: Some(run.clone()) }.whole(state),
         Err(lacking) => {
             let failure = Failure::wrong(format!("run {} ({} #{}) lacks results: {}", run.run, run.tree, run.number, lacking.join("; ")));
             Err(failure.hint(format!("run all of it again: trees rerun {}; or go on with it: trees resume {}", run.run, run.run)))
@@ -118,8 +125,7 @@ fn source(state: &State, run: &RunSummary, fits: impl Fn(&RunStarted) -> bool) -
     }
     // What this version cannot read gives no results.
     let Ok(definitions) = runs::definitions(state, &run.run) else { return Ok(None) };
-    let mut source = Run::new(run.run.clone(), definitions, &trees_steps::catalogue());
-    Ok(source.replay(&events).is_ok().then_some(source))
+    Ok(runs::replayed(&run.run, definitions, &events).ok())
 }
 
 fn nothing(choice: &Choice<'_>, place: &Place<'_>, newest: Option<String>) -> Failure {
@@ -135,44 +141,55 @@ fn nothing(choice: &Choice<'_>, place: &Place<'_>, newest: Option<String>) -> Fa
     Failure::wrong(message).hint(format!("run the whole tree first, or count what is there already as succeeded: {}", skips.join(" ")))
 }
 
-/// Says what is taken over, and puts its artifacts in their places.
-fn taken(state: &State, course: Course, run: &RunSummary, place: &Place<'_>, selection: &mut Selection) -> Result<Course, Failure> {
-    restore(state, &course, place.dir, run)?;
-    selection.of = Some(run.run.clone());
-    let whole = |(path, kind): &(_, EventKind)| {
-        let path: &trees_core::path::StepPath = path;
-        (matches!(kind, EventKind::StepCached { .. }) && !path.as_str().contains('[')).then(|| path.0.clone())
-    };
-    let names: Vec<String> = course.events.iter().filter_map(whole).collect();
-    say(&format!("taking over from run {} ({} #{}): {}", run.run, run.tree, run.number, names.join(", ")));
-    if !course.changed.is_empty() {
-        say(&format!("warning: the definition has changed since then: {}", course.changed.join(", ")));
+impl Found<'_> {
+    /// Itself, if every artifact of it is in its place or kept.
+    fn whole(self, state: &State) -> Result<Self, Failure> {
+        self.missing(state)?;
+        Ok(self)
     }
-    Ok(course)
-}
 
-/// Nothing is put back unless all can be.
-fn restore(state: &State, course: &Course, dir: &Path, run: &RunSummary) -> Result<(), Failure> {
-    let mut missing: Vec<(&ArtifactRef, std::path::PathBuf)> = Vec::new();
-    for (step, kind) in &course.events {
-        let EventKind::StepCached { artifacts, .. } = kind else { continue };
-        for artifact in artifacts.values() {
-            let at = files::artifact(dir, &artifact.path).map_err(Failure::wrong)?;
-            if state.is_there(artifact, &at) {
-                continue;
+    /// Says what is taken over, puts its artifacts in their places, and notes where from.
+    pub fn take(self, state: &State, selection: &mut Selection) -> Result<Course, Failure> {
+        let Some(run) = &self.of else { return Ok(self.course) };
+        // Nothing is put back unless all can be.
+        for (artifact, at) in self.missing(state)? {
+            if !state.restore(artifact, &at)? {
+                return Err(gone("a step", &artifact.path, run));
             }
-            if state.content(&artifact.sha256).is_none() {
-                return Err(gone(step.as_str(), &artifact.path, run));
+        }
+        selection.of = Some(run.run.clone());
+        say(&format!("taking over from run {} ({} #{}): {}", run.run, run.tree, run.number, self.names().join(", ")));
+        if !self.course.changed.is_empty() {
+            say(&format!("warning: the definition has changed since then: {}", self.course.changed.join(", ")));
+        }
+        Ok(self.course)
+    }
+
+    /// The steps whose results are taken over, without the instances of fan-outs.
+    fn names(&self) -> Vec<&str> {
+        let whole = |(path, kind): &'_ (StepPath, EventKind)| matches!(kind, EventKind::StepCached { .. }) && !path.as_str().contains('[');
+        self.course.events.iter().filter(|event| whole(event)).map(|(path, _)| path.as_str()).collect()
+    }
+
+    /// The artifacts that are not in their places, with these; an error where one is kept nowhere.
+    fn missing(&self, state: &State) -> Result<Vec<(&ArtifactRef, PathBuf)>, Failure> {
+        let mut missing = Vec::new();
+        let Some(run) = &self.of else { return Ok(missing) };
+        for (step, kind) in &self.course.events {
+            let EventKind::StepCached { artifacts, .. } = kind else { continue };
+            for artifact in artifacts.values() {
+                let at = files::artifact(self.place.dir, &artifact.path).map_err(Failure::wrong)?;
+                if state.is_there(artifact, &at) {
+                    continue;
+                }
+                if state.content(&artifact.sha256).is_none() {
+                    return Err(gone(step.as_str(), &artifact.path, run));
+                }
+                missing.push((artifact, at));
             }
-            missing.push((artifact, at));
         }
+        Ok(missing)
     }
-    for (artifact, at) in missing {
-        if !state.restore(artifact, &at)? {
-            return Err(gone("a step", &artifact.path, run));
-        }
-    }
-    Ok(())
 }
 
 fn gone(step: &str, artifact: &str, run: &RunSummary) -> Failure {

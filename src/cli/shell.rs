@@ -10,7 +10,6 @@ use std::process::Command;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use trees_core::journal::Journal as _;
-use trees_core::run::Run;
 use trees_core::tree::Shell as Interpreter;
 use trees_runner::driver::Vault;
 use trees_runner::driver::shell::Shell;
@@ -39,8 +38,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let definitions = runs::definitions(&state, &summary.run)?;
     let tree = Arc::clone(definitions.newest());
     let step = runs::step_path(&args.step);
-    let mut replayed = Run::new(summary.run.clone(), definitions, &trees_steps::catalogue());
-    replayed.replay(&events).map_err(Failure::bug)?;
+    let replayed = runs::replayed(&summary.run, definitions, &events)?;
     let facts = runs::facts(&events).ok_or_else(|| Failure::wrong(format!("run {} has not begun", summary.run)))?;
     let vault = Vault::open(&tree, &facts.environment, facts.dir.as_ref(), &state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::failed)?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use trees_core::event::{Changed, Event, Json, Selection, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
-use trees_core::run::{Definitions, Run};
+use trees_core::run::Definitions;
 use trees_state::{Origin, State};
 use trees_steps::deploy::{self, Deployment};
 
@@ -70,12 +70,9 @@ impl Shown {
     /// After the events given.
     pub fn of(run: RunSummary, recorded: &[Event], tree: Option<Definitions>) -> Self {
         let mut story = Story::of(recorded, tree.as_ref().map(|t| &**t.newest()));
-        if let Some(tree) = tree {
-            let mut replayed = Run::new(run.run.clone(), tree, &trees_steps::catalogue());
-            // A record that this version cannot replay is shown as it stands.
-            if replayed.replay(recorded).is_ok() {
-                story.settle(&replayed);
-            }
+        // A record that this version cannot replay is shown as it stands.
+        if let Some(Ok(replayed)) = tree.map(|tree| runs::replayed(&run.run, tree, recorded)) {
+            story.settle(&replayed);
         }
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
         let changed = runs::facts(recorded).and_then(|f| f.changed.clone());

@@ -8,12 +8,10 @@ use crate::failure::{Exit, Failure};
 use crate::report::{clean, out_json, out_line, said};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use trees_core::event::{Digests, Event, EventKind, Reason, RunStatus, StepStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::path::StepPath;
 use trees_core::run::Run;
-use trees_core::tree::Tree;
 use trees_state::State;
 
 /// Tell why a step ran, was cached, skipped or blocked.
@@ -40,15 +38,19 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let run = runs::find(&state, &args.run)?;
     let recorded = state.load(&run.run, 0)?;
-    let tree = runs::tree(&state, &run.run).ok();
-    let story = Story::of(&recorded, tree.as_deref());
+    let definitions = runs::definitions(&state, &run.run).ok();
+    let mut story = Story::of(&recorded, definitions.as_ref().map(|d| &**d.newest()));
+    let mut replayed = definitions.and_then(|definitions| runs::replayed(&run.run, definitions, &recorded).ok());
+    if let Some(replayed) = &replayed {
+        story.settle(replayed);
+    }
     let step = runs::step_path(&args.step);
     let told = story.step(step.as_str()).ok_or_else(|| {
         let names: Vec<&str> = story.steps.iter().take(12).map(|s| s.path.as_str()).collect();
         Failure::wrong(format!("run {} has no step `{step}`", run.run)).hint(format!("steps it has: {}", names.join(", ")))
     })?;
     let mut because = chain(&story, told, &recorded, &state, &run)?;
-    because.extend(stayed(told, &recorded, tree, &run));
+    because.extend(replayed.as_mut().and_then(|replayed| stayed(told, &recorded, replayed)));
     if json {
         let rows: Vec<Value> = because.iter().map(row).collect();
         let status = told.status.map(StepStatus::as_str);
@@ -92,11 +94,8 @@ fn chain(story: &Story, told: &Told, recorded: &[Event], state: &State, run: &Ru
 }
 
 /// Why a step was not taken back in a rollback.
-fn stayed(told: &Told, recorded: &[Event], tree: Option<Arc<Tree>>, run: &RunSummary) -> Option<Because> {
-    let reversal = Reversal::of(recorded)?;
-    let mut replayed = Run::new(run.run.clone(), tree?, &trees_steps::catalogue());
-    replayed.replay(recorded).ok()?;
-    let reason = reversal.kept(told, &mut replayed)?;
+fn stayed(told: &Told, recorded: &[Event], replayed: &mut Run) -> Option<Because> {
+    let reason = Reversal::of(recorded)?.kept(told, replayed)?;
     Some(Because { path: told.path.clone(), status: told.status?, reason })
 }
 

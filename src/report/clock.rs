@@ -2,14 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use trees_runner::clock as runner;
 
 /// A clock; copies of it show the same time.
 #[derive(Debug, Clone)]
 pub struct Clock {
     recorded: Option<Arc<Recorded>>,
-    /// When it was made, on a clock that nobody sets and on the wall's.
-    made: (Instant, Timestamp),
+    /// The wall's since it was made.
+    wall: runner::Clock,
 }
 
 #[derive(Debug)]
@@ -21,7 +22,7 @@ struct Recorded {
 /// At this moment it showed this time; it stands still at the next.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
-    moment: Instant,
+    moment: runner::Clock,
     shows: Timestamp,
     still: Timestamp,
 }
@@ -29,33 +30,29 @@ struct Mark {
 impl Default for Clock {
     /// The wall's, as it goes on from now.
     fn default() -> Self {
-        Self { recorded: None, made: (Instant::now(), Timestamp::now()) }
+        Self { recorded: None, wall: runner::Clock::default() }
     }
 }
 
 impl Clock {
     /// A recorded time that begins now and passes `speed` times as fast as the wall's.
     pub fn recorded(begin: Timestamp, speed: f64) -> Self {
-        let mark = Mark { moment: Instant::now(), shows: begin, still: begin };
+        let mark = Mark { moment: runner::Clock::default(), shows: begin, still: begin };
         Self { recorded: Some(Arc::new(Recorded { speed, mark: Mutex::new(mark) })), ..Self::default() }
     }
 
     /// The time.
     pub fn now(&self) -> Timestamp {
-        let Some(recorded) = &self.recorded else {
-            let (begun, wall) = self.made;
-            let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
-            return wall.checked_add(passed).unwrap_or(wall);
-        };
+        let Some(recorded) = &self.recorded else { return self.wall.now() };
         let mark = *recorded.mark.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = SignedDuration::try_from_secs_f64(mark.moment.elapsed().as_secs_f64() * recorded.speed);
+        let passed = SignedDuration::try_from_secs_f64(mark.moment.passed().as_secs_f64() * recorded.speed);
         let now = passed.ok().and_then(|passed| mark.shows.checked_add(passed).ok());
         now.map_or(mark.still, |now| now.min(mark.still))
     }
 
     /// Goes on from a time at once: what lies before it is not waited for.
     pub fn jump(&self, to: Timestamp) {
-        self.set(|mark| *mark = Mark { moment: Instant::now(), shows: to, still: to });
+        self.set(|mark| *mark = Mark { moment: runner::Clock::default(), shows: to, still: to });
     }
 
     /// Lets it run up to a time, and no further before it is told so.
@@ -68,7 +65,7 @@ impl Clock {
         let Some(recorded) = &self.recorded else { return Duration::ZERO };
         let mark = *recorded.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = time.duration_since(mark.shows).as_secs_f64().max(0.0) / recorded.speed;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).saturating_sub(mark.moment.elapsed())
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).saturating_sub(mark.moment.passed())
     }
 
     fn set(&self, change: impl FnOnce(&mut Mark)) {

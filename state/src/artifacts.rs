@@ -3,12 +3,12 @@
 //! listing (paths, executable bits, link targets, digests).
 
 use crate::error::{io_unusable, unusable};
+use crate::export;
 use crate::folder;
 use crate::state::State;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -272,29 +272,17 @@ pub(crate) fn leaves(relative: &Path, target: &Path) -> bool {
 fn pour(from: &Path, to: Option<&Path>, sync: Sync) -> io::Result<Content> {
     let mut source = File::open(from)?;
     let mut sink = to.map(|to| File::options().write(true).create_new(true).open(to)).transpose()?;
-    let mut hash = Sha256::new();
-    let mut size = 0;
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        let n = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hash.update(&buffer[..n]);
-        if let Some(sink) = &mut sink {
-            sink.write_all(&buffer[..n])?;
-        }
-        size += n as u64;
-    }
+    let (size, sha256) = match &mut sink {
+        Some(sink) => export::pour(&mut source, sink)?,
+        None => export::pour(&mut source, &mut io::sink())?,
+    };
     if let Some(sink) = sink {
         sink.set_permissions(mode(is_executable(&source.metadata()?)))?;
         if sync == Sync::Yes {
             sink.sync_all()?;
         }
     }
-    Ok(Content { sha256: hash::hex(&hash.finalize()), size })
+    Ok(Content { sha256, size })
 }
 
 fn sync_folders(folder: &Path) -> io::Result<()> {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 use trees_core::hash;
 use trees_core::journal::JournalError;
 
@@ -46,7 +47,7 @@ pub struct Entry {
     /// Who.
     #[serde(flatten)]
     pub witness: Witness,
-    /// What was done: `run_created`, `run_held`, `run_asked`, `run_imported`, `runs_removed`,
+    /// What was done: `run_created`, `run_held`, `run_asked`, `run_amended`, `run_imported`, `runs_removed`,
     /// `artifacts_removed`, `secret_set`, `secret_generated`, `secret_removed`.
     pub change: String,
     /// The run it is about.
@@ -137,28 +138,74 @@ fn head(db: &Connection) -> Result<(u64, String), Fault> {
     Ok(found.unwrap_or((0, NOTHING.into())))
 }
 
-/// How a run stands, with the digest of its events.
-pub(crate) fn standing(db: &Connection, run: &str) -> Result<Value, Fault> {
-    let columns = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
-    let mut statement = db.prepare_cached("SELECT n, status, epoch FROM runs WHERE id = ?")?;
-    let Some((n, status, epoch)) = statement.query_row([run], columns).optional()? else { return Ok(Value::Null) };
-    let (seq, events) = events(db, n, i64::MAX)?;
-    Ok(json!({ "status": status, "epoch": epoch, "seq": seq, "events": events }))
+/// The digest of a run's events up to one: over the digest that an earlier entry saw, where there is
+/// one, and all events since. So each event is read once, however many entries see it.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    /// The last event that the earlier entry saw; 0 without one.
+    since: i64,
+    last: i64,
+    sum: Sha256,
 }
 
-/// The number of a run's last event up to one, and the digest of all up to there.
-fn events(db: &Connection, run: i64, upto: i64) -> Result<(i64, String), Fault> {
-    let mut statement = db.prepare_cached(
-        "SELECT seq, json_array(seq, ts, type, step, attempt, actor, body) FROM events WHERE run = ? AND seq <= ? ORDER BY seq",
-    )?;
-    let mut rows = statement.query(params![run, upto])?;
-    let (mut last, mut sum) = (0, Sha256::new());
-    while let Some(row) = rows.next()? {
-        last = row.get(0)?;
-        sum.update(row.get_ref(1)?.as_bytes().map_err(|error| Fault::Damaged(error.to_string()))?);
-        sum.update(b"\n");
+impl Seen {
+    /// Goes on from what was seen up to an event; from nothing where that is none.
+    fn after(since: i64, digest: &str) -> Self {
+        let sum = if since == 0 { Sha256::new() } else { Sha256::new_with_prefix(digest) };
+        Self { since, last: since, sum }
     }
-    Ok((last, hash::hex(&sum.finalize())))
+
+    /// All events of a run that are there now, after those that its newest entry saw.
+    pub(crate) fn now(db: &Connection, run: &str) -> Result<Self, Fault> {
+        let Some(n) = number_of(db, run)? else { return Ok(Self::after(0, "")) };
+        let sql = "SELECT json_extract(body, '$.before.seq'), json_extract(body, '$.before.events') FROM audit
+                   WHERE run = ? AND json_extract(body, '$.before.events') IS NOT NULL ORDER BY n DESC LIMIT 1";
+        let before = db.prepare_cached(sql)?.query_row([run], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
+        let newest: i64 = db.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?")?.query_row([n], |row| row.get(0))?;
+        // A run that was taken away and came back may have fewer.
+        let mut seen = match before {
+            Some((seq, digest)) if seq <= newest => Self::after(seq, &digest),
+            _ => Self::after(0, ""),
+        };
+        seen.read_on(db, n, i64::MAX)?;
+        Ok(seen)
+    }
+
+    /// Takes the events up to one that it has not seen.
+    fn read_on(&mut self, db: &Connection, run: i64, upto: i64) -> Result<(), Fault> {
+        let mut statement = db.prepare_cached(
+            "SELECT seq, json_array(seq, ts, type, step, attempt, actor, body) FROM events WHERE run = ? AND seq > ? AND seq <= ? ORDER BY seq",
+        )?;
+        let mut rows = statement.query(params![run, self.last, upto])?;
+        while let Some(row) = rows.next()? {
+            self.last = row.get(0)?;
+            self.sum.update(row.get_ref(1)?.as_bytes().map_err(|error| Fault::Damaged(error.to_string()))?);
+            self.sum.update(b"\n");
+        }
+        Ok(())
+    }
+
+    fn digest(self) -> String {
+        hash::hex(&self.sum.finalize())
+    }
+
+    /// How the run stands, as an entry says it; what came meanwhile is seen too.
+    pub(crate) fn standing(mut self, db: &Connection, run: &str) -> Result<Value, Fault> {
+        let columns = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
+        let mut statement = db.prepare_cached("SELECT n, status, epoch FROM runs WHERE id = ?")?;
+        let Some((n, status, epoch)) = statement.query_row([run], columns).optional()? else { return Ok(Value::Null) };
+        self.read_on(db, n, i64::MAX)?;
+        let mut standing = json!({ "status": status, "epoch": epoch, "seq": self.last });
+        if self.since > 0 {
+            standing["since"] = self.since.into();
+        }
+        standing["events"] = self.digest().into();
+        Ok(standing)
+    }
+}
+
+fn number_of(db: &Connection, run: &str) -> Result<Option<i64>, Fault> {
+    Ok(db.prepare_cached("SELECT n FROM runs WHERE id = ?")?.query_row([run], |row| row.get(0)).optional()?)
 }
 
 impl State {
@@ -219,13 +266,14 @@ fn walk(db: &Connection) -> Result<Chain, Fault> {
     let mut statement = db.prepare_cached("SELECT n, body, digest FROM audit ORDER BY n")?;
     let mut rows = statement.query([])?;
     let (mut last, mut entries, mut broken) = ((0, NOTHING.to_owned()), 0, None);
+    let mut known = HashMap::new();
     while let Some(row) = rows.next()? {
         let link = Link { n: row.get::<_, i64>(0)?.unsigned_abs(), body: row.get(1)?, digest: row.get(2)? };
         entries += 1;
         if broken.is_none() {
             broken = match link.fault(&last) {
                 Err(broken) => Some(broken),
-                Ok(entry) => record(db, &entry)?,
+                Ok(entry) => record(db, &entry, &mut known)?,
             };
         }
         last = (link.n, link.digest);
@@ -265,13 +313,21 @@ impl Link {
 }
 
 /// Whether the events that an entry saw are still those that are recorded; of runs that are there.
-fn record(db: &Connection, entry: &Entry) -> Result<Option<Broken>, Fault> {
-    let (Some(run), Some(seq), Some(seen)) = (&entry.run, entry.before["seq"].as_i64(), entry.before["events"].as_str()) else {
+/// `known`: of each run, up to where its last entry saw it, and what is there up to then.
+fn record(db: &Connection, entry: &Entry, known: &mut HashMap<String, (i64, String)>) -> Result<Option<Broken>, Fault> {
+    let (Some(run), Some(seq), Some(told)) = (&entry.run, entry.before["seq"].as_i64(), entry.before["events"].as_str()) else {
         return Ok(None);
     };
-    let n: Option<i64> = db.prepare_cached("SELECT n FROM runs WHERE id = ?")?.query_row([run], |row| row.get(0)).optional()?;
-    let Some(n) = n else { return Ok(None) };
-    if events(db, n, seq)? == (seq, seen.to_owned()) {
+    let Some(n) = number_of(db, run)? else { return Ok(None) };
+    let mut seen = match (entry.before["since"].as_i64(), known.get(run)) {
+        (Some(since), Some((last, digest))) if since == *last => Seen::after(since, digest),
+        (_, _) => Seen::after(0, ""),
+    };
+    seen.read_on(db, n, seq)?;
+    let (last, digest) = (seen.last, seen.digest());
+    let holds = (last, digest.as_str()) == (seq, told);
+    known.insert(run.clone(), (last, digest));
+    if holds {
         return Ok(None);
     }
     let text = format!("the events of run {run} up to {seq} are not those that entry {} saw", entry.n);

@@ -5,7 +5,7 @@ use crate::flock::Flock;
 use crate::folder;
 use crate::schema;
 use crate::state::Durability;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -108,14 +108,18 @@ impl Place {
         if !self.file().exists() {
             return Ok(false);
         }
-        let look = || -> Result<(i64, String), Fault> {
+        let look = || -> Result<(i64, String, bool), Fault> {
             let db = self.connect()?;
             let version = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            Ok((version, db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?))
+            let known = version != schema::VERSION || is_known(&db)?;
+            Ok((version, db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?, known))
         };
-        let (version, mode) = look().map_err(|fault| fault.explain(&self.folder))?;
+        let (version, mode, known) = look().map_err(|fault| fault.explain(&self.folder))?;
         if version > schema::VERSION {
             return Err(self.too_new(version));
+        }
+        if !known || (1..schema::VERSION).contains(&version) {
+            return Err(self.too_old(version));
         }
         Ok(version == schema::VERSION && mode == "wal")
     }
@@ -178,6 +182,14 @@ impl Place {
         if log && !self.file().exists() { Err(unusable(&self.folder, damaged("it is missing, but its log is there"))) } else { Ok(()) }
     }
 
+    fn too_old(&self, version: i64) -> JournalError {
+        let text = format!(
+            "it was written by a `trees` from before the first release (a form of schema {version} that nothing leads on from); \
+             choose another folder with --state, or move this one away"
+        );
+        unusable(&self.folder, text)
+    }
+
     fn too_new(&self, version: i64) -> JournalError {
         unusable(
             &self.folder,
@@ -186,6 +198,17 @@ impl Place {
                 schema::VERSION
             ),
         )
+    }
+}
+
+/// Whether all tables have the columns that are read and written.
+fn is_known(db: &Connection) -> Result<bool, Fault> {
+    match db.prepare(schema::KNOWN) {
+        Ok(_) => Ok(true),
+        // No such table, no such column: the statement itself is wrong.
+        Err(Error::SqlInputError { .. }) => Ok(false),
+        Err(Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who drives a run: a kernel lock on the run's folder that dies with its holder, and an epoch in
 //! the database that grows with each holder, so that a late writer is refused.
 
-use crate::audit::{Change, standing};
+use crate::audit::{Change, Seen};
 use crate::error::{Fault, unusable};
 use crate::flock::Flock;
 use crate::folder;
@@ -77,8 +77,10 @@ impl State {
         let id = run.0.clone();
         let witness = self.witness();
         hit(Point::BeforeRunHeld);
+        // What is there is read before anybody waits for us; nobody else takes the run up meanwhile.
+        let seen = self.read(|db| Seen::now(db, &id))?;
         let (epoch, number) = self.write(move |db| {
-            let before = standing(db, &id)?;
+            let before = seen.standing(db, &id)?;
             let raised: Option<(i64, i64)> = db
                 .prepare_cached("UPDATE runs SET epoch = epoch + 1 WHERE id = ? RETURNING epoch, number")?
                 .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -142,7 +144,8 @@ fn claim(lock: &mut Flock) -> Result<Result<(), u32>, JournalError> {
     }
 }
 
-fn is_alive(pid: u32) -> bool {
+/// Whether there is such a process.
+pub fn is_alive(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }

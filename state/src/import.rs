@@ -259,14 +259,12 @@ impl Record {
                 return Err(format!("event {seq} is event {} of run {}", event.seq, event.run));
             }
             match &event.kind {
-                EventKind::RunStarted(facts) if facts.tree == manifest.tree && facts.definition == manifest.definition => {
-                    epoch = facts.epoch
-                }
+                EventKind::RunStarted(facts) if facts.tree == manifest.tree && facts.definition == manifest.definition => {}
                 EventKind::RunStarted(_) => return Err("its first event is of another run".into()),
-                EventKind::RunResumed { epoch: later, .. } => epoch = *later,
                 _ if seq == 1 => return Err("its first event does not start a run".into()),
                 _ => {}
             }
+            epoch = event.kind.epoch().unwrap_or(epoch);
             // What a foreign machine made stands for no step here.
             rows.push(Row::of(&event).map_err(|error| format!("event {seq}: {error}"))?.without_result());
         }

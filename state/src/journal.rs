@@ -8,6 +8,7 @@ use crate::projection::Row;
 use crate::schema::SEQ;
 use crate::state::{Asked, State};
 use jiff::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 use std::collections::HashSet;
@@ -229,8 +230,7 @@ pub(crate) fn load(db: &Connection, n: i64, run: &RunId, after: u64) -> Result<V
         if columns.seq != wanted {
             return Err(Fault::Damaged(format!("event {wanted} of run {run} is missing")));
         }
-        let sum: Option<body::Sum> = row.get(7)?;
-        if sum.is_some_and(|sum| sum != columns.sum(run)) {
+        if row.get_ref(7)? != ValueRef::Blob(&columns.sum(run)) {
             return Err(Fault::Damaged(format!("event {wanted} of run {run} is not as it was written")));
         }
         events.push(body::decode(run, columns).map_err(Fault::Damaged)?);

@@ -37,6 +37,7 @@ pub use bundle::{Item, Manifest, Sort};
 pub use doctor::{Finding, Health};
 pub use error::StateError;
 pub use gc::{Gc, Removed};
+pub use hold::is_alive;
 pub use import::{Imported, Origin};
 pub use listing::StepRow;
 pub use secrets::SecretRow;

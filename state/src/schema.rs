@@ -8,7 +8,12 @@ use rusqlite_migration::{M, Migrations};
 /// The newest schema this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SUMS)];
+/// Before the first release the tables changed without a number of their own: nothing leads here from there.
+const MIGRATIONS: &[M<'_>] = &[M::up(""), M::up(FIRST)];
+
+/// Reads nothing, and can be prepared only where every table is of a form that this program knows.
+pub(crate) const KNOWN: &str = "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum
+    FROM runs, amendments, audit, audit_head, events, results WHERE 0";
 
 /// The number of a run's newest event, 0 before the first, where `runs` is asked.
 pub(crate) const SEQ: &str = "coalesce((SELECT max(seq) FROM events WHERE run = runs.n), 0)";
@@ -64,6 +69,8 @@ CREATE TABLE events (
     attempt INTEGER,
     actor TEXT,
     body TEXT,
+    -- SQLite keeps no checksums of the pages in its file: what is believed carries one of its own
+    sum BLOB NOT NULL,
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -126,6 +133,7 @@ CREATE TABLE results (
     outputs TEXT,
     artifacts TEXT,
     ts INTEGER NOT NULL,
+    sum BLOB NOT NULL,
     PRIMARY KEY (digest, tree)
 ) STRICT, WITHOUT ROWID;
 
@@ -137,17 +145,13 @@ CREATE TABLE uses (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// SQLite keeps no checksums of the pages in its file: what is believed carries one of its own. Rows
-/// from before have none.
-const SUMS: &str = "
-ALTER TABLE events ADD COLUMN sum BLOB;
-ALTER TABLE results ADD COLUMN sum BLOB;
-";
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_migrations_hold() {
         super::migrations().validate().unwrap();
+        let mut db = rusqlite::Connection::open_in_memory().unwrap();
+        super::migrations().to_latest(&mut db).unwrap();
+        db.prepare(super::KNOWN).unwrap();
     }
 }

@@ -1,13 +1,15 @@
 //! The state folder, open.
 
-use crate::audit::Witness;
+use crate::audit::{Change, Witness};
 use crate::body;
 use crate::database::{Place, Readers};
 use crate::error::{Fault, StateError};
 use crate::master::Master;
+use crate::schema::SEQ;
 use crate::writer::Writer;
 use crate::{filesystem, folder};
 use rusqlite::{Connection, params};
+use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -120,11 +122,20 @@ impl State {
     /// # Errors
     /// When it cannot be written.
     pub fn amend(&self, run: &RunId, digest: &str, definition: &Json) -> Result<(), JournalError> {
-        let (n, digest, body) = (self.number_of(run)?, digest.to_owned(), definition.to_string());
+        let (n, run, digest, body) = (self.number_of(run)?, run.0.clone(), digest.to_owned(), definition.to_string());
+        let witness = self.witness();
         self.write(move |db| {
             db.prepare_cached("INSERT OR IGNORE INTO definitions (digest, body) VALUES (?, ?)")?.execute(params![digest, body])?;
-            db.prepare_cached("INSERT OR IGNORE INTO amendments (run, definition) VALUES (?, ?)")?.execute(params![n, digest])?;
-            Ok(())
+            let new = db.prepare_cached("INSERT OR IGNORE INTO amendments (run, definition) VALUES (?, ?)")?.execute(params![n, digest])?;
+            if new == 0 {
+                return Ok(());
+            }
+            let before = db
+                .prepare_cached(&format!("SELECT status, {SEQ}, definition FROM runs WHERE n = ?"))?
+                .query_row([n], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?)))?;
+            let later = in_force(db, n)?.pop().map(|(digest, _)| digest);
+            let before = json!({ "status": before.0, "seq": before.1, "definition": later.unwrap_or(before.2) });
+            witness.record(db, Change { what: "run_amended", run: Some(&run), before, after: json!({ "definition": digest }) })
         })
     }
 
@@ -135,18 +146,21 @@ impl State {
     /// When they cannot be read.
     pub fn amendments(&self, run: &RunId) -> Result<Vec<(String, Json)>, JournalError> {
         let n = self.number_of(run)?;
-        let found: Vec<(String, String)> = self.read(|db| {
-            let sql = "SELECT d.digest, d.body FROM
-                 (SELECT json_extract(body, '$.definition') AS digest, max(seq) AS at FROM events
-                  WHERE run = ? AND type = 'run_resumed' GROUP BY 1) r
-                 JOIN definitions d ON d.digest = r.digest ORDER BY r.at";
-            let rows = db.prepare_cached(sql)?.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
-            Ok(rows)
-        })?;
+        let found = self.read(|db| in_force(db, n))?;
         let parse = |(digest, body): (String, String)| match body::definition(&digest, &body) {
             Ok(json) => Ok((digest, json)),
             Err(error) => Err(Fault::Damaged(format!("a definition of run {run}: {error}")).explain(self.dir())),
         };
         found.into_iter().map(parse).collect()
     }
+}
+
+/// The definitions of the resumes that began, with their digests, in the order of their last use.
+fn in_force(db: &Connection, n: i64) -> Result<Vec<(String, String)>, Fault> {
+    let sql = "SELECT d.digest, d.body FROM
+         (SELECT json_extract(body, '$.definition') AS digest, max(seq) AS at FROM events
+          WHERE run = ? AND type = 'run_resumed' GROUP BY 1) r
+         JOIN definitions d ON d.digest = r.digest ORDER BY r.at";
+    let rows = db.prepare_cached(sql)?.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(rows)
 }

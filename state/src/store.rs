@@ -28,15 +28,14 @@ impl Store for State {
                     row.get::<_, String>(1)?,
                     row.get::<_, Option<String>>(2)?,
                     row.get::<_, Option<String>>(3)?,
-                    row.get::<_, Option<Sum>>(4)?,
+                    row.get::<_, Sum>(4)?,
                 ))
             };
             Ok(statement.query_row(params![digest, tree], columns).optional()?)
         })?;
         let Some((run, step, outputs, artifacts, sum)) = found else { return Ok(None) };
         // A damaged result stands for nothing: the step runs.
-        let fits = |sum: Sum| sum == result_sum(&digest, outputs.as_deref(), artifacts.as_deref());
-        if !sum.is_none_or(fits) {
+        if sum != result_sum(&digest, outputs.as_deref(), artifacts.as_deref()) {
             return Ok(None);
         }
         let result =

@@ -242,3 +242,15 @@ fn an_approval_of_what_was_built_anew_is_asked_for_again() {
     bench.run(&["approve", "@last", "yes"]).expect(0);
     bench.run(&["resume"]).expect(0);
 }
+
+#[test]
+fn what_a_resume_with_another_tree_opened_again_is_not_told_as_it_was() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps: { bad: { run: 'exit 1' } }\n");
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("t.yaml", "tree: t\nsteps:\n  ask: { approve: \"go on?\" }\n  bad: { needs: ask, run: 'exit 1' }\n");
+    bench.run(&["resume", "@last", "--tree", "t.yaml"]).expect(3);
+    let why = bench.run(&["why", "@last", "bad", "--format", "json"]).expect(0).json();
+    assert_eq!((&why["status"], &why["because"][0]["code"]), (&"pending".into(), &"pending".into()), "{why:#}");
+    let refused = bench.run(&["resolve", "@last", "bad", "--done"]).expect(2);
+    assert!(refused.stderr.contains("`bad` is pending; there is nothing to settle"), "{}", refused.stderr);
+}

@@ -276,3 +276,17 @@ fn an_interrupted_step_may_be_marked_as_undone() {
     bench.run(&["rollback", "@last"]).expect(1);
     bench.run(&["rollback", "@last", "--mark-undone", "out"]).expect(0);
 }
+
+#[test]
+fn why_a_step_stayed_is_told_after_a_resume_with_another_tree_too() {
+    let tree = |first: &str| {
+        format!("tree: t\nsteps:\n{first}  keep: {{ run: 'true', undo: 'true', pivot: true }}\n  bad: {{ needs: keep, run: 'exit 1' }}\n")
+    };
+    let bench = Bench::with("t.yaml", tree("  old: { run: 'true' }\n"));
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("t.yaml", tree(""));
+    bench.run(&["resume", "@last", "--tree", "t.yaml"]).expect(1);
+    bench.run(&["rollback", "@last"]);
+    let why = bench.run(&["why", "@last", "keep"]).expect(0);
+    assert!(why.stdout.contains("it stayed when the run was rolled back"), "{}", why.stdout);
+}

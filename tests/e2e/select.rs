@@ -270,3 +270,25 @@ fn a_rerun_takes_the_recorded_definition_and_inputs() {
     let lacks = bench.run(&["rerun", "@last", "--only", "deploy"]).expect(2);
     says(&lacks, &["lacks results: smoke was skipped in it; lint was skipped in it; build was skipped in it", "trees resume"]);
 }
+
+#[test]
+fn a_run_changes_and_says_nothing_before_its_turn() {
+    let tree = "tree: t\non_busy: fail\nsteps:\n  build: { run: 'echo bin > app', artifacts: { app: app } }\n  hold: { needs: build, run: 'test ! -e held || { echo up > up; until test -e go; do sleep 0.01; done; }' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(0);
+    bench.write("held", "");
+    let mut other = bench.command(&["run", "t.yaml", "--only", "hold", "-q"]).spawn().unwrap();
+    while !bench.path("up").exists() {
+        std::thread::yield_now();
+    }
+    fs::remove_file(bench.path("app")).unwrap();
+    for again in [["run", "t.yaml", "--only", "hold"], ["rerun", "t#1", "--only", "hold"]] {
+        let refused = bench.run(&again).expect(6);
+        assert!(!bench.path("app").exists() && !refused.stderr.contains("taking over"), "{again:?}:\n{}", refused.stderr);
+    }
+    bench.write("go", "");
+    assert!(other.wait().unwrap().success());
+    let run = bench.run(&["run", "t.yaml", "--only", "hold"]).expect(0);
+    assert_eq!(run.stderr.matches("taking over from run ").count(), 1, "{}", run.stderr);
+    assert_eq!(bench.read("app"), "bin\n");
+}

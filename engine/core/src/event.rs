@@ -234,13 +234,44 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Whether a process takes the run up with it: at its start, by a resume, for a rollback.
-    pub fn begins_sitting(&self) -> bool {
+    /// The epoch of the sitting that begins with it: at the run's start, by a resume, for a rollback.
+    pub fn epoch(&self) -> Option<u64> {
         match self {
-            Self::RunStarted(_) | Self::RunResumed { .. } => true,
-            Self::RollbackStarted(how) => how.epoch.is_some(),
-            _ => false,
+            Self::RunStarted(facts) => Some(facts.epoch),
+            Self::RunResumed { epoch, .. } => Some(*epoch),
+            Self::RollbackStarted(how) => how.epoch,
+            Self::RunSuspended { .. }
+            | Self::RunFinished { .. }
+            | Self::CancelRequested { .. }
+            | Self::StepStarted { .. }
+            | Self::ActionSucceeded { .. }
+            | Self::StepSucceeded { .. }
+            | Self::StepCached { .. }
+            | Self::StepReopened { .. }
+            | Self::StepSkipped { .. }
+            | Self::StepBlocked { .. }
+            | Self::StepFailed { .. }
+            | Self::StepTimedOut { .. }
+            | Self::StepCancelled { .. }
+            | Self::StepInterrupted { .. }
+            | Self::StepResolved { .. }
+            | Self::StepExpanded { .. }
+            | Self::StepWaiting { .. }
+            | Self::AttemptFailed { .. }
+            | Self::ApprovalRequested { .. }
+            | Self::ApprovalGiven { .. }
+            | Self::ApprovalRejected { .. }
+            | Self::ApprovalExpired
+            | Self::IntentRecorded { .. }
+            | Self::UndoStarted
+            | Self::UndoSucceeded
+            | Self::UndoFailed { .. } => None,
         }
+    }
+
+    /// Whether a process takes the run up with it.
+    pub fn begins_sitting(&self) -> bool {
+        self.epoch().is_some()
     }
 }
 

@@ -43,9 +43,9 @@ impl Register {
 
 /// When a process is being started: later it is told from another with the same pid by this,
 /// without a look into `/proc` for each.
-pub(crate) struct Clock(u64);
+pub(crate) struct Ticks(u64);
 
-impl Clock {
+impl Ticks {
     /// Before the start.
     pub fn start() -> Self {
         Self(ticks())
@@ -102,8 +102,8 @@ pub struct Identity {
 
 impl Identity {
     /// Of a child that has been started and is not reaped yet.
-    pub(crate) fn of_child(pid: u32, clock: &Clock, marks: Marks) -> Self {
-        Self { pid, started_after: clock.0, started_before: ticks(), boot_id: boot_id().into(), marks }
+    pub(crate) fn of_child(pid: u32, begun: &Ticks, marks: Marks) -> Self {
+        Self { pid, started_after: begun.0, started_before: ticks(), boot_id: boot_id().into(), marks }
     }
 
     /// The processes of an attempt in a run's list; a line that a crash tore is passed over.
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn an_identity_is_that_process_and_no_other() {
         let marks = Marks { run: RunId("r".into()), step: StepPath::root("s"), attempt: 1 };
-        let clock = Clock::start();
+        let begun = Ticks::start();
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let own = Identity::of_child(child.id(), &clock, marks);
+        let own = Identity::of_child(child.id(), &begun, marks);
         assert_eq!(own.is_alive(), cfg!(target_os = "linux"));
         assert!(!Identity { started_after: own.started_before + 1, started_before: own.started_before + 2, ..own.clone() }.is_alive());
         assert!(!Identity { started_after: 1, started_before: own.started_after - 1, ..own.clone() }.is_alive());

@@ -4,6 +4,7 @@
 //! Decisions are made in `trees-core` only; this crate performs them and reports what came of it.
 //! Read [`kind::Kind`] to add a kind, `driver` for the loop, [`process::Launch`] for processes.
 
+pub mod clock;
 pub mod driver;
 pub mod environment;
 pub mod files;

@@ -7,6 +7,7 @@
 
 pub mod times;
 
+use crate::clock::Clock;
 use crate::mask::{Masker, Stream};
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -57,8 +58,9 @@ pub struct Log {
 impl Log {
     /// In the attempt folder; nothing is made before the first byte. A log that is there already is
     /// replaced with the first byte.
-    pub fn new(folder: &Path, limit: u64) -> Self {
-        Self { folder: folder.into(), limit: limit.max(2), head: None, ring: None, bytes: 0, times: Times::new(folder), error: None }
+    pub fn new(folder: &Path, limit: u64, clock: Clock) -> Self {
+        let times = Times::new(folder, clock);
+        Self { folder: folder.into(), limit: limit.max(2), head: None, ring: None, bytes: 0, times, error: None }
     }
 
     /// Adds bytes. After a failure nothing more is written; [`Log::finish`] tells.

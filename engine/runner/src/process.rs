@@ -5,7 +5,8 @@
 mod spawn;
 mod supervise;
 
-use crate::identity::{Clock, Identity, Marks, Register};
+use crate::clock::Clock;
+use crate::identity::{Identity, Marks, Register, Ticks};
 use crate::mask::Masker;
 use crate::output::{Kept, Log, OnLine, Pump};
 use rustix::io::Errno;
@@ -46,6 +47,8 @@ pub struct Launch {
     pub mask: Masker,
     /// Bytes of the log.
     pub log_limit: u64,
+    /// Says when output came.
+    pub clock: Clock,
     /// What it leaves in the background stays.
     pub leave_running: bool,
     /// Whose attempt it is.
@@ -231,7 +234,7 @@ impl Launch {
         let argv = self.argv()?;
         let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
         let program = spawn::Spawn { argv: &argv, env: &self.env, dir: &self.dir, output: output.as_fd() };
-        let clock = Clock::start();
+        let begun = Ticks::start();
         hit(Point::BeforeSpawn);
         let pid = program.start().map_err(|e| self.spawn_error(e))?;
         hit(Point::Spawned);
@@ -239,14 +242,14 @@ impl Launch {
         drop(output);
         let child = spawn::Child::new(pid).map_err(|e| self.spawn_error(e))?;
         let pid = pid.as_raw_nonzero().get().unsigned_abs();
-        let identity = Identity::of_child(pid, &clock, self.marks.clone());
+        let identity = Identity::of_child(pid, &begun, self.marks.clone());
         let stopper = Stopper::new();
         let saved = self.register.add(&identity);
         hit(Point::Registered);
         if saved.is_err() {
             stopper.stop(Stop::Kill);
         }
-        let log = Log::new(&self.folder, self.log_limit);
+        let log = Log::new(&self.folder, self.log_limit, self.clock);
         let pump = Pump::new(pipe, log, &self.mask, self.on_line);
         let task = supervise::start(child, pid, pump, &stopper, self.leave_running, self.marks);
         match saved {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trees_core::path::{RunId, StepPath};
 use trees_core::tree::Shell;
+use trees_runner::clock::Clock;
 use trees_runner::identity::{Identity, Marks, Register};
 use trees_runner::leftovers;
 use trees_runner::mask::Masker;
@@ -39,6 +40,7 @@ fn attempt(program: Program) -> Attempt {
         env,
         mask: Masker::default(),
         log_limit: output::LIMIT,
+        clock: Clock::default(),
         leave_running: false,
         marks,
         on_line: None,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use trees_core::event::Event;
 use trees_core::journal::Journal as _;
 use trees_core::path::RunId;
-use trees_core::run::{Definitions, Run};
+use trees_core::run::Definitions;
 use trees_core::tree::Tree;
 
 /// Draw the graph of a tree file, or of a run by status.
@@ -78,9 +78,8 @@ fn subject(name: &str, global: &Global) -> Result<Result<Subject, Exit>, Failure
 /// The status of each path after all events.
 fn statuses(run: &RunId, definitions: &Definitions, events: &[Event]) -> Statuses {
     let mut story = Story::of(events, Some(definitions.newest()));
-    let mut replayed = Run::new(run.clone(), definitions.clone(), &trees_steps::catalogue());
     // A record that this version cannot replay is drawn as it stands.
-    if replayed.replay(events).is_ok() {
+    if let Ok(replayed) = runs::replayed(run, definitions.clone(), events) {
         story.settle(&replayed);
     }
     let mut statuses = Statuses::default();

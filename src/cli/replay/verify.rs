@@ -24,11 +24,8 @@ pub fn run(state: &State, run: &RunSummary, file: Option<&str>, global: &Global)
     };
     let recorded = runs::definitions(state, &run.run)?;
     let events = state.load(&run.run, 0)?;
-    let different = verify(&run.run, &events, &recorded, None, &kinds, Pace::Driven);
-    let (different, prefix) = match (different, &edited) {
-        (None, Some((tree, prefix))) => (verify(&run.run, &events, &recorded, Some(tree), &kinds, Pace::Driven), prefix.as_str()),
-        (different, _) => (different, ""),
-    };
+    let different = verify(&run.run, &events, &recorded, edited.as_ref().map(|(tree, _)| tree), &kinds, Pace::Driven);
+    let prefix = edited.as_ref().filter(|_| different.as_ref().is_some_and(|d| d.edited)).map_or("", |(_, prefix)| prefix);
     let place = different.as_ref().and_then(|d| d.file.as_ref()).map(|name| format!("{prefix}{name}"));
     if json {
         out_json(&json!({

@@ -161,3 +161,38 @@ fn events_changed_after_somebody_saw_them_are_found() {
     assert_eq!((broken.n, broken.why), (4, "record"));
     assert!(broken.text.contains(&runs[0]), "{}", broken.text);
 }
+
+#[test]
+fn each_event_is_read_once_however_often_a_run_is_taken_up() {
+    let (bench, runs) = some();
+    let run = trees_core::path::RunId(runs[1].clone());
+    let mut hold = bench.state.hold(&run).unwrap();
+    for seq in 2..5_u64 {
+        let event = crate::bench::event(&run, seq, Some("s"), crate::bench::begins("in"));
+        bench.state.append(&run, seq - 1, hold.epoch(), &[event], &[]).unwrap();
+        drop(hold);
+        hold = bench.state.hold(&run).unwrap();
+    }
+    let all = bench.state.audit(&AuditFilter { run: Some(run.0), limit: 0 }).unwrap();
+    let seen = |entry: &trees_state::Entry| (entry.before["since"].as_i64(), entry.before["seq"].as_i64());
+    let held: Vec<_> = all.iter().filter(|(entry, _)| entry.change == "run_held").map(|(entry, _)| seen(entry)).collect();
+    assert_eq!(held, [(None, Some(1)), (Some(1), Some(2)), (Some(2), Some(3)), (Some(3), Some(4))]);
+    assert_eq!(bench.state.verify_audit().unwrap().broken, None);
+    // What an entry did not read itself it knows by the one before.
+    database(&bench).execute_batch("UPDATE events SET body = '{}' WHERE seq = 3 AND step = 's'").unwrap();
+    let broken = bench.state.verify_audit().unwrap().broken.unwrap();
+    assert_eq!((broken.n, broken.why), (all[4].0.n, "record"), "{}", broken.text);
+}
+
+#[test]
+fn another_tree_of_a_run_is_a_change() {
+    let (bench, runs) = some();
+    let run = trees_core::path::RunId(runs[0].clone());
+    let (first, other) = (new_run("a").digest, new_run("b"));
+    bench.state.amend(&run, &other.digest, &other.definition).unwrap();
+    bench.state.amend(&run, &other.digest, &other.definition).unwrap();
+    let (entry, _) = bench.state.audit(&AuditFilter::default()).unwrap().pop().unwrap();
+    assert_eq!((entry.n, entry.change.as_str(), &entry.run), (5, "run_amended", &Some(run.0)));
+    assert_eq!((&entry.before["definition"], &entry.after["definition"]), (&first.into(), &other.digest.into()));
+    assert_eq!(bench.state.verify_audit().unwrap().broken, None);
+}

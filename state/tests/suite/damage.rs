@@ -237,3 +237,34 @@ fn the_journal_may_lie_below_a_link() {
     let other = State::open(dir.path().join("real/.trees"), Durability::Full).unwrap();
     assert_eq!(other.run(&run).unwrap().status, RunStatus::Succeeded);
 }
+
+#[test]
+fn a_form_from_before_the_first_release_is_refused_clearly() {
+    let refused = |harm: &str| {
+        let bench = bench();
+        ended(&bench.state, "t", RunStatus::Succeeded);
+        let folder = bench.dir.path().join(".trees");
+        drop(bench.state);
+        rusqlite::Connection::open(folder.join("trees.db")).unwrap().execute_batch(harm).unwrap();
+        check(&folder, &["from before the first release", "--state"]);
+    };
+    refused("PRAGMA user_version = 1");
+    refused("DROP TABLE audit_head");
+    refused("ALTER TABLE runs DROP COLUMN imported");
+    refused("ALTER TABLE events DROP COLUMN sum");
+}
+
+#[test]
+fn a_database_whose_sums_came_by_a_migration_opens_and_every_row_needs_its_own() {
+    let bench = bench();
+    let db = rusqlite::Connection::open(bench.dir.path().join(".trees/trees.db")).unwrap();
+    for table in ["events", "results"] {
+        db.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN sum; ALTER TABLE {table} ADD COLUMN sum BLOB")).unwrap();
+    }
+    let state = crate::bench::open(&bench.dir);
+    let run = ended(&state, "t", RunStatus::Succeeded);
+    assert_eq!(state.load(&run, 0).unwrap().len(), 2);
+    db.execute_batch("UPDATE events SET sum = NULL WHERE seq = 2").unwrap();
+    let error = state.load(&run, 0).unwrap_err().to_string();
+    assert!(error.contains("event 2 of run") && error.contains("is not as it was written"), "{error}");
+}

@@ -347,3 +347,19 @@ fn an_artifact_is_what_its_digest_says() {
     let bytes = bent(&bytes, |parts, manifest| add(parts, manifest, EntryType::Regular, &format!("artifacts/{sha}"), "", "x"));
     refused(&bytes, "has another digest");
 }
+
+#[test]
+fn the_epoch_of_a_rollback_is_taken_over_too() {
+    let bench = bench();
+    let run = made(&bench.state, RunStatus::Failed, &bench);
+    let epoch = bench.state.hold(&run).unwrap().epoch();
+    let how = trees_core::event::RollbackStarted { epoch: Some(epoch), ..Default::default() };
+    let kinds = [EventKind::RollbackStarted(Box::new(how)), finished(RunStatus::RolledBack)];
+    let events: Vec<Event> = kinds.into_iter().zip(5..).map(|(kind, seq)| event(&run, seq, None, kind)).collect();
+    bench.state.append(&run, 4, epoch, &events, &[]).unwrap();
+    let bytes = export(&bench.state, &run);
+    let dir = tempfile::tempdir().unwrap();
+    let there = open(&dir);
+    there.import(&mut bytes.as_slice(), "a.trees").unwrap();
+    assert_eq!(there.hold(&run).unwrap().epoch(), epoch + 1);
+}

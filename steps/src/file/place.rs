@@ -3,7 +3,7 @@
 //! [`Written::plan`] says what would be done and how it is taken back, [`Written::put`] does it by
 //! writing aside and renaming, [`Written::undo`] takes it back and is content when it was done before.
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -202,10 +202,14 @@ fn aside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".trees-{}", &hash::bytes(name)[..16]))
 }
 
-/// Opens the file aside for one writer at a time: the lock dies with its holder.
+/// Opens the file aside for one writer at a time: the lock dies with its holder. What is no file of
+/// ours there, a link or a pipe, is not gone through: it is put out of the way.
 fn own(aside: &Path) -> std::io::Result<fs::File> {
     loop {
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(aside)?;
+        let Some(file) = opened(fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600), aside)? else {
+            fs::remove_file(aside).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+            continue;
+        };
         // A file system without locks has one writer or none that knows of the other.
         while flock(&file, FlockOperation::LockExclusive) == Err(Errno::INTR) {}
         // The one before may have given it its name meanwhile.
@@ -213,6 +217,19 @@ fn own(aside: &Path) -> std::io::Result<fs::File> {
             return Ok(file);
         }
     }
+}
+
+/// A plain file of one name; none where something else is in its place.
+fn opened(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<Option<fs::File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(file) => file,
+        // A link, and a pipe that nobody reads.
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::LOOP | Errno::NXIO)) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let meta = file.metadata()?;
+    Ok((meta.is_file() && meta.nlink() <= 1).then_some(file))
 }
 
 fn is_at(file: &fs::File, path: &Path) -> bool {
@@ -223,7 +240,7 @@ fn is_at(file: &fs::File, path: &Path) -> bool {
 /// Removes what an attempt that died left aside, unless somebody writes there now.
 fn clear(path: &Path) {
     let aside = aside(path);
-    let Ok(file) = fs::OpenOptions::new().write(true).open(&aside) else { return };
+    let Ok(Some(file)) = opened(fs::OpenOptions::new().write(true), &aside) else { return };
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && is_at(&file, &aside) {
         let _ = fs::remove_file(&aside);
     }
@@ -238,6 +255,7 @@ pub fn failed(what: &str, path: &Path, error: &std::io::Error) -> KindError {
 mod tests {
     use super::{aside, clear, own, replace};
     use std::fs;
+    use std::path::Path;
 
     #[test]
     fn what_a_crash_left_aside_is_written_over_or_cleared() {
@@ -254,6 +272,25 @@ mod tests {
         drop(writer);
         clear(&path);
         assert_eq!(names(), ["note"]);
+    }
+
+    #[test]
+    fn a_link_or_pipe_in_the_place_aside_is_not_gone_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("note"), folder.path().join("other"));
+        let check = |put: &dyn Fn(&Path)| {
+            fs::write(&other, "untouched").unwrap();
+            put(&aside(&path));
+            clear(&path);
+            replace(&path, b"new", 0o600).unwrap();
+            assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".to_vec(), b"untouched".to_vec()));
+            assert!(fs::symlink_metadata(aside(&path)).is_err() && fs::symlink_metadata(&path).unwrap().is_file());
+        };
+        check(&|aside| std::os::unix::fs::symlink(&other, aside).unwrap());
+        check(&|aside| std::os::unix::fs::symlink(folder.path().join("nowhere"), aside).unwrap());
+        check(&|aside| std::os::unix::fs::symlink(aside, aside).unwrap());
+        check(&|aside| fs::hard_link(&other, aside).unwrap());
+        check(&|aside| assert!(std::process::Command::new("mkfifo").arg(aside).status().unwrap().success()));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::state::{Aside, Gate, Halt, NodeId, Product, ROOT};
 use super::{IllegalEvent, Run};
-use crate::event::{ArtifactRef, Digests, ErrorReason, Event, EventKind, Json, Resolution, RunStatus, StepError, StepStatus, WaitFor};
+use crate::event::{
+    ArtifactRef, Digests, ErrorReason, Event, EventKind, Json, Reason, Resolution, RunStatus, StepError, StepStatus, WaitFor,
+};
 use crate::tree::{Action, OnFailure};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -104,18 +106,7 @@ impl Run {
                 }
                 self.produce(id, StepStatus::Cached, outputs, artifacts);
             }
-            EventKind::StepReopened { reason } => {
-                if reason.code != "forced" && self.was_in_doubt(id) {
-                    self.doubt(id)
-                } else {
-                    self.renew(id)
-                }
-                let more = self.node_mut(id).more();
-                more.action = None;
-                more.aside = None;
-                more.generation += 1;
-                self.todo.push_back(id);
-            }
+            EventKind::StepReopened { reason } => self.open_again(id, reason),
             EventKind::StepSkipped { reason } => {
                 self.set_aside(id, &reason.code);
                 self.node_mut(id).follows = true;
@@ -134,54 +125,15 @@ impl Run {
                 self.end(id, StepStatus::TimedOut, Some(error));
             }
             EventKind::StepCancelled { .. } => self.end(id, StepStatus::Cancelled, None),
-            EventKind::StepInterrupted { error } => {
-                let cut_off = self.node(id).status == StepStatus::Running;
-                self.set(id, StepStatus::Interrupted);
-                let node = self.node_mut(id);
-                node.tries = node.tries.saturating_sub(u32::from(cut_off));
-                node.error = Some(Box::new(error.clone()));
-                node.more().unsettled = true;
-                if self.halted(id).is_some_and(Halt::ends_all) {
-                    self.end(id, StepStatus::Interrupted, None);
-                }
-            }
+            EventKind::StepInterrupted { error } => self.cut_off(id, error),
             EventKind::StepResolved { resolution, outputs, .. } => self.apply_resolution(id, *resolution, &Json::Object(outputs.clone())),
             EventKind::StepExpanded { items } => self.expand(id, items),
             EventKind::StepWaiting { what, .. } => {
                 self.node_mut(id).more().undecided = *what == WaitFor::Decision;
                 self.set(id, if *what == WaitFor::Lock { self.node(id).status } else { StepStatus::Waiting });
             }
-            EventKind::AttemptFailed { error, retry_at } if self.node(id).status == StepStatus::Undoing => {
-                let node = self.node_mut(id);
-                node.error = Some(Box::new(error.clone()));
-                node.more().retry_at = Some(*retry_at);
-                self.retries.insert((*retry_at, id));
-            }
-            EventKind::AttemptFailed { error, retry_at } => {
-                self.note_effect(id, error);
-                // Nor does the limit of a sub-tree's attempt outlive it.
-                self.drop_timer(id);
-                self.set(id, StepStatus::RetryWait);
-                let only_looks = self.is_external(id) && self.node(id).tries >= self.spec(id).retry.attempts;
-                let node = self.node_mut(id);
-                node.error = Some(Box::new(error.clone()));
-                node.more().retry_at = Some(*retry_at);
-                if only_looks {
-                    node.more().unknown = Some(error.clone());
-                }
-                self.retries.insert((*retry_at, id));
-            }
-            EventKind::ApprovalRequested { shown, expires_at, .. } => {
-                self.set(id, StepStatus::Waiting);
-                let seq = self.seq + 1;
-                let more = self.node_mut(id).more();
-                more.begun_at = seq;
-                more.shown.clone_from(shown);
-                more.expires_at = *expires_at;
-                if let Some(at) = expires_at {
-                    self.limits.insert((*at, id));
-                }
-            }
+            EventKind::AttemptFailed { error, retry_at } => self.wait_to_retry(id, error, *retry_at),
+            EventKind::ApprovalRequested { shown, expires_at, .. } => self.begin_question(id, shown, *expires_at),
             EventKind::ApprovalGiven { .. } | EventKind::ApprovalExpired => self.drop_timer(id),
             EventKind::ApprovalRejected { .. } => {
                 self.drop_timer(id);
@@ -189,24 +141,8 @@ impl Run {
             }
             EventKind::IntentRecorded { record } => self.node_mut(id).more().intents.push(record.clone()),
             EventKind::UndoStarted => self.start_undo(id),
-            EventKind::UndoSucceeded => {
-                self.drop_timer(id);
-                self.node_mut(id).taken_back();
-                if self.is_rolled_back(id) {
-                    self.set(id, StepStatus::Undone);
-                } else {
-                    // `on_crash: undo_first`: now it may run.
-                    self.renew(id);
-                    self.todo.push_back(id);
-                }
-            }
-            EventKind::UndoFailed { error } => {
-                self.drop_timer(id);
-                self.set(id, StepStatus::UndoFailed);
-                let node = self.node_mut(id);
-                node.error = Some(Box::new(error.clone()));
-                node.more().undo_tries = 0;
-            }
+            EventKind::UndoSucceeded => self.taken_back(id),
+            EventKind::UndoFailed { error } => self.end_undo(id, error),
             EventKind::RunStarted(_)
             | EventKind::RunResumed { .. }
             | EventKind::RunSuspended { .. }
@@ -215,6 +151,85 @@ impl Run {
             | EventKind::RollbackStarted(_) => return Err(illegal(event, "a step", "")),
         }
         Ok(())
+    }
+
+    /// It had ended well, and runs again.
+    fn open_again(&mut self, id: NodeId, reason: &Reason) {
+        if reason.code != "forced" && self.was_in_doubt(id) {
+            self.doubt(id)
+        } else {
+            self.renew(id)
+        }
+        let more = self.node_mut(id).more();
+        more.action = None;
+        more.aside = None;
+        more.generation += 1;
+        self.todo.push_back(id);
+    }
+
+    /// Nobody knows what came of its attempt.
+    fn cut_off(&mut self, id: NodeId, error: &StepError) {
+        let cut_off = self.node(id).status == StepStatus::Running;
+        self.set(id, StepStatus::Interrupted);
+        let node = self.node_mut(id);
+        node.tries = node.tries.saturating_sub(u32::from(cut_off));
+        node.error = Some(Box::new(error.clone()));
+        node.more().unsettled = true;
+        if self.halted(id).is_some_and(Halt::ends_all) {
+            self.end(id, StepStatus::Interrupted, None);
+        }
+    }
+
+    /// A try of the action or of the undo failed, and another follows.
+    fn wait_to_retry(&mut self, id: NodeId, error: &StepError, retry_at: Timestamp) {
+        let undoing = self.node(id).status == StepStatus::Undoing;
+        let mut only_looks = false;
+        if !undoing {
+            self.note_effect(id, error);
+            // Nor does the limit of a sub-tree's attempt outlive it.
+            self.drop_timer(id);
+            self.set(id, StepStatus::RetryWait);
+            only_looks = self.is_external(id) && self.node(id).tries >= self.spec(id).retry.attempts;
+        }
+        let node = self.node_mut(id);
+        node.error = Some(Box::new(error.clone()));
+        node.more().retry_at = Some(retry_at);
+        if only_looks {
+            node.more().unknown = Some(error.clone());
+        }
+        self.retries.insert((retry_at, id));
+    }
+
+    fn begin_question(&mut self, id: NodeId, shown: &str, expires_at: Option<Timestamp>) {
+        self.set(id, StepStatus::Waiting);
+        let seq = self.seq + 1;
+        let more = self.node_mut(id).more();
+        more.begun_at = seq;
+        shown.clone_into(&mut more.shown);
+        more.expires_at = expires_at;
+        if let Some(at) = expires_at {
+            self.limits.insert((at, id));
+        }
+    }
+
+    fn taken_back(&mut self, id: NodeId) {
+        self.drop_timer(id);
+        self.node_mut(id).taken_back();
+        if self.is_rolled_back(id) {
+            self.set(id, StepStatus::Undone);
+        } else {
+            // `on_crash: undo_first`: now it may run.
+            self.renew(id);
+            self.todo.push_back(id);
+        }
+    }
+
+    fn end_undo(&mut self, id: NodeId, error: &StepError) {
+        self.drop_timer(id);
+        self.set(id, StepStatus::UndoFailed);
+        let node = self.node_mut(id);
+        node.error = Some(Box::new(error.clone()));
+        node.more().undo_tries = 0;
     }
 
     fn apply_gate(&mut self, event: &Event, environment: &str) -> Applied {

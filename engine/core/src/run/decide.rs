@@ -1,6 +1,7 @@
 //! Whether a step goes, is skipped or blocked: rules over its direct needs, then its condition.
 
 use super::state::{Halt, NodeId, Stage};
+use super::words;
 use super::{IllegalEvent, Run};
 use crate::event::{EventKind, Item, Json, Object, Reason, StepError, StepStatus};
 use crate::tree::{Action, FanOut, NeedKind, Rule};
@@ -102,9 +103,7 @@ impl Run {
                 EventKind::StepBlocked { reason: self.reason(id, "stopped", text) }
             }
             (Halt::Late, Some(error)) => EventKind::StepTimedOut { error: *error },
-            (Halt::Late, None) => {
-                EventKind::StepBlocked { reason: self.reason(id, "deadline", "the time of the run or the sub-tree is over") }
-            }
+            (Halt::Late, None) => EventKind::StepBlocked { reason: self.reason(id, "deadline", words::LATE) },
         };
         self.emit(now, Some(id), kind)
     }

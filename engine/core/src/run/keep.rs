@@ -6,6 +6,7 @@
 
 use super::input::Prepared;
 use super::state::{NodeId, ROOT, Scope, ScopeId, Stage};
+use super::words;
 use super::{Closing, Effect, IllegalEvent, Run};
 use crate::event::{ArtifactRef, Digests, EventKind, Item, Reason, StepError, StepStatus};
 use crate::path::StepPath;
@@ -64,7 +65,7 @@ impl Run {
         }
         for at in chain.into_iter().rev() {
             if self.node(at).status.is_final() {
-                let text = if at == id { "forced by --force".to_owned() } else { format!("{step} is forced to run again") };
+                let text = if at == id { words::FORCED.to_owned() } else { format!("{step} is forced to run again") };
                 let reason = self.reason(at, "forced", text);
                 self.emit(now, Some(at), EventKind::StepReopened { reason })?;
             }
@@ -304,7 +305,7 @@ impl Run {
             at = container;
         }
         if let Some(container) = outermost {
-            let text = format!("{} in it runs again: {}", self.node(id).path, reason.text);
+            let text = words::in_it(&self.node(id).path, &reason.text);
             let outer = self.reason(container, &reason.code, text);
             return self.reopen_step(container, outer, now);
         }
@@ -327,11 +328,8 @@ impl Run {
     /// Why the run cannot go on without consent.
     pub(super) fn refusal(&self) -> Option<String> {
         self.refused.first()?;
-        let list = few(self.refused.iter().map(|(step, why)| format!("{step} ({why})")), 5);
-        Some(format!(
-            "external steps would run again because of a change: {list}\nif that is what you want: trees resume {} --accept-changes",
-            self.id
-        ))
+        let list = few(self.refused.iter().map(|(step, why)| words::again(step, why)), 5);
+        Some(words::refusal(list, &self.id))
     }
 }
 

@@ -9,7 +9,8 @@
 //! (rules and conditions), `start` (places, pools, locks, gates), `settle` (ends of attempts),
 //! `finish` (ends of fan-outs, sub-trees, the run), `reopen` (resume), `names` (what expressions
 //! see), `task` (what an attempt is made of), `rollback` and `order` (what is taken back, and after
-//! what), `undo` (taking one step back), `select` (a part of a tree, results of another run).
+//! what), `undo` (taking one step back), `select` (a part of a tree, results of another run), `words`
+//! (sentences that are read again).
 
 mod adopt;
 mod apply;
@@ -31,6 +32,7 @@ mod task;
 mod undo;
 mod verify;
 mod view;
+mod words;
 
 pub use adopt::Definitions;
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
@@ -53,6 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One run at work. Memory only: a cache of its events.
+#[derive(Clone)]
 pub struct Run {
     id: RunId,
     tree: Arc<Tree>,
@@ -153,7 +156,7 @@ impl Count {
 }
 
 /// Steps of a pool.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Pool {
     active: u32,
     queue: VecDeque<NodeId>,

@@ -31,7 +31,7 @@ impl Moment {
 }
 
 /// The moments that have not come yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Order {
     /// By moment: how many others it waits for.
     waits: Vec<u32>,

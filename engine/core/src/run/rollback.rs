@@ -385,7 +385,7 @@ impl Run {
 }
 
 /// What must not be taken back, and why.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Stay {
     skipped: HashSet<NodeId>,
     to: HashSet<NodeId>,

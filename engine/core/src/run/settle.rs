@@ -2,6 +2,7 @@
 
 use super::input::{Outcome, Prepared};
 use super::state::{Halt, NodeId, Stage};
+use super::words;
 use super::{Effect, IllegalEvent, Mode, Run, Why};
 use crate::event::{ArtifactRef, ErrorReason, EventKind, Json, Object, StepError, StepStatus, WaitFor};
 use crate::path::StepPath;
@@ -186,7 +187,7 @@ impl Run {
             return self.interrupted(id, error(ErrorReason::Interrupted, "ended by a signal to trees; its outcome is unknown"), now);
         }
         match self.halted(id) {
-            Some(Halt::Late) => self.failed(id, error(ErrorReason::Timeout, "the time of the run or the sub-tree is over"), true, now),
+            Some(Halt::Late) => self.failed(id, error(ErrorReason::Timeout, words::LATE), true, now),
             _ if self.is_external(id) => {
                 self.interrupted(id, error(ErrorReason::Interrupted, "ended by a cancel; its outcome is unknown"), now)
             }
@@ -210,7 +211,7 @@ impl Run {
     pub(super) fn failed(&mut self, id: NodeId, error: StepError, permanent: bool, now: Timestamp) -> Settled {
         let code = error.code.filter(|_| error.reason == ErrorReason::Exit);
         if code.is_some_and(|c| self.spec(id).exit.skip.contains(&c)) {
-            let reason = self.reason(id, "exit", format!("it exited with {}, which skips", code.unwrap_or_default()));
+            let reason = self.reason(id, "exit", words::skips(code.unwrap_or_default()));
             return self.emit(now, Some(id), EventKind::StepSkipped { reason });
         }
         if self.is_unknown(id, &error) {

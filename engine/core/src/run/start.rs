@@ -1,6 +1,7 @@
 //! What may start now: places of the run and of fan-outs, pools, locks, protected environments.
 
 use super::state::{NodeId, Stage};
+use super::words;
 use super::{Closing, Effect, IllegalEvent, Mode, Run, RunStatus};
 use crate::event::{EventKind, Object, StepStatus, WaitFor};
 use crate::hash;
@@ -237,7 +238,7 @@ impl Run {
                 // An undo that waits: its step has ended long since.
                 continue;
             }
-            let on = format!("{name} (held by {holder})");
+            let on = words::held(name, holder);
             self.emit(now, Some(id), EventKind::StepWaiting { what: WaitFor::Lock, on })?;
         }
         Ok(())
@@ -402,6 +403,6 @@ impl Run {
             .map(|(n, _)| format!("environment:{n}"));
         let nodes = self.nodes.iter().filter(|n| n.status == StepStatus::Waiting).map(|n| n.path.0.clone());
         debug_assert!(self.status != RunStatus::Pending);
-        format!("waiting for a person: {}", few(gates.chain(nodes), 5))
+        words::waits_for(few(gates.chain(nodes), 5))
     }
 }

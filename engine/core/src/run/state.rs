@@ -17,7 +17,7 @@ pub(super) type ScopeId = u32;
 pub(super) const ROOT: ScopeId = 0;
 
 /// A tree at work: the top one, or a sub-tree in place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Scope {
     pub tree: Arc<Tree>,
     pub links: Arc<Links>,
@@ -101,7 +101,7 @@ pub(super) fn distinct(step: &Step) -> Vec<u32> {
 }
 
 /// A step at work, or one instance of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Node {
     pub scope: ScopeId,
     pub step: u32,
@@ -139,7 +139,7 @@ pub(super) struct Product {
 }
 
 /// The instances of a fan-out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Fan {
     pub children: Vec<NodeId>,
     pub by_key: BTreeMap<String, NodeId>,
@@ -152,7 +152,7 @@ pub(super) struct Fan {
 }
 
 /// What few nodes have.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct More {
     pub retry_at: Option<Timestamp>,
     /// The run's driven time when it first started since it was last pending.
@@ -285,7 +285,7 @@ impl Node {
 }
 
 /// A lock of the state folder that the run asked for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Lock {
     pub held: bool,
     /// The run keeps it until it ends.
@@ -296,7 +296,7 @@ pub(super) struct Lock {
 }
 
 /// The approval of a protected environment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Gate {
     pub answer: Option<bool>,
     pub asked: bool,

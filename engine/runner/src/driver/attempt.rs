@@ -7,6 +7,7 @@ use super::script::sleep;
 use super::secrets::Given;
 use super::surroundings::OUTPUTS;
 use super::{KindSet, Options};
+use crate::clock::Clock;
 use crate::environment::Environment;
 use crate::http::Client;
 use crate::identity::{Marks, Register};
@@ -42,6 +43,7 @@ pub(super) struct Attempt {
     pub inherited: Arc<Environment>,
     pub scratch: Pool,
     pub room: Arc<Room>,
+    pub clock: Clock,
     /// The right to the run; none where nothing is changed.
     pub hold: Option<Arc<dyn Hold>>,
     pub masker: Masker,
@@ -428,7 +430,7 @@ impl Attempt {
     }
 
     pub(super) fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
-        let log = Log::new(&self.folder, self.options.log_limit);
+        let log = Log::new(&self.folder, self.options.log_limit, self.clock);
         let port = Arc::new(AttemptPort {
             handle: self.handle.clone(),
             step: self.marks.step.clone(),

@@ -6,6 +6,7 @@ use super::message::Handle;
 use super::perform::KILL_AFTER;
 use super::prepare::{Dotenvs, Work, ingredients, task};
 use super::{DriveError, KindSet, Options, Vault};
+use crate::clock::Clock;
 use crate::environment::Environment;
 use crate::http::Client;
 use crate::identity::{Marks, Register};
@@ -136,6 +137,7 @@ impl Looker {
             register: Arc::clone(&self.register),
             scratch: self.scratch.clone(),
             room: Arc::clone(&self.room),
+            clock: Clock::default(),
             hold: None,
             folder,
             masker: self.masker.clone(),

@@ -5,7 +5,6 @@
 //! the journal. A resume is the same loop with another first input. Read [`Driver::drive`] first.
 
 mod attempt;
-mod clock;
 mod drift;
 mod glass;
 mod locks;
@@ -32,6 +31,7 @@ pub use plan::plan;
 pub use secrets::Vault;
 pub use verdict::{Plan, Row, Verdict};
 
+use crate::clock::Clock;
 use crate::environment::Environment;
 use crate::http::Client;
 use crate::identity::Register;
@@ -40,7 +40,6 @@ use crate::listen::Listener;
 use crate::mask::Masker;
 use crate::room::Room;
 use crate::scratch::Pool;
-use clock::Clock;
 use locks::Locks;
 use message::{Message, Pending};
 use std::collections::HashMap;

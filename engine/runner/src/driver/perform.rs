@@ -77,6 +77,7 @@ impl Sitting {
             inherited,
             scratch: self.scratch.clone(),
             room: Arc::clone(&self.room),
+            clock: self.clock,
             hold: Some(Arc::clone(&self.hold)),
             folder,
             masker: self.masker.clone(),

@@ -27,6 +27,7 @@ impl Attempt {
             env: env.clone(),
             mask: self.masker.clone(),
             log_limit: self.options.log_limit,
+            clock: self.clock,
             leave_running: self.task.spec().leave_running,
             marks: self.marks.clone(),
             on_line: Some(self.on_line()),

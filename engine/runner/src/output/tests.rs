@@ -20,7 +20,7 @@ fn head_and_tail_are_exact_for_every_size_and_split() {
         for size in 0..all.len() {
             for step in [1, 3, 16, 100] {
                 let folder = tempfile::tempdir().unwrap();
-                let mut log = Log::new(folder.path(), limit as u64);
+                let mut log = Log::new(folder.path(), limit as u64, Clock::default());
                 all[..size].chunks(step).for_each(|piece| log.write(piece));
                 let kept = log.finish();
                 assert!(kept.error.is_none());
@@ -40,7 +40,7 @@ fn head_and_tail_are_exact_for_every_size_and_split() {
 
 #[test]
 fn a_log_that_cannot_be_written_tells_and_takes_all() {
-    let mut log = Log::new(Path::new("/dev/null/folder"), 100);
+    let mut log = Log::new(Path::new("/dev/null/folder"), 100, Clock::default());
     log.write(b"one");
     log.write(b"two");
     let kept = log.finish();

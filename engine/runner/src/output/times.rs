@@ -5,12 +5,13 @@
 //! the file so many bytes are missing and a mark of so many stands instead. Offsets are of all that
 //! was printed; [`read`] turns them into places in the file.
 
-use jiff::{SignedDuration, Timestamp};
+use crate::clock::Clock;
+use jiff::Timestamp;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The name in the attempt folder.
 pub const FILE: &str = "output.idx";
@@ -22,26 +23,23 @@ pub(super) struct Times {
     path: PathBuf,
     file: Option<File>,
     first: Option<(u64, Timestamp)>,
-    last: Option<Instant>,
-    begun: Option<(Instant, Timestamp)>,
+    last: Option<Duration>,
+    clock: Clock,
 }
 
 impl Times {
-    pub fn new(folder: &Path) -> Self {
-        Self { path: folder.join(FILE), file: None, first: None, last: None, begun: None }
+    pub fn new(folder: &Path, clock: Clock) -> Self {
+        Self { path: folder.join(FILE), file: None, first: None, last: None, clock }
     }
 
     /// Bytes from this offset on come now.
     pub fn mark(&mut self, offset: u64) -> io::Result<()> {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now.duration_since(last) < EVERY) {
+        let now = self.clock.passed();
+        if self.last.is_some_and(|last| now.saturating_sub(last) < EVERY) {
             return Ok(());
         }
         self.last = Some(now);
-        // The wall's clock is looked at once: it may be set back meanwhile.
-        let (begun, at) = *self.begun.get_or_insert_with(|| (now, Timestamp::now()));
-        let passed = SignedDuration::try_from(now.duration_since(begun)).unwrap_or_default();
-        self.add(offset, at.checked_add(passed).unwrap_or(at))
+        self.add(offset, self.clock.at(now))
     }
 
     fn add(&mut self, offset: u64, ts: Timestamp) -> io::Result<()> {
@@ -55,7 +53,7 @@ impl Times {
 
     /// The file lacks `bytes` at `offset`, where a mark stands instead.
     pub fn cut(&mut self, offset: u64, bytes: u64, mark: u64) -> io::Result<()> {
-        let first = self.first.unwrap_or((0, Timestamp::now()));
+        let first = self.first.unwrap_or_else(|| (0, self.clock.now()));
         self.append(first, &format!("cut {offset} {bytes} {mark}\n"))
     }
 
@@ -142,12 +140,21 @@ mod tests {
     #[test]
     fn one_group_of_output_needs_no_index() {
         let folder = tempfile::tempdir().unwrap();
-        let mut times = Times::new(folder.path());
+        let mut times = Times::new(folder.path(), Clock::default());
         times.mark(0).unwrap();
         times.mark(4).unwrap();
         assert_eq!(read(folder.path()).unwrap(), []);
         times.add(9, Timestamp::from_microsecond(77).unwrap()).unwrap();
         let entries = read(folder.path()).unwrap();
         assert_eq!((entries.len(), entries[0].0, entries[1]), (2, 0, (9, Timestamp::from_microsecond(77).unwrap())));
+    }
+
+    #[test]
+    fn output_has_the_times_of_the_sitting_also_where_the_wall_is_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let future = Timestamp::now().checked_add(jiff::SignedDuration::from_hours(5)).unwrap();
+        let mut times = Times::new(folder.path(), Clock::after(Some(future)));
+        times.mark(0).unwrap();
+        assert!(times.first.unwrap().1 >= future);
     }
 }

@@ -67,7 +67,49 @@ fn same_kind(a: &EventKind, b: &EventKind) -> bool {
         (K::RunFinished { status: a, outputs: s, .. }, K::RunFinished { status: b, outputs: t, .. }) => a == b && s == t,
         (K::RunSuspended { status: a, .. }, K::RunSuspended { status: b, .. }) => a == b,
         (K::RollbackStarted(a), K::RollbackStarted(b)) => (&a.to, &a.skip) == (&b.to, &b.skip),
-        _ => std::mem::discriminant(a) == std::mem::discriminant(b),
+        (K::ActionSucceeded { outputs: a, artifacts: s }, K::ActionSucceeded { outputs: b, artifacts: t }) => a == b && s == t,
+        (K::IntentRecorded { record: a }, K::IntentRecorded { record: b }) => a == b,
+        (K::CancelRequested { now: a }, K::CancelRequested { now: b }) => a == b,
+        // What they hold was heard, not decided.
+        (K::RunStarted(_), K::RunStarted(_))
+        | (K::RunResumed { .. }, K::RunResumed { .. })
+        | (K::ApprovalGiven { .. }, K::ApprovalGiven { .. })
+        | (K::ApprovalRejected { .. }, K::ApprovalRejected { .. })
+        | (K::ApprovalExpired, K::ApprovalExpired)
+        | (K::UndoStarted, K::UndoStarted)
+        | (K::UndoSucceeded, K::UndoSucceeded) => true,
+        (
+            K::RunStarted(_)
+            | K::RunResumed { .. }
+            | K::RunSuspended { .. }
+            | K::RunFinished { .. }
+            | K::CancelRequested { .. }
+            | K::RollbackStarted(_)
+            | K::StepStarted { .. }
+            | K::ActionSucceeded { .. }
+            | K::StepSucceeded { .. }
+            | K::StepCached { .. }
+            | K::StepReopened { .. }
+            | K::StepSkipped { .. }
+            | K::StepBlocked { .. }
+            | K::StepFailed { .. }
+            | K::StepTimedOut { .. }
+            | K::StepCancelled { .. }
+            | K::StepInterrupted { .. }
+            | K::StepResolved { .. }
+            | K::StepExpanded { .. }
+            | K::StepWaiting { .. }
+            | K::AttemptFailed { .. }
+            | K::ApprovalRequested { .. }
+            | K::ApprovalGiven { .. }
+            | K::ApprovalRejected { .. }
+            | K::ApprovalExpired
+            | K::IntentRecorded { .. }
+            | K::UndoStarted
+            | K::UndoSucceeded
+            | K::UndoFailed { .. },
+            _,
+        ) => false,
     }
 }
 
@@ -99,7 +141,7 @@ pub fn tell(run: &Run, at: Option<&Event>, last: u64, unlike: &Unlike<'_>) -> Di
     // What only happens now stands where its step does.
     let place = if unlike.recorded.is_none() { other.and_then(|o| run.place(o)).or(known) } else { known.or_else(|| run.place(other?)) };
     let file = place.as_ref().map(|p| p.0.clone()).or_else(|| Some(run.tree.file.clone()));
-    Difference { seq: at.map_or(last + 1, |e| e.seq), step, recorded, now, file, line: place.map(|p| p.1) }
+    Difference { seq: at.map_or(last + 1, |e| e.seq), step, recorded, now, file, line: place.map(|p| p.1), edited: false }
 }
 
 /// Two events in words that differ where they do.
@@ -167,4 +209,30 @@ fn short(value: &Json) -> String {
 fn cut(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(a: Json, b: Json, expected: bool) {
+        let kind = |value: &Json| -> EventKind { serde_json::from_value(value.clone()).unwrap() };
+        assert!(same_kind(&kind(&a), &kind(&a)) && same_kind(&kind(&b), &kind(&b)));
+        assert_eq!((same_kind(&kind(&a), &kind(&b)), same_kind(&kind(&b), &kind(&a))), (expected, expected), "{a} {b}");
+    }
+
+    #[test]
+    fn what_an_event_holds_is_compared_where_it_is_decided() {
+        let action = |n: u8| json!({ "type": "action_succeeded", "outputs": { "n": n } });
+        check(action(1), action(2), false);
+        let kept = |sha256: &str| json!({ "type": "action_succeeded", "artifacts": { "a": { "path": "a", "sha256": sha256, "size": 1 } } });
+        check(kept("aa"), kept("bb"), false);
+        let intent = |n: u8| json!({ "type": "intent_recorded", "record": { "n": n } });
+        check(intent(1), intent(2), false);
+        check(json!({ "type": "cancel_requested", "now": true }), json!({ "type": "cancel_requested", "now": false }), false);
+        check(json!({ "type": "approval_given", "note": "a" }), json!({ "type": "approval_given", "note": "b" }), true);
+        check(json!({ "type": "undo_started" }), json!({ "type": "undo_succeeded" }), false);
+    }
 }

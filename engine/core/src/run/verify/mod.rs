@@ -31,6 +31,8 @@ pub struct Difference {
     pub file: Option<String>,
     /// Its line, from 1.
     pub line: Option<u32>,
+    /// The other tree decides so, and the recorded one as recorded.
+    pub edited: bool,
 }
 
 /// How a record came to be.
@@ -61,8 +63,8 @@ impl Scene<'_> {
     }
 }
 
-/// The first decision in a record that the scheduler would not make again: with the recorded tree,
-/// and then with `edited`, if there is one.
+/// The first decision in a record that the scheduler would not make again: with the recorded tree in
+/// any sitting, and then with `edited`, if there is one.
 pub fn verify(
     id: &RunId,
     events: &[Event],
@@ -77,23 +79,18 @@ pub fn verify(
         first: Arc::clone(tree),
         later: recorded.later.iter().map(|(digest, _)| (digest.clone(), Arc::clone(tree))).collect(),
     });
-    let other = edited.as_ref().map(|definitions| Scene { definitions, ..scene });
+    let mut traced = Vec::new();
     for (from, to) in sittings(events) {
         let (before, sitting) = (events.get(..from)?, events.get(from..to)?);
-        let traced = match retrace::Retrace::of(scene, before, sitting) {
-            Ok(mut retrace) => retrace.trace(),
+        match retrace::Retrace::of(scene, before, sitting).map(|mut retrace| retrace.trace()) {
+            Ok(Ok(turns)) => traced.push(((from, to), turns)),
+            Ok(Err(difference)) => return Some(difference),
             Err(illegal) => return Some(unfit(&illegal)),
-        };
-        let difference = match (traced, other) {
-            (Err(difference), _) => Some(difference),
-            (Ok(turns), Some(other)) => follow::follow(other, events, (from, to), &turns),
-            (Ok(_), None) => None,
-        };
-        if difference.is_some() {
-            return difference;
         }
     }
-    None
+    let other = edited.as_ref().map(|definitions| Scene { definitions, ..scene })?;
+    let difference = traced.iter().find_map(|(place, turns)| follow::follow(other, events, *place, turns))?;
+    Some(Difference { edited: true, ..difference })
 }
 
 fn unfit(illegal: &super::IllegalEvent) -> Difference {
@@ -104,24 +101,20 @@ fn unfit(illegal: &super::IllegalEvent) -> Difference {
         now: format!("that does not fit: it is {}", illegal.status),
         file: None,
         line: None,
+        edited: false,
     }
 }
 
 /// Where sittings begin and end.
 fn sittings(events: &[Event]) -> Vec<(usize, usize)> {
-    let begins = |event: &Event| match &event.kind {
-        EventKind::RunStarted(_) | EventKind::RunResumed { .. } => true,
-        EventKind::RollbackStarted(how) => how.epoch.is_some(),
-        _ => false,
-    };
-    let mut starts: Vec<usize> = events.iter().enumerate().filter(|(_, e)| begins(e)).map(|(at, _)| at).collect();
+    let mut starts: Vec<usize> = events.iter().enumerate().filter(|(_, e)| e.kind.begins_sitting()).map(|(at, _)| at).collect();
     starts.push(events.len());
     starts.windows(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect()
 }
 
 /// Whether a sitting had a person at the screen: without one a run that only waits is put to rest.
 fn attended(sitting: &[Event]) -> bool {
-    let waits = |e: &Event| matches!(&e.kind, EventKind::RunSuspended { reason, .. } if reason.starts_with("waiting for a person"));
+    let waits = |e: &Event| matches!(&e.kind, EventKind::RunSuspended { reason, .. } if super::words::waits(reason));
     !sitting.last().is_some_and(waits)
 }
 

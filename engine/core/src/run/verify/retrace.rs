@@ -19,6 +19,8 @@ const CUT: SignedDuration = SignedDuration::from_micros(2);
 const LATE: SignedDuration = SignedDuration::from_millis(20);
 /// A signal shows at most so many turns after it came.
 const BACK: usize = 60;
+/// So many turns are heard between two states that are kept to come back to.
+const APART: usize = BACK + 4;
 
 /// What the scheduler heard at once.
 #[derive(Debug, Clone)]
@@ -37,7 +39,6 @@ pub(super) struct Turn {
 
 pub(super) struct Retrace<'a> {
     pub scene: Scene<'a>,
-    before: &'a [Event],
     pub sitting: &'a [Event],
     pub run: Run,
     /// The first event that no turn explains yet.
@@ -53,14 +54,27 @@ pub(super) struct Retrace<'a> {
     miss: Option<Vec<Event>>,
     /// An event with the digest of another definition.
     redefined: Option<usize>,
+    /// States to come back to: the one at the beginning, and the newest two.
+    marks: Vec<Mark>,
+    /// How many turns were heard once more.
+    #[cfg(test)]
+    again: usize,
+}
+
+/// The scheduler as it was after so many turns.
+struct Mark {
+    turns: usize,
+    run: Run,
 }
 
 impl<'a> Retrace<'a> {
     pub fn of(scene: Scene<'a>, before: &'a [Event], sitting: &'a [Event]) -> Result<Self, IllegalEvent> {
         let run = scene.run(before, super::attended(sitting))?;
         Ok(Self {
+            marks: vec![Mark { turns: 0, run: run.clone() }],
+            #[cfg(test)]
+            again: 0,
             scene,
-            before,
             sitting,
             run,
             at: 0,
@@ -277,18 +291,35 @@ impl<'a> Retrace<'a> {
         }
         (self.at, self.asked) = (to, turn.asked.clone());
         self.turns.push(turn);
+        self.mark(self.turns.len());
         true
     }
 
-    /// The scheduler as it was after so many turns.
+    /// Keeps the state after so many turns, where the last one kept is far enough behind.
+    fn mark(&mut self, turns: usize) {
+        if self.marks.last().is_none_or(|mark| mark.turns + APART <= turns) {
+            if self.marks.len() > 2 {
+                self.marks.remove(1);
+            }
+            self.marks.push(Mark { turns, run: self.run.clone() });
+        }
+    }
+
+    /// The scheduler as it was after so many turns: from the last state kept before, the turns since
+    /// are heard once more.
     fn rebuild(&mut self, length: usize) {
         self.turns.truncate(length);
-        // It was made of the same events before.
-        let Ok(run) = self.scene.run(self.before, super::attended(self.sitting)) else { return };
-        self.run = run;
-        for turn in &self.turns {
+        self.marks.retain(|mark| mark.turns <= length);
+        let Some(Mark { turns: from, run }) = self.marks.last() else { return };
+        let from = *from;
+        self.run = run.clone();
+        for at in from..length {
+            let Some(turn) = self.turns.get(at) else { break };
             drop(self.run.handle(turn.inputs.clone(), turn.now));
+            self.mark(at + 1);
         }
+        #[cfg(test)]
+        (self.again += length - from);
         self.at = self.turns.last().map_or(0, |t| t.to);
         self.asked = self.turns.last().map(|t| t.asked.clone()).unwrap_or_default();
     }
@@ -316,8 +347,7 @@ impl<'a> Retrace<'a> {
                 }
             }
         }
-        self.turns = saved;
-        self.rebuild(self.turns.len());
+        self.put_back(saved, BACK);
         (self.interrupted, self.miss) = (false, miss);
         false
     }
@@ -345,10 +375,16 @@ impl<'a> Retrace<'a> {
                 }
             }
         }
-        self.turns = saved;
-        self.rebuild(self.turns.len());
+        self.put_back(saved, BACK / 3);
         self.miss = miss;
         false
+    }
+
+    /// Other turns were tried from so far back on: what was kept of those goes.
+    fn put_back(&mut self, turns: Vec<Turn>, back: usize) {
+        self.marks.retain(|mark| mark.turns + back <= turns.len() || mark.turns == 0);
+        self.turns = turns;
+        self.rebuild(self.turns.len());
     }
 
     /// The signal comes by itself, before what is heard next, or after it.
@@ -400,4 +436,74 @@ pub(super) fn redefined(run: &Run, event: &Event) -> Difference {
     let unlike = Unlike { recorded: Some(0), now: Some(event) };
     let told = compare::tell(run, Some(event), event.seq, &unlike);
     Difference { now: format!("{} with another definition", told.now), ..told }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Digests, ErrorReason, RunStarted, StepError};
+    use crate::language::{self, Source, Sources};
+    use crate::path::RunId;
+    use crate::run::input::{Outcome, Prepared};
+    use crate::tree::{KindInfo, Kinds};
+    use std::collections::VecDeque;
+
+    struct NoKinds;
+
+    impl Kinds for NoKinds {
+        fn kind(&self, _: &str) -> Option<&KindInfo> {
+            None
+        }
+
+        fn names(&self) -> Vec<&str> {
+            Vec::new()
+        }
+    }
+
+    fn started() -> RunStarted {
+        let facts = serde_json::json!({
+            "tree": "t", "project": "t", "number": 1, "file": "t.yaml", "dir": "/", "tree_dir": "/", "environment": "", "params": {},
+            "definition": "", "epoch": 1, "trigger": "run", "version": "0", "max_parallel": 1,
+        });
+        serde_json::from_value(facts).unwrap()
+    }
+
+    /// The events of a run in which every step fails in a way that no retry can help: that is guessed second.
+    fn driven(run: &mut Run) -> Vec<Event> {
+        let (mut events, mut words) = (Vec::new(), VecDeque::from([Input::Started(Box::new(started()))]));
+        let mut now = Timestamp::UNIX_EPOCH;
+        while let Some(word) = words.pop_front() {
+            now += SignedDuration::from_millis(1);
+            let decision = run.handle([word], now).unwrap();
+            events.extend(decision.events);
+            words.extend(decision.effects.into_iter().filter_map(|effect| match effect {
+                Effect::Prepare { step } => {
+                    let digests = Digests { definition: String::new(), input: String::new(), ingredients: [].into(), reusable: false };
+                    Some(Input::Prepared { step, result: Ok(Box::new(Prepared { digests, cached: None, lost: None })) })
+                }
+                Effect::Launch { step, attempt, .. } => {
+                    let error = StepError { reason: ErrorReason::Exit, code: Some(1), message: String::new(), log: None };
+                    let outcome = Outcome::Failed { error, permanent: true };
+                    Some(Input::Ended { step, attempt, outcome })
+                }
+                Effect::Lock { .. } | Effect::Unlock { .. } | Effect::Stop { .. } => None,
+            }));
+        }
+        events
+    }
+
+    #[test]
+    fn a_long_record_is_not_heard_again_from_its_beginning_for_each_wrong_guess() {
+        let steps: String =
+            (0..300).map(|n| format!("  s{n}: {{ run: 'exit 1', retry: {{ attempts: 2 }}, allow_failure: true }}\n")).collect();
+        let top = Source { name: "t.yaml".into(), text: format!("tree: t\nmax_parallel: 1\nsteps:\n{steps}") };
+        let tree = language::check(top, &Sources::default(), &NoKinds).tree.unwrap();
+        let (id, definitions) = (RunId("r".into()), tree.into());
+        let scene = Scene { id: &id, definitions: &definitions, kinds: &NoKinds, pace: Pace::Free };
+        let events = driven(&mut Run::new(id.clone(), definitions.clone(), &NoKinds));
+        let mut retrace = Retrace::of(scene, &[], &events).unwrap();
+        let turns = retrace.trace().unwrap().len();
+        assert!(turns > 500 && retrace.again > turns, "{turns} turns, {} heard again", retrace.again);
+        assert!(retrace.again < turns * APART, "{turns} turns, {} heard again", retrace.again);
+    }
 }

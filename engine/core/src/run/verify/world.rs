@@ -6,10 +6,8 @@ use crate::path::StepPath;
 use crate::run::input::{Cached, Input, Outcome, Prepared, Recovered, RollBack};
 use crate::run::select::Course;
 use crate::run::state::{NodeId, Stage};
+use crate::run::words;
 use std::collections::BTreeSet;
-
-/// The text with which a resume says that a part of a container runs again.
-const IN_IT: &str = " in it runs again: ";
 
 impl Retrace<'_> {
     /// The words of the world among the events at hand, each with the index of its event.
@@ -49,9 +47,8 @@ impl Retrace<'_> {
                 Some(Input::Resolved { name: name(), resolution, outputs, actor: actor(), note })
             }
             EventKind::StepWaiting { what: WaitFor::Lock, on } => {
-                let (name, holder) = on.split_once(" (held by ")?;
-                let holder = holder.strip_suffix(')').unwrap_or(holder).to_owned();
-                told.insert(format!("lock {name}")).then(|| Input::LockBusy { name: name.into(), holder })
+                let (name, holder) = words::holder(on)?;
+                told.insert(format!("lock {name}")).then(|| Input::LockBusy { name: name.into(), holder: holder.into() })
             }
             EventKind::StepReopened { .. } => self.reopened(event),
             _ => self.word_of_step(event, told),
@@ -102,12 +99,12 @@ impl Retrace<'_> {
                 artifacts: artifacts.clone(),
             },
             EventKind::StepSkipped { reason } => {
-                let code = reason.text.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok());
+                let code = words::skipping(&reason.text);
                 failed(&StepError { reason: ErrorReason::Exit, code, message: reason.text.clone(), log: None })
             }
             EventKind::StepCancelled { .. } => Outcome::Stopped,
             EventKind::StepInterrupted { error } if error.reason == ErrorReason::Interrupted && stopping => Outcome::Stopped,
-            EventKind::StepTimedOut { error } if stopping && error.message.starts_with("the time of the run") => Outcome::Stopped,
+            EventKind::StepTimedOut { error } if stopping && error.message == words::LATE => Outcome::Stopped,
             EventKind::StepFailed { error }
             | EventKind::StepTimedOut { error }
             | EventKind::StepInterrupted { error }
@@ -136,7 +133,7 @@ impl Retrace<'_> {
     fn recovered(&self, epoch: u64) -> Recovered {
         let of_us = |e: &&Event| e.actor.as_deref() == Some("--approve") && matches!(e.kind, EventKind::ApprovalGiven { .. });
         let approved = self.sitting.iter().filter(of_us).filter_map(|e| e.step.as_ref().map(|s| s.0.clone())).collect();
-        let forced = |e: &&Event| matches!(&e.kind, EventKind::StepReopened { reason } if reason.text == "forced by --force");
+        let forced = |e: &&Event| matches!(&e.kind, EventKind::StepReopened { reason } if reason.text == words::FORCED);
         let force = self.group().iter().filter(forced).filter_map(|e| e.step.clone()).collect();
         let skip = self.resolved(Resolution::Skip);
         Recovered { epoch, approved, accept_changes: self.refused().is_none(), definition: None, force, skip, actor: String::new() }
@@ -147,19 +144,10 @@ impl Retrace<'_> {
         self.group().iter().filter(fits).filter_map(|e| e.step.clone()).collect()
     }
 
-    /// Whether a resolution came with `--skip` or `--mark-undone`.
-    /// Why the sitting refused to go on, if it did.
+    /// What the sitting refused to run again, if it did.
     fn refused(&self) -> Option<&str> {
-        let of = |e: &Event| match &e.kind {
-            EventKind::RunSuspended { reason, .. } => {
-                reason.strip_prefix("external steps would run again because of a change: ").map(str::len)
-            }
-            _ => None,
-        };
-        let last = self.sitting.last()?;
-        let length = of(last)?;
-        match &last.kind {
-            EventKind::RunSuspended { reason, .. } => reason.get(reason.len() - length..),
+        match &self.sitting.last()?.kind {
+            EventKind::RunSuspended { reason, .. } => words::refused(reason),
             _ => None,
         }
     }
@@ -185,7 +173,7 @@ impl Retrace<'_> {
 
     /// What differs of a suspect step, by what this sitting records later.
     fn changed(&self, step: &StepPath) -> Option<&str> {
-        let refused = self.refused().is_some_and(|list| list.split("), ").any(|part| part.starts_with(&format!("{step} ("))));
+        let refused = self.refused().is_some_and(|list| words::is_refused(list, step));
         self.runs_again(step).or(refused.then_some("inputs"))
     }
 
@@ -194,7 +182,7 @@ impl Retrace<'_> {
         let of = |e: &Event, inner: &str| if inner.is_empty() { e.step.as_ref() == Some(step) } else { inner == step.as_str() };
         self.sitting.get(self.at..).unwrap_or_default().iter().find_map(|event| match &event.kind {
             EventKind::StepReopened { reason } if is_found(&reason.code) => {
-                let inner = reason.text.split_once(IN_IT).map_or("", |(inner, _)| inner);
+                let inner = words::inner(&reason.text).unwrap_or_default();
                 of(event, inner).then_some(reason.code.as_str())
             }
             _ => None,
@@ -204,8 +192,8 @@ impl Retrace<'_> {
     /// A suspect step whose prepare has been answered.
     fn reopened(&self, event: &Event) -> Option<Input> {
         let EventKind::StepReopened { reason } = &event.kind else { return None };
-        let step = match reason.text.split_once(IN_IT) {
-            Some((inner, _)) => StepPath(inner.into()),
+        let step = match words::inner(&reason.text) {
+            Some(inner) => StepPath(inner.into()),
             None => event.step.clone()?,
         };
         let id = self.run.find(&step)?;
@@ -252,11 +240,11 @@ impl Retrace<'_> {
     /// A lock is held at once, or somebody else has it.
     pub(super) fn lock_answer(&self, name: &str) -> Input {
         let busy = self.group().iter().find_map(|e| match &e.kind {
-            EventKind::StepWaiting { what: WaitFor::Lock, on } => on.strip_prefix(name)?.strip_prefix(" (held by "),
+            EventKind::StepWaiting { what: WaitFor::Lock, on } => words::holder(on).filter(|(lock, _)| *lock == name),
             _ => None,
         });
-        if let Some(holder) = busy {
-            return Input::LockBusy { name: name.into(), holder: holder.strip_suffix(')').unwrap_or(holder).into() };
+        if let Some((_, holder)) = busy {
+            return Input::LockBusy { name: name.into(), holder: holder.into() };
         }
         let begins = |id: &NodeId| self.group().iter().any(|e| e.step.as_ref() == Some(&self.run.node(*id).path));
         let waits = self.run.locks.get(name).is_some_and(|l| !l.queue.iter().any(begins));

@@ -1,5 +1,5 @@
 //! The time of a sitting: the wall's when it began, moved on by a clock that nobody sets and that
-//! does not stand still while the machine sleeps.
+//! does not stand still while the machine sleeps. Events, the times of output and screens go by it.
 //!
 //! The wall's clock may be set forth or back while steps run: no deadline, retry or recorded time
 //! may notice. Where the wall is behind what is recorded already, time goes on from there: a retry
@@ -15,9 +15,18 @@ const STEADY: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const STEADY: ClockId = ClockId::Monotonic;
 
-pub(super) struct Clock {
+/// A clock that began once; copies of it show the same time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
     began: Timestamp,
     at: Duration,
+}
+
+impl Default for Clock {
+    /// Begins now.
+    fn default() -> Self {
+        Self::after(None)
+    }
 }
 
 impl Clock {
@@ -27,8 +36,19 @@ impl Clock {
         Self { began: newest.map_or(wall, |newest| newest.max(wall)), at: steady() }
     }
 
+    /// The time.
     pub fn now(&self) -> Timestamp {
-        let passed = SignedDuration::try_from(steady().saturating_sub(self.at)).unwrap_or_default();
+        self.at(self.passed())
+    }
+
+    /// How long ago it began.
+    pub fn passed(&self) -> Duration {
+        steady().saturating_sub(self.at)
+    }
+
+    /// The time when so much had passed.
+    pub fn at(&self, passed: Duration) -> Timestamp {
+        let passed = SignedDuration::try_from(passed).unwrap_or_default();
         self.began.checked_add(passed).unwrap_or(self.began)
     }
 }
