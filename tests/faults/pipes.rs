@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// From the end of the step's own process to the word that it is done.
 const BOUND: Duration = Duration::from_millis(500);
+/// A machine that is busy may be late once; a pipe that is held is held each time, for a minute.
+const TRIES: usize = 5;
 
 /// What the step leaves behind, and whether it may stay.
 const HOLDERS: &[(&str, &str, bool)] = &[
@@ -22,7 +24,10 @@ const HOLDERS: &[(&str, &str, bool)] = &[
 fn a_step_whose_output_is_held_is_done() {
     let mut all = Vec::new();
     for (name, script, stays) in HOLDERS {
-        all.push(format!("{name} {:.0?}", held(name, script, *stays)));
+        let mut tries = (0..TRIES).map(|_| held(name, script, *stays));
+        let took = tries.find(|took| *took <= BOUND);
+        let took = took.unwrap_or_else(|| panic!("{name} was done more than {BOUND:?} after its end, {TRIES} times"));
+        all.push(format!("{name} {took:.0?}"));
     }
     println!("pipes: done after the step's own end: {}", all.join(", "));
 }
@@ -37,7 +42,6 @@ fn held(name: &str, script: &str, stays: bool) -> Duration {
     let ended = Duration::from_nanos(place.read("ended").trim().parse().unwrap());
     let took = now.saturating_sub(ended);
     sitting.end().expect(0);
-    assert!(took <= BOUND, "{name} was done {took:?} after its end");
     let log = place.run(&["logs", "@last", name]).expect(0).stdout;
     assert!(log.contains("before\n"), "{name}: {log}");
     let left = place.processes();

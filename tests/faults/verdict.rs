@@ -1,5 +1,5 @@
-//! The judge: I1 to I11, from the ledger and from what the client was told, never from what the
-//! engine says of itself. README.md says what each of them means.
+//! The judge: I1 to I11, from the ledger and from what the client was told; `trees events` is held
+//! against that. README.md says what each of them means.
 
 use crate::ledger::{Ledger, Line};
 use crate::place::{Place, Told};
