@@ -127,7 +127,14 @@ fn reversible() -> Sample {
         )
     };
     let tree = format!("tree: reversible\nsteps:\n{}{}{}", step("a", ""), step("b", "needs: a\n    "), step("c", "needs: b\n    "));
-    Sample { tree, files: vec![("mark", quiet_mark())], needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
+    Sample {
+        tree,
+        files: vec![("mark", quiet_mark())],
+        needs: BTreeMap::new(),
+        once: Vec::new(),
+        finally: Vec::new(),
+        tries: BTreeMap::new(),
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn large() -> Sample {
         );
     }
     tree += "outputs: { n: done }\n";
-    Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
+    Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), finally: Vec::new(), tries: BTreeMap::new() }
 }
 
 /// The events that the client had in whole lines.

@@ -16,6 +16,8 @@ pub struct Sample {
     /// Steps that never start twice: their outcome is unknown after a crash, and a person or their
     /// `on_crash: fail` decides.
     pub once: Vec<&'static str>,
+    /// The steps of `finally`, which begin whenever the run ends.
+    pub finally: Vec<&'static str>,
     /// Steps that may start again in one sitting, by how often: retries.
     pub tries: BTreeMap<&'static str, usize>,
 }
@@ -54,13 +56,14 @@ pub fn shapes() -> Sample {
         ("sub/one", vec!["left", "right"]),
         ("sub/three", vec!["sub/one"]),
         ("join", vec!["each[ash]", "each[birch]", "each[cedar]", "flaky", "verified", "sub/three"]),
-        ("finally/after", vec!["finally/clean"]),
+        ("after", vec!["clean"]),
     ];
     Sample {
         tree: SHAPES.into(),
         files: vec![("sub.yaml", SUB.into())],
         needs: BTreeMap::from(needs),
         once: Vec::new(),
+        finally: vec!["clean", "after"],
         tries: BTreeMap::from([("flaky", 2)]),
     }
 }
@@ -77,7 +80,7 @@ pub fn unknown() -> Sample {
     tree += "  after: { needs: [again, asks, fails], run: '. ./mark; mark start; mark end' }\n";
     // That the other two have ended is a person's word.
     let needs = BTreeMap::from([("after", vec!["again"])]);
-    Sample { tree, files: Vec::new(), needs, once: vec!["asks", "fails"], tries: BTreeMap::new() }
+    Sample { tree, files: Vec::new(), needs, once: vec!["asks", "fails"], finally: Vec::new(), tries: BTreeMap::new() }
 }
 
 /// A chain of a few steps: what a sweep over each system call can afford.
@@ -90,7 +93,7 @@ pub fn chain(length: usize) -> Sample {
         );
     }
     tree += &format!("outputs: {{ n: '{{{{ steps.s{}.outputs.n }}}}' }}\n", length - 1);
-    Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), tries: BTreeMap::new() }
+    Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), finally: Vec::new(), tries: BTreeMap::new() }
 }
 
 /// A chain of two with an artifact after one of them.

@@ -121,7 +121,14 @@ fn few() -> Sample {
 
 fn sample(tree: &str, needs: &[(&'static str, Vec<&'static str>)], tries: &[(&'static str, usize)]) -> Sample {
     let needs = needs.iter().cloned().collect();
-    Sample { tree: tree.into(), files: Vec::new(), needs, once: Vec::new(), tries: tries.iter().copied().collect::<BTreeMap<_, _>>() }
+    Sample {
+        tree: tree.into(),
+        files: Vec::new(),
+        needs,
+        once: Vec::new(),
+        finally: vec!["clean"],
+        tries: tries.iter().copied().collect::<BTreeMap<_, _>>(),
+    }
 }
 
 const FEW: &str = r#"

@@ -140,7 +140,7 @@ impl<'a> Trial<'a> {
         broken.extend(self.order(&ledger));
         broken.extend(self.repeats(&ledger));
         broken.extend(overlaps(&ledger));
-        broken.extend(keys(&ledger));
+        broken.extend(self.keys(&ledger));
         broken.extend(self.place.processes().iter().map(|p| format!("I7: still there: {p}")));
         broken.extend(gaps(&events));
         if self.last > reference.took * 2 + Duration::from_secs(5) {
@@ -161,7 +161,7 @@ impl<'a> Trial<'a> {
         let told = self.told.iter().flat_map(Told::events).filter(|e| e["type"] == "step_succeeded");
         let done: BTreeMap<String, u64> = told.map(|e| (text(&e["step"]), e["attempt"].as_u64().unwrap_or(0))).collect();
         let later =
-            |(step, attempt): &(&str, u32)| !step.contains("finally/") && done.get(*step).is_some_and(|known| u64::from(*attempt) > *known);
+            |(step, attempt): &(&str, u32)| !self.is_final(step) && done.get(*step).is_some_and(|known| u64::from(*attempt) > *known);
         ledger
             .marked("start")
             .into_iter()
@@ -200,7 +200,7 @@ impl<'a> Trial<'a> {
         for line in &ledger.0 {
             match line {
                 Line::Crash => crashes += 1,
-                Line::Mark { step, attempt, word, .. } if word == "start" && !step.contains("finally/") => {
+                Line::Mark { step, attempt, word, .. } if word == "start" && !self.is_final(step) => {
                     let starts = begun.entry(step).or_default();
                     let tries = self.sample.tries.get(step.as_str()).copied().unwrap_or(1);
                     let most = if self.sample.once.contains(&step.as_str()) { 1 } else { tries + crashes };
@@ -210,6 +210,28 @@ impl<'a> Trial<'a> {
                     starts.push(*attempt);
                 }
                 Line::Mark { .. } => {}
+            }
+        }
+        broken
+    }
+
+    fn is_final(&self, step: &str) -> bool {
+        self.sample.finally.contains(&step)
+    }
+
+    /// I6: what a step hands to others as its idempotency key is the same in each attempt, and no other step's.
+    fn keys(&self, ledger: &Ledger) -> Vec<String> {
+        let (mut of, mut owner, mut broken) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for line in &ledger.0 {
+            let Line::Mark { run, step, attempt, key, .. } = line else { continue };
+            // `finally` runs anew whenever its tree ends, for which it has a key of its own.
+            let known = *of.entry((run, step)).or_insert(key);
+            if known != key && !self.is_final(step) {
+                broken.push(format!("I6: attempt {attempt} of {step} has the key {key}, known as {known}"));
+            }
+            let first = *owner.entry(key).or_insert((run, step));
+            if first != (run, step) || key.is_empty() {
+                broken.push(format!("I6: {step} has the key `{key}` of {}", first.1));
             }
         }
         broken
@@ -248,24 +270,6 @@ fn overlaps(ledger: &Ledger) -> Vec<String> {
             broken.push(format!("I7: attempt {attempt} of {step} says {word} after attempt {known} has begun"));
         }
         *known = (*known).max(*attempt);
-    }
-    broken
-}
-
-/// I6: what a step hands to others as its idempotency key is the same in each attempt, and no other step's.
-fn keys(ledger: &Ledger) -> Vec<String> {
-    let (mut of, mut owner, mut broken) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for line in &ledger.0 {
-        let Line::Mark { run, step, attempt, key, .. } = line else { continue };
-        // `finally` runs anew whenever its tree ends, for which it has a key of its own.
-        let known = *of.entry((run, step)).or_insert(key);
-        if known != key && !step.contains("finally/") {
-            broken.push(format!("I6: attempt {attempt} of {step} has the key {key}, known as {known}"));
-        }
-        let first = *owner.entry(key).or_insert((run, step));
-        if first != (run, step) || key.is_empty() {
-            broken.push(format!("I6: {step} has the key `{key}` of {}", first.1));
-        }
     }
     broken
 }

@@ -28,7 +28,7 @@ steps:
 
 fn sample(tree: &str) -> Sample {
     let needs = BTreeMap::from([("after", vec!["made"])]);
-    Sample { tree: tree.into(), files: Vec::new(), needs, once: Vec::new(), tries: BTreeMap::from([("made", 2)]) }
+    Sample { tree: tree.into(), files: Vec::new(), needs, once: Vec::new(), finally: Vec::new(), tries: BTreeMap::from([("made", 2)]) }
 }
 
 #[test]
