@@ -37,7 +37,7 @@ mod words;
 pub use adopt::Definitions;
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
-pub use select::{Choice, Course, Unfit, part_of};
+pub use select::{Choice, Course, Unfit};
 pub use task::{Ingredients, Job, Secrets, Task};
 pub use undo::Undo;
 pub use verify::{Difference, Pace, verify};
