@@ -22,6 +22,12 @@ struct Terminal {
 
 impl Terminal {
     fn start(bench: &Bench, arguments: &[&str], columns: u16, rows: u16) -> Self {
+        let program = bench.command(&[]).get_program().to_str().unwrap().to_owned();
+        Self::of(bench, &program, arguments, columns, rows)
+    }
+
+    /// With another program.
+    fn of(bench: &Bench, program: &str, arguments: &[&str], columns: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -31,7 +37,7 @@ impl Terminal {
         let plain = bench.command(arguments);
         // In a session of its own, with this terminal as the controlling one.
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(plain.get_program()).args(plain.get_args()).current_dir(bench.dir()).env_clear();
+        command.args(["--ctty", "--wait"]).arg(program).args(plain.get_args()).current_dir(bench.dir()).env_clear();
         command.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("TERM", "xterm-256color").env("NO_COLOR", "1");
         let end = || slave.try_clone().unwrap();
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
@@ -167,4 +173,23 @@ fn a_detached_run_outlives_its_terminal() {
     assert!(seen.contains("goes on as run"), "{seen}");
     bench.write("go", "");
     bench.run(&["show", "@last", "-f"]).expect(0);
+}
+
+#[test]
+fn ctrl_z_leaves_the_terminal_as_it_was_also_to_a_shell_that_sees_to_nothing() {
+    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    let program = bench.command(&[]).get_program().to_str().unwrap().to_owned();
+    bench.write("job", format!("set -m\n{program} run t.yaml; stty -a > modes; echo stopped; fg; echo over\n"));
+    let mut terminal = Terminal::of(&bench, "bash", &["job"], 60, 20);
+    terminal.until("• w");
+    assert!(!terminal.echoes());
+    terminal.press("\u{1a}");
+    terminal.until("stopped");
+    assert!(bench.read("modes").contains(" echo "), "{}", bench.read("modes"));
+    bench.write("go", "");
+    terminal.until("over");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("t #1 succeeded"), "{seen}");
 }

@@ -413,6 +413,7 @@ impl Sitting {
                 // Only Ctrl-C counts up: SIGTERM and SIGHUP are as one.
                 self.signals += if self.signals == 0 { 1 } else { u32::from(signal == 2) };
                 self.signal.get_or_insert(signal);
+                self.run.signalled(signal);
                 self.escalate();
                 inputs.push(Input::Interrupt);
             }
