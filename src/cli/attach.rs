@@ -48,10 +48,16 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
         answer(&screen, Arc::clone(&state), run.run.clone());
     }
     let signals = signals::receiver()?;
-    let mut follower =
-        Follower { state: &state, run: &run.run, seq: recorded.get(begun).map_or(1, |e| e.seq) - 1, logs: Logs::default(), last: None };
+    let mut follower = Follower {
+        state: &state,
+        run: &run.run,
+        seq: recorded.get(begun).map_or(1, |e| e.seq) - 1,
+        logs: Logs::default(),
+        last: None,
+        signal: None,
+    };
     let ended = follower.follow(&mut *screen.listener(), &signals, look == Look::Terminal);
-    let last = follower.last;
+    let (last, signal) = (follower.last, follower.signal);
     let tally = screen.close();
     if let Some(number) = ended? {
         say(&format!("detached; run {0} goes on, see it again with: trees show {0} -f", run.run));
@@ -60,8 +66,8 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
     let status = runs::find(&state, &run.run.0)?.status;
     let took = recorded.get(begun).zip(last).map(|(first, last)| last.duration_since(first.ts));
     let took = took.and_then(|t| Duration::try_from(t).ok()).unwrap_or_default();
-    finish::tell(&Closing { run: run.run.clone(), status, signal: None, took, tally }, global);
-    Ok(finish::exit(status, false))
+    finish::tell(&Closing { run: run.run.clone(), status, signal, took, tally }, global);
+    Ok(signal.map_or_else(|| finish::exit(status, false), Exit::signal))
 }
 
 /// Where the events of the last sitting begin.
@@ -87,6 +93,8 @@ struct Follower<'a> {
     logs: Logs,
     /// When the newest event was recorded.
     last: Option<jiff::Timestamp>,
+    /// The signal that ended it.
+    signal: Option<i32>,
 }
 
 impl Follower<'_> {
@@ -98,6 +106,10 @@ impl Follower<'_> {
             let events = self.state.load(self.run, self.seq)?;
             if let Some(newest) = events.last() {
                 (self.seq, self.last) = (newest.seq, Some(newest.ts));
+                self.signal = match &newest.kind {
+                    EventKind::RunSuspended { signal, .. } => *signal,
+                    _ => None,
+                };
                 to.events(&events);
             }
             if rests {

@@ -21,10 +21,17 @@ pub enum Turn {
     Ours(Option<Box<dyn LockGuard>>),
     /// The tree says to leave it.
     Skipped,
+    /// Waiting was given up.
+    GivenUp,
 }
 
 /// Takes the tree's turn, as the tree says; `run` is what goes on, where one does.
 pub fn turn(state: &State, tree: &Tree, run: Option<&RunId>) -> Result<Turn, Failure> {
+    turn_unless(state, tree, run, &|| false)
+}
+
+/// The same, for those who do not die of a signal: it is given up when `enough` says so.
+pub fn turn_unless(state: &State, tree: &Tree, run: Option<&RunId>, enough: &dyn Fn() -> bool) -> Result<Turn, Failure> {
     if tree.on_busy == OnBusy::Allow {
         return Ok(Turn::Ours(None));
     }
@@ -55,6 +62,9 @@ pub fn turn(state: &State, tree: &Tree, run: Option<&RunId>) -> Result<Turn, Fai
                 say(&format!("waiting: {} (Ctrl-C: do not wait)", words(active.as_ref(), tree)));
             }
             _ => {}
+        }
+        if enough() {
+            return Ok(Turn::GivenUp);
         }
         thread::sleep(LOOK);
     }

@@ -32,15 +32,13 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let kinds = trees_steps::catalogue();
     let mut all = Vec::new();
     let mut fine = Vec::new();
-    let mut trees_wrong = false;
     for file in &args.files {
         if test::is_test_file(file) {
             match test::checked(file) {
                 Err(failure) => all.push(unreadable(file, &failure)),
-                Ok(None) => trees_wrong = true,
-                Ok(Some((findings, line))) => {
+                Ok((findings, line)) => {
                     fine.push(line);
-                    all.push(findings);
+                    all.extend(findings);
                 }
             }
             continue;
@@ -66,7 +64,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
             }
         }
     }
-    let wrong = trees_wrong || all.iter().any(|f| f.diagnostics.iter().any(|d| d.is_error() || args.strict));
+    let wrong = all.iter().any(|f| f.diagnostics.iter().any(|d| d.is_error() || args.strict));
     Ok(if wrong { Exit::WRONG } else { Exit::OK })
 }
 

@@ -1,5 +1,6 @@
 //! `trees export`: a run as one file, for a colleague.
 
+use super::aside;
 use super::gc::size;
 use super::global::Global;
 use super::runs;
@@ -8,8 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::report::said::plural;
 use crate::report::{out_json, out_line, say};
 use serde_json::json;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use trees_core::journal::RunSummary;
 use trees_state::{Manifest, State};
@@ -42,7 +42,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         export(&state, &run, &mut io::stdout().lock())?;
         return Ok(Exit::OK);
     }
-    let manifest = aside(&state, &run, &file)?;
+    let manifest = aside::write(&file, |to| export(&state, &run, to))?;
     let bytes = file.metadata().map_or(0, |there| there.len());
     if json {
         out_json(&json!({
@@ -62,22 +62,4 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 
 fn export(state: &State, run: &RunSummary, to: &mut dyn Write) -> Result<Manifest, Failure> {
     Ok(state.export(&run.run, &witness::host(), to)?)
-}
-
-/// Written beside the file and renamed, so that there is never half of one.
-fn aside(state: &State, run: &RunSummary, file: &Path) -> Result<Manifest, Failure> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".part-{}", std::process::id()));
-    let part = PathBuf::from(name);
-    let failed = |error: io::Error| Failure::failed(format!("cannot write {}: {error}", file.display()));
-    let mut to = BufWriter::new(File::create_new(&part).map_err(failed)?);
-    let done = export(state, run, &mut to).and_then(|manifest| {
-        let written = to.into_inner().map_err(io::IntoInnerError::into_error).and_then(|open| open.sync_all());
-        written.and_then(|()| fs::rename(&part, file)).map(|()| manifest).map_err(failed)
-    });
-    if done.is_err() {
-        // The first error is the one to tell.
-        fs::remove_file(&part).ok();
-    }
-    done
 }

@@ -4,6 +4,7 @@
 //! Read [`Command`] first.
 
 mod answer;
+mod aside;
 mod attach;
 mod audit;
 mod busy;

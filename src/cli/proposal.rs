@@ -13,6 +13,35 @@ use trees_core::hash;
 use trees_core::language::{self, Checked};
 use trees_core::tree::Tree;
 
+/// A tree that checks and can be run, with what was given for it.
+pub struct Accepted {
+    /// The tree.
+    pub tree: Arc<Tree>,
+    /// Its environment.
+    pub environment: String,
+    /// Its params.
+    pub params: Object,
+}
+
+impl Accepted {
+    /// Of a file that was checked; what is wrong with it or with the params is drawn.
+    pub fn of(
+        source: &TreeFile,
+        checked: &Checked,
+        given: impl FnOnce(&Tree, Findings) -> Result<(String, Result<Object, Exit>), Failure>,
+    ) -> Result<Result<Self, Exit>, Failure> {
+        check::print(&source.findings(checked));
+        let Some(tree) = checked.tree.clone() else { return Ok(Err(Exit::WRONG)) };
+        let later = language::later(&tree);
+        if !later.is_empty() {
+            check::print(&Findings { diagnostics: later, ..source.findings(checked) });
+            return Ok(Err(Exit::WRONG));
+        }
+        let (environment, params) = given(&tree, source.findings(checked))?;
+        Ok(params.map(|params| Self { tree, environment, params }))
+    }
+}
+
 /// A tree file that checks, with all that a run of it is given.
 pub struct Proposal {
     /// Where it comes from.
@@ -44,18 +73,11 @@ impl Proposal {
         let kinds = trees_steps::catalogue();
         // What is wrong with a tree leaves no trace: nothing is made before it is checked.
         let checked = source.check(&kinds);
-        check::print(&source.findings(&checked));
-        let Some(tree) = checked.tree.clone() else { return Ok(Err(Exit::WRONG)) };
-        let later = language::later(&tree);
-        if !later.is_empty() {
-            check::print(&Findings { diagnostics: later, ..source.findings(&checked) });
-            return Ok(Err(Exit::WRONG));
-        }
-        let (environment, params) = given(&tree, source.findings(&checked))?;
-        Ok(match params {
-            Ok(params) => Ok(Self::of(source, tree, environment, params, &checked)?),
-            Err(exit) => Err(exit),
-        })
+        let Accepted { tree, environment, params } = match Accepted::of(&source, &checked, given)? {
+            Ok(accepted) => accepted,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        Ok(Ok(Self::of(source, tree, environment, params, &checked)?))
     }
 
     fn of(source: TreeFile, tree: Arc<Tree>, environment: String, params: Object, checked: &Checked) -> Result<Self, Failure> {

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trees_core::event::RunStarted;
 use trees_core::journal::{Journal as _, NewRun};
-use trees_core::run::part_of;
 use trees_core::tree::{Action, OnBusy, Tree};
 use trees_points::{Point, hit};
 
@@ -114,7 +113,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let state = Arc::new(runs::open(global)?);
     proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
-    let vault = runs::vault(&state, &part_of(&proposal.tree, Some(&asked)), &proposal.environment, &proposal.source.dir)?;
+    let vault = runs::vault(&state, &proposal.tree, Some(&asked), &proposal.environment, &proposal.source.dir)?;
     let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
     if proposal.tree.on_busy != OnBusy::Allow {
         // Another run may be cancelled for this one: what is wrong here is said before.

@@ -6,7 +6,7 @@ use super::witness;
 use crate::failure::{Failure, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trees_core::event::{Event, EventKind, Json, RunStarted};
+use trees_core::event::{Event, EventKind, Json, RunStarted, Selection};
 use trees_core::hash;
 use trees_core::journal::{Journal as _, JournalError, RequestBody, RunFilter, RunSummary};
 use trees_core::language::{self, Sources};
@@ -130,9 +130,9 @@ pub fn in_force(state: &State, run: &RunId) -> Result<(String, Json), Failure> {
     Ok((hash::json(&first).map_err(Failure::failed)?, first))
 }
 
-/// The secrets of a tree; what is missing is said before anything begins. The audit leaves them out.
-pub fn vault(state: &State, tree: &Arc<Tree>, environment: &str, dir: &Path) -> Result<Vault, Failure> {
-    let vault = Vault::open(tree, environment, dir, state)?;
+/// The secrets of a tree or a part of it; what is missing is said before anything begins. The audit leaves them out.
+pub fn vault(state: &State, tree: &Arc<Tree>, part: Option<&Selection>, environment: &str, dir: &Path) -> Result<Vault, Failure> {
+    let vault = Vault::open(tree, part, environment, dir, state)?;
     state.testify(witness::here(&vault.masker()));
     Ok(vault)
 }

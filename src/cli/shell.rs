@@ -9,8 +9,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use trees_core::event::{RunStarted, Selection};
 use trees_core::journal::Journal as _;
-use trees_core::tree::Shell as Interpreter;
+use trees_core::path::StepPath;
+use trees_core::run::Choice;
+use trees_core::tree::{Shell as Interpreter, Tree};
 use trees_runner::driver::Vault;
 use trees_runner::driver::shell::Shell;
 
@@ -40,7 +43,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let step = runs::step_path(&args.step);
     let replayed = runs::replayed(&summary.run, definitions, &events)?;
     let facts = runs::facts(&events).ok_or_else(|| Failure::wrong(format!("run {} has not begun", summary.run)))?;
-    let vault = Vault::open(&tree, &facts.environment, facts.dir.as_ref(), &state)?;
+    let part = part(&tree, facts, &step);
+    let vault = Vault::open(&tree, part.as_ref(), &facts.environment, facts.dir.as_ref(), &state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::failed)?;
     let shell = Shell::enter(&replayed, &tree, &step, &vault, runtime.handle().clone())
         .map_err(|e| Failure::wrong(e).hint(format!("`trees show {}` lists the steps of the run and how they are", summary.run)))?;
@@ -49,6 +53,16 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let ended = start(&shell, args.command.as_deref(), &runtime);
     runtime.block_on(shell.leave());
     ended
+}
+
+/// Whose secrets are looked for: of the part that ran, or of a step that had no part in the run.
+fn part(tree: &Tree, facts: &RunStarted, step: &StepPath) -> Option<Selection> {
+    let recorded = facts.selection.as_deref().filter(|selection| selection.is_partial())?;
+    if Choice::of(tree, recorded).is_ok_and(|choice| choice.asks(step)) {
+        return Some(recorded.clone());
+    }
+    let top = step.as_str().split(['/', '[']).next().unwrap_or_default();
+    Some(Selection { only: vec![StepPath(top.into())], ..Selection::default() })
 }
 
 fn start(shell: &Shell, command: Option<&str>, runtime: &tokio::runtime::Runtime) -> Result<Exit, Failure> {

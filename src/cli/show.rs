@@ -6,6 +6,7 @@ use super::list::{marked, stamp};
 use super::runs;
 use super::story::{Story, Told};
 use crate::failure::{Exit, Failure};
+use crate::report::tone::Tone;
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -163,12 +164,7 @@ fn steps(story: &Story, quiet: bool) {
     let width = shown.iter().map(|s| s.path.len()).max().unwrap_or(0).min(40);
     for told in shown {
         let status = told.status.unwrap_or(StepStatus::Pending);
-        let paint = match status {
-            s if s.is_success() => Paint::Good,
-            s if s.is_failure() => Paint::Bad,
-            StepStatus::Waiting | StepStatus::RetryWait | StepStatus::Interrupted => Paint::Care,
-            _ => Paint::Faint,
-        };
+        let paint = Tone::of(Some(status)).paint();
         let took = told.started.zip(told.finished).map(|(a, b)| said::took(Duration::try_from(b.duration_since(a)).unwrap_or_default()));
         let mut line = Line::default().with(Paint::Plain, format!("  {:width$}  ", told.path));
         line = line.with(paint, format!("{:<11}", status.as_str())).with(Paint::Faint, format!(" {:>6}", took.unwrap_or_default()));

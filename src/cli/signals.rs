@@ -4,7 +4,8 @@
 use crate::failure::Failure;
 use crate::report::closing::signal_name;
 use crate::report::said::took;
-use crate::report::{Line, Paint};
+use crate::report::{self, Line, Paint};
+use rustix::process::{Signal as Process, getpgid, getpgrp, getpid, getppid, getsid, kill_process};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -85,11 +86,12 @@ pub fn receiver() -> Result<Receiver<i32>, Failure> {
 /// From here on signals are heard, each by its number.
 fn listen(hear: impl Fn(i32) + Send + 'static) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::failed)?;
-    let (mut interrupt, mut terminate, mut hangup) = {
+    let (mut interrupt, mut terminate, mut hangup, mut suspend) = {
         let _guard = runtime.enter();
         let listen = |kind: SignalKind| signal(kind).map_err(Failure::failed);
-        let hangup = if ignores_hangup() { None } else { Some(listen(SignalKind::hangup())?) };
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup)
+        let unless = |number: i32| if ignores(number) { Ok(None) } else { listen(SignalKind::from_raw(number)).map(Some) };
+        let (hangup, suspend) = (unless(1)?, unless(Process::TSTP.as_raw())?);
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup, suspend)
     };
     thread::spawn(move || {
         runtime.block_on(async move {
@@ -98,6 +100,10 @@ fn listen(hear: impl Fn(i32) + Send + 'static) -> Result<(), Failure> {
                     _ = interrupt.recv() => 2,
                     _ = terminate.recv() => 15,
                     () = received(&mut hangup) => 1,
+                    () = received(&mut suspend) => {
+                        suspended().await;
+                        continue;
+                    }
                 });
             }
         });
@@ -124,10 +130,27 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether whoever started us wants us to outlive the terminal (`nohup`). Read from the kernel's
-/// own account; where there is none we do not know of it.
-fn ignores_hangup() -> bool {
+/// Ctrl-Z: the terminal is put back as it was found, and we stand still until somebody lets us go on.
+/// Where nobody could we go on at once, as the system does with processes that no shell looks after.
+async fn suspended() {
+    let looked_after = getppid().is_some_and(|parent| {
+        getsid(Some(parent)).ok() == getsid(None).ok() && getpgid(Some(parent)).is_ok_and(|group| group != getpgrp())
+    });
+    let Ok(mut again) = signal(SignalKind::from_raw(Process::CONT.as_raw())) else { return };
+    if !looked_after {
+        return;
+    }
+    let asks = report::set_aside();
+    if kill_process(getpid(), Process::STOP).is_ok() {
+        again.recv().await;
+    }
+    report::take_up(asks);
+}
+
+/// Whether whoever started us wants a signal to have no effect (`nohup`). Read from the kernel's own
+/// account; where there is none we do not know of it.
+fn ignores(number: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
-    mask.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    mask.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|mask| mask >> (number - 1) & 1 == 1)
 }

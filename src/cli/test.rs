@@ -48,23 +48,24 @@ struct Trials {
     tree: Arc<Tree>,
     /// The test file as told to people.
     file: String,
+    /// What was found in the tree.
+    findings: Findings,
     /// Its cases, or all that is wrong with it.
     cases: Result<Vec<Case>, Findings>,
 }
 
 impl Trials {
-    /// Finds both files and reads them; what is wrong with the tree is drawn.
-    fn find(file: &str) -> Result<Result<Self, Exit>, Failure> {
+    /// Finds both files and reads them; or what is wrong with the tree.
+    fn find(file: &str) -> Result<Result<Self, Findings>, Failure> {
         let (tree_file, tests) = files(file)?;
         let kinds = trees_steps::catalogue();
-        let tree = match check::tree(&tree_file, &kinds) {
-            Ok((tree, _)) => tree,
-            Err(exit) => return Ok(Err(exit)),
-        };
+        let checked = tree_file.check(&kinds);
+        let of_tree = tree_file.findings(&checked);
+        let Some(tree) = checked.tree else { return Ok(Err(of_tree)) };
         let file = format!("{}{}", tree_file.prefix, tests.name);
         let cases = trial::read(&tests, &tree, &kinds);
         let findings = |diagnostics| Findings { diagnostics, sources: Sources { files: vec![tests] }, prefix: tree_file.prefix.clone() };
-        Ok(Ok(Self { tree, file, cases: cases.map_err(findings) }))
+        Ok(Ok(Self { tree, file, findings: of_tree, cases: cases.map_err(findings) }))
     }
 }
 
@@ -73,29 +74,29 @@ pub fn is_test_file(name: &str) -> bool {
     ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Checks a test file against its tree: what is wrong with it, and a line where nothing is. None
-/// where the tree itself is wrong, which was drawn.
-pub fn checked(file: &str) -> Result<Option<(Findings, String)>, Failure> {
+/// Checks a test file and its tree: what is wrong with each, and a line where the test file is fine.
+pub fn checked(file: &str) -> Result<(Vec<Findings>, String), Failure> {
     let trials = match Trials::find(file)? {
         Ok(trials) => trials,
-        Err(_) => return Ok(None),
+        Err(of_tree) => return Ok((vec![of_tree], String::new())),
     };
-    Ok(Some(match trials.cases {
-        Ok(cases) => {
-            let nothing = Findings { diagnostics: Vec::new(), sources: Sources::default(), prefix: String::new() };
-            (nothing, format!("{file}: {} is fine, {}\n", trials.tree.name, plural(cases.len(), "case")))
-        }
-        Err(findings) => (findings, String::new()),
-    }))
+    Ok(match trials.cases {
+        Ok(cases) => (vec![trials.findings], format!("{file}: {} is fine, {}\n", trials.tree.name, plural(cases.len(), "case"))),
+        Err(of_cases) => (vec![trials.findings, of_cases], String::new()),
+    })
 }
 
 /// Does it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
-    let Trials { tree, file, cases } = match Trials::find(&args.file)? {
+    let Trials { tree, file, findings, cases } = match Trials::find(&args.file)? {
         Ok(trials) => trials,
-        Err(exit) => return Ok(exit),
+        Err(findings) => {
+            check::print(&findings);
+            return Ok(Exit::WRONG);
+        }
     };
+    check::print(&findings);
     let cases = match cases {
         Ok(cases) => cases,
         Err(findings) => {

@@ -28,6 +28,13 @@ pub fn off() {
     }
 }
 
+/// Whether it was off; it is no more.
+pub fn set_aside() -> bool {
+    let was_off = FOUND.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    restore();
+    was_off
+}
+
 /// Puts it back as it was found.
 pub fn restore() {
     if let Some(found) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).take() {

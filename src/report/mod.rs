@@ -20,6 +20,7 @@ pub mod shape;
 pub mod style;
 pub mod tail;
 mod terminal;
+pub mod tone;
 pub mod view;
 mod writer;
 
@@ -99,6 +100,18 @@ pub fn say(line: &str) {
 /// Says a painted line on standard error.
 pub fn say_line(line: &Line) {
     say(&line.painted());
+}
+
+/// Puts the terminal back as it was found, for others; whether it has to be taken up again.
+pub fn set_aside() -> bool {
+    echo::set_aside()
+}
+
+/// Goes on with the terminal.
+pub fn take_up(was_ours: bool) {
+    if was_ours {
+        echo::off();
+    }
 }
 
 /// Ends a command: says what stopped it, gives the exit code.

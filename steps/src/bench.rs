@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use trees_core::event::Json;
 use trees_core::path::{RunId, StepPath};
 use trees_runner::kind::{Cx, Kind, KindError, Observation, Port, ReadCx, Reader};
+use trees_runner::mask::Masker;
 
 /// A folder and what was recorded in it.
 pub struct Bench {
@@ -16,6 +17,7 @@ pub struct Bench {
     recorder: Arc<Recorder>,
     cancel: CancellationToken,
     env: Vec<(String, String)>,
+    mask: Masker,
 }
 
 #[derive(Default)]
@@ -54,7 +56,12 @@ impl Bench {
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
             ("TREES_RUN_ID".into(), "0123456789ab".into()),
         ];
-        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env }
+        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env, mask: Masker::default() }
+    }
+
+    /// One whose run has a secret.
+    pub fn knowing(secret: &str) -> Self {
+        Self { mask: Masker::new([secret]), ..Self::new() }
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -88,12 +95,13 @@ impl Bench {
             dir,
             env: Arc::new(self.env.clone()),
             cancel: self.cancel.clone(),
-            http: Reader::new(client()),
+            http: Reader::new(Arc::default()),
+            mask: self.mask.clone(),
         }
     }
 
     pub fn cx(&self) -> Cx {
-        Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: client(), port: self.recorder.clone() }
+        Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: Arc::default(), port: self.recorder.clone() }
     }
 
     pub fn intents(&self) -> Vec<Json> {
@@ -144,10 +152,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// A real HTTP server on a port of its own; it ends when dropped.

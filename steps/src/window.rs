@@ -121,15 +121,6 @@ impl Seen {
     }
 }
 
-/// The beginning of a text on one line, for messages.
-pub fn head(text: &str, limit: usize) -> String {
-    let mut out: String = text.trim().chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.trim().chars().count() > limit {
-        out.push('…');
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Probe, Window};

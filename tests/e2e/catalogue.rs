@@ -58,3 +58,14 @@ fn completions_name_the_commands() {
         assert!(script.contains("resume") && script.contains("cookbook"), "{shell}");
     }
 }
+
+#[test]
+fn a_kind_that_asks_nobody_needs_no_http_client() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps: { a: { uses: file/write, with: { path: out, content: x } } }\n");
+    let run = bench.command(&["run", "t.yaml"]).env("all_proxy", "http://[").output().unwrap();
+    assert!(run.status.success() && bench.path("out").exists(), "{}", String::from_utf8_lossy(&run.stderr));
+    bench.write("t.yaml", "tree: t\nsteps: { a: { uses: http/request, with: { url: 'http://127.0.0.1:1/' } } }\n");
+    let run = bench.command(&["run", "t.yaml"]).env("all_proxy", "http://[").output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.code() == Some(1) && said.contains("the address of a proxy"), "{said}");
+}

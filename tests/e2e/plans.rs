@@ -318,3 +318,14 @@ fn a_value_that_only_stands_for_another_calls_nothing_cached() {
     assert!(bench.run(&["run", "stand.yaml", "--format", "json"]).expect(0).stdout.contains("step_cached"));
     plans(&bench, &["stand.yaml"], 1, &[("probe", "run"), ("use", "unknown")]);
 }
+
+#[test]
+fn drift_looks_at_no_more_at_once_than_the_run_did() {
+    let check = "mkdir busy || echo clash >> clashes; i=0; until [ $i = 3000 ]; do i=$((i+1)); done; rmdir busy; test -e done";
+    let step = |n: u8| format!("  s{n}: {{ effect: external, check: '{check}', run: ':' }}\n");
+    let bench = Bench::with("t.yaml", format!("tree: t\nmax_parallel: 1\nsteps:\n{}", (0..6).map(step).collect::<String>()));
+    bench.write("done", "");
+    bench.run(&["run", "t.yaml", "-q"]).expect(0);
+    bench.run(&["drift", "@last"]).expect(0);
+    assert!(!bench.path("clashes").exists());
+}

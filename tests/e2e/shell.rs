@@ -96,3 +96,19 @@ fn what_has_no_place_says_why() {
     check("each", "`each` consists of other steps: name one of them, such as each[a], each[b]");
     check("none", "the run has no step `none`");
 }
+
+#[test]
+fn a_shell_asks_for_no_secret_of_a_step_that_was_left_out() {
+    let tree =
+        "tree: t\nsecrets: { TOKEN: {}, OTHER: {} }\nsteps:\n  a: { secrets: [TOKEN], run: ':' }\n  b: { secrets: [OTHER], run: ':' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run_with_input(&["secret", "set", "TOKEN", "--project", "t"], "s3cr3t-one\n").expect(0);
+    bench.run(&["run", "t.yaml", "--only", "a", "-q"]).expect(0);
+    assert_eq!(bench.run(&["shell", "@last", "a", "-c", "echo $TOKEN"]).expect(0).stdout, "s3cr3t-one\n");
+    let left_out = bench.run(&["shell", "@last", "b", "-c", ":"]);
+    assert!(
+        left_out.code != 0 && left_out.stderr.contains("the secret OTHER") && !left_out.stderr.contains("TOKEN"),
+        "{}",
+        left_out.stderr
+    );
+}

@@ -3,6 +3,7 @@
 
 use crate::bench::{Bench, fifo, hear};
 use crate::pty::Terminal;
+use std::process::Command;
 
 fn start(bench: &Bench, arguments: &[&str], columns: u16, rows: u16) -> Terminal {
     Terminal::start(&bench.command(arguments), (columns, rows))
@@ -99,4 +100,26 @@ fn a_detached_run_outlives_its_terminal() {
     assert!(seen.contains("goes on as run"), "{seen}");
     bench.write("go", "");
     bench.run(&["show", "@last", "-f"]).expect(0);
+}
+
+#[test]
+fn ctrl_z_leaves_the_terminal_as_it_was_also_to_a_shell_that_sees_to_nothing() {
+    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    let program = bench.command(&[]).get_program().to_str().unwrap().to_owned();
+    bench.write("job", format!("set -m\n{program} run t.yaml; stty -a > modes; echo stopped; fg; echo over\n"));
+    let plain = bench.command(&["job"]);
+    let mut shell = Command::new("bash");
+    shell.args(plain.get_args()).current_dir(bench.dir()).envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut terminal = Terminal::start(&shell, (60, 20));
+    terminal.until("• w", 1);
+    assert!(!terminal.echoes());
+    terminal.press("\u{1a}");
+    terminal.until("stopped", 1);
+    assert!(bench.read("modes").contains(" echo "), "{}", bench.read("modes"));
+    bench.write("go", "");
+    terminal.until("over", 1);
+    let (code, seen) = end(terminal);
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("t #1 succeeded"), "{seen}");
 }

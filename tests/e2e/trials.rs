@@ -262,3 +262,16 @@ fn a_rollback_is_tried_like_all_else() {
     let outcome = bench.run(&["test", "back.yaml"]).expect(2);
     assert!(outcome.stderr.contains("nothing takes this step back"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_wrong_tree_behind_a_test_file_stands_in_the_format() {
+    let bench = Bench::with("ship.yaml", "tree: ship\nsteps: { a: { needs: nobody, run: ':' } }\n");
+    bench.write("ship.test.yaml", "cases: []\n");
+    let json = bench.run(&["check", "ship.test.yaml", "--format", "json"]).expect(2);
+    let found = &json.json()["diagnostics"][0];
+    assert!(found["message"].as_str().unwrap().contains("nobody") && found["file"] == "ship.yaml", "{found}");
+    let sarif = bench.run(&["check", "ship.test.yaml", "--format", "sarif"]).expect(2);
+    assert!(sarif.json()["runs"][0]["results"][0]["message"]["text"].as_str().unwrap().contains("nobody"), "{}", sarif.stdout);
+    assert_eq!((json.stderr.as_str(), sarif.stderr.as_str()), ("", ""));
+    assert!(bench.run(&["check", "ship.test.yaml"]).expect(2).stderr.contains("nobody"));
+}

@@ -344,3 +344,34 @@ fn what_is_wrong_from_the_beginning_is_not_waited_for() {
     bench.run(&["watch", "t.yaml", "--on-busy", "skip"]).expect(2);
     assert!(!bench.path(".trees").exists());
 }
+
+/// A run of the tree that goes on until `go` is there.
+fn other(bench: &Bench) -> std::process::Child {
+    let other = bench.command(&["run", "t.yaml", "-q"]).spawn().unwrap();
+    while !bench.path("up").exists() {
+        std::thread::yield_now();
+    }
+    other
+}
+
+#[test]
+fn a_tree_that_runs_elsewhere_is_left_or_awaited_as_it_says() {
+    let tree = |busy: &str| {
+        format!("tree: t\non_busy: {busy}\nsteps: {{ a: {{ run: 'echo up > up; until test -e go; do sleep 0.01; done' }} }}\n")
+    };
+    let bench = Bench::with("t.yaml", tree("skip"));
+    let mut running = other(&bench);
+    let watching = Watching::start(&bench, &["--run-now"]);
+    watching.said("skipped: run ", 1);
+    watching.idle(1);
+    watching.end(Signal::INT, 130);
+    bench.write("t.yaml", tree("queue"));
+    // It waits, and a signal ends that too.
+    let watching = Watching::start(&bench, &["--run-now"]);
+    watching.said("waiting: run ", 1);
+    watching.end(Signal::INT, 130);
+    bench.write("go", "");
+    assert!(running.wait().unwrap().success());
+    let listed = bench.run(&["list", "--format", "json"]).expect(0).json();
+    assert_eq!(listed["runs"].as_array().unwrap().len(), 1, "{listed:#}");
+}

@@ -64,6 +64,9 @@ pub enum EventKind {
         status: RunStatus,
         /// Why, in one sentence.
         reason: String,
+        /// The signal that ended the sitting, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
     },
     /// The run ended.
     RunFinished {

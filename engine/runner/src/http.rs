@@ -1,6 +1,7 @@
 //! The one HTTP client of a sitting, made when a kind first works: reading the system's certificates
 //! takes as long as a small run.
 
+use crate::kind::KindError;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ impl Client {
     ///
     /// # Errors
     /// When a proxy's address or the certificates cannot be read.
-    pub fn get(&self) -> Result<reqwest::Client, String> {
-        self.0.get_or_init(client).clone()
+    pub fn get(&self) -> Result<reqwest::Client, KindError> {
+        self.0.get_or_init(client).clone().map_err(KindError::new)
     }
 }
 

@@ -3,6 +3,8 @@
 //! `observe` and `verify` get a [`ReadCx`], which cannot write: that is how `plan` and `drift`
 //! cannot change anything. `apply` and `undo` get a [`Cx`].
 
+use crate::http::Client;
+use crate::mask::Masker;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -155,6 +157,8 @@ pub struct ReadCx {
     pub cancel: CancellationToken,
     /// GET and HEAD only.
     pub http: Reader,
+    /// Takes secrets out of texts.
+    pub mask: Masker,
 }
 
 /// What `apply` and `undo` may use.
@@ -167,7 +171,7 @@ pub struct Cx {
     /// Stable over attempts, crashes, resumes.
     pub idempotency_key: String,
     /// Any method.
-    pub client: reqwest::Client,
+    pub client: Arc<Client>,
     /// The port through which progress, log lines and intents leave.
     pub port: Arc<dyn Port>,
 }
@@ -216,6 +220,18 @@ impl ReadCx {
         self.dir.join(path)
     }
 
+    /// The beginning of a text on one line, for messages. Secrets are taken out first: of one that is
+    /// cut nobody would know the rest.
+    pub fn head(&self, text: &str, limit: usize) -> String {
+        let masked = self.mask.mask(text);
+        let text = masked.trim();
+        let mut head: String = text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if text.chars().count() > limit {
+            head.push('…');
+        }
+        head
+    }
+
     /// Waits, or ends early with an error when the attempt must end.
     ///
     /// # Errors
@@ -230,22 +246,28 @@ impl ReadCx {
 
 /// An HTTP client that can only ask.
 #[derive(Clone)]
-pub struct Reader(reqwest::Client);
+pub struct Reader(Arc<Client>);
 
 impl Reader {
     /// Over a client.
-    pub fn new(client: reqwest::Client) -> Self {
+    pub fn new(client: Arc<Client>) -> Self {
         Self(client)
     }
 
     /// A GET request.
-    pub fn get(&self, url: reqwest::Url) -> reqwest::RequestBuilder {
-        self.0.get(url)
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn get(&self, url: reqwest::Url) -> Result<reqwest::RequestBuilder, KindError> {
+        Ok(self.0.get()?.get(url))
     }
 
     /// A HEAD request.
-    pub fn head(&self, url: reqwest::Url) -> reqwest::RequestBuilder {
-        self.0.head(url)
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn head(&self, url: reqwest::Url) -> Result<reqwest::RequestBuilder, KindError> {
+        Ok(self.0.get()?.head(url))
     }
 }
 

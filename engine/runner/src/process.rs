@@ -229,7 +229,7 @@ impl Launch {
     ///
     /// # Errors
     /// When it cannot be started; nothing runs then.
-    pub fn start(self) -> Result<Running, SpawnError> {
+    pub fn start(&self) -> Result<Running, SpawnError> {
         spawn::adopt_orphans();
         let argv = self.argv()?;
         let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
@@ -250,8 +250,8 @@ impl Launch {
             stopper.stop(Stop::Kill);
         }
         let log = Log::new(&self.folder, self.log_limit, self.clock);
-        let pump = Pump::new(pipe, log, &self.mask, self.on_line);
-        let task = supervise::start(child, pid, pump, &stopper, self.leave_running, self.marks);
+        let pump = Pump::new(pipe, log, &self.mask, self.on_line.clone());
+        let task = supervise::start(child, pid, pump, &stopper, self.leave_running, self.marks.clone());
         match saved {
             Ok(()) => Ok(Running { identity, stopper, task }),
             Err(source) => Err(SpawnError::Attempt { path: self.register.path().into(), source }),

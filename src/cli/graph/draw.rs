@@ -1,5 +1,6 @@
 //! A graph as nodes and edges with sub-trees in place, and its text forms.
 
+use crate::report::tone::Tone;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use trees_core::event::StepStatus;
@@ -280,7 +281,7 @@ impl Drawing {
         let mut text =
             format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n", quoted(&self.name));
         for node in &self.nodes {
-            let color = fill(node.status);
+            let color = Tone::of(node.status).fill();
             writeln!(text, "  {} [fillcolor={}];", quoted(&label(node)), quoted(color)).unwrap_or_default();
         }
         for edge in &self.edges {
@@ -303,7 +304,7 @@ impl Drawing {
             writeln!(text, "  n{} {arrow} n{}", edge.from, edge.to).unwrap_or_default();
         }
         for (index, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.status.is_some()) {
-            writeln!(text, "  style n{index} fill:{}", fill(node.status)).unwrap_or_default();
+            writeln!(text, "  style n{index} fill:{}", Tone::of(node.status).fill()).unwrap_or_default();
         }
         text
     }
@@ -349,20 +350,6 @@ pub fn label(node: &Node) -> String {
     let finally = if node.finally { "finally: " } else { "" };
     let mark = if node.mark == "×" { " ×" } else { "" };
     format!("{finally}{}{mark}", node.path)
-}
-
-/// The colour of a status.
-pub fn fill(status: Option<StepStatus>) -> &'static str {
-    match status {
-        None | Some(StepStatus::Pending | StepStatus::Ready) => "#ffffff",
-        Some(StepStatus::Running | StepStatus::Undoing) => "#cfe2ff",
-        Some(StepStatus::RetryWait | StepStatus::Waiting | StepStatus::Interrupted) => "#fff3cd",
-        Some(StepStatus::Succeeded) => "#d1e7dd",
-        Some(StepStatus::Cached) => "#d2f4ea",
-        Some(StepStatus::Skipped | StepStatus::Cancelled | StepStatus::Undone) => "#e2e3e5",
-        Some(StepStatus::Blocked) => "#ffe5d0",
-        Some(StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::UndoFailed) => "#f8d7da",
-    }
 }
 
 fn quoted(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use super::draw::{Drawing, Group, Node};
 use super::place::{Area, Placed, place};
+use crate::report::tone::Tone;
 use std::fmt::Write as _;
 use trees_core::event::StepStatus;
 
@@ -103,7 +104,7 @@ fn path(points: &[(f64, f64)]) -> String {
 }
 
 fn boxed(drawing: &Drawing, index: usize, node: &Node, area: Area) -> String {
-    let class = format!("node {}{}", tone(node.status), if node.finally { " finally" } else { "" });
+    let class = format!("node {}{}", Tone::of(node.status).class(), if node.finally { " finally" } else { "" });
     let round = if node.mark == "?" { area.height / 2.0 } else { 7.0 };
     let mut text = format!("<g class=\"{class}\"><title>{}</title>", escaped(&told(drawing, index, node)));
     if node.mark == "×" {
@@ -125,19 +126,6 @@ fn told(drawing: &Drawing, index: usize, node: &Node) -> String {
     let finally = if node.finally { " (finally)" } else { "" };
     let needs = if needs.is_empty() { String::new() } else { format!("; needs {}", needs.join(", ")) };
     format!("{}{finally}{status}{needs}", node.path)
-}
-
-/// The class of a status.
-fn tone(status: Option<StepStatus>) -> &'static str {
-    match status {
-        None | Some(StepStatus::Pending | StepStatus::Ready) => "open",
-        Some(StepStatus::Running | StepStatus::Undoing) => "run",
-        Some(StepStatus::RetryWait | StepStatus::Waiting | StepStatus::Interrupted) => "care",
-        Some(StepStatus::Succeeded | StepStatus::Cached) => "good",
-        Some(StepStatus::Skipped | StepStatus::Cancelled | StepStatus::Undone) => "idle",
-        Some(StepStatus::Blocked) => "block",
-        Some(StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::UndoFailed) => "bad",
-    }
 }
 
 fn escaped(text: &str) -> String {

@@ -13,6 +13,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
+use super::aside;
 use super::global::Global;
 use super::runs;
 use crate::failure::{Exit, Failure};
@@ -21,7 +22,6 @@ use crate::report::{out, out_json, say, style};
 use jiff::Timestamp;
 use record::{Lane, Phase};
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sums::Totals;
@@ -100,17 +100,13 @@ pub fn ran(recorded: &[Event], tree: &Tree) -> HashMap<String, f64> {
     lanes.into_iter().map(|lane| (lane.path.clone(), seconds(lane.spent(Phase::Run)))).collect()
 }
 
-/// Beside the file first, so that a page that is being looked at is never half.
+/// Into the file, or to standard output where it is `-`.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     if file == Path::new("-") {
         out(text);
         return Ok(());
     }
-    let cannot = |e: std::io::Error| Failure::failed(format!("cannot write {}: {e}", file.display()));
-    let mut aside = file.as_os_str().to_owned();
-    aside.push(".new");
-    let mut new = std::fs::File::create(&aside).map_err(cannot)?;
-    new.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&aside, file)).map_err(cannot)?;
+    aside::write_text(file, text)?;
     say(&format!("wrote {}", file.display()));
     Ok(())
 }

@@ -4,6 +4,7 @@
 use super::Time;
 use crate::cli::story::kind;
 use crate::report::said::{message, status_after};
+use crate::report::tone::Tone;
 use crate::report::{Paint, clean};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -132,12 +133,7 @@ impl Lane {
 
     /// The colour of how it stands.
     pub fn paint(&self) -> Paint {
-        match self.status {
-            status if status.is_success() => Paint::Good,
-            StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::UndoFailed => Paint::Bad,
-            StepStatus::Skipped | StepStatus::Blocked | StepStatus::Cancelled | StepStatus::Undone | StepStatus::Pending => Paint::Faint,
-            _ => Paint::Care,
-        }
+        Tone::of(Some(self.status)).paint()
     }
 
     /// What stands for it where it has no bar.

@@ -6,6 +6,7 @@
 mod order;
 mod told;
 
+use super::busy::{self, Turn};
 use super::drive::{self, Sitting};
 use super::given::Params;
 use super::global::Global;
@@ -28,6 +29,7 @@ use trees_core::event::{Event, RunStarted};
 use trees_core::hash;
 use trees_core::journal::{Journal as _, NewRun, RequestBody};
 use trees_core::path::RunId;
+use trees_core::store::LockGuard;
 use trees_runner::driver::{Begin, Ended};
 use trees_runner::watch::{Bell, Course, Snapshot, Used, Verdict, Watch};
 use trees_state::State;
@@ -99,6 +101,14 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     session.go()
 }
 
+/// A run that may begin.
+struct Due {
+    started: Box<RunStarted>,
+    sitting: Sitting,
+    /// No other run of the tree begins while this is held, where the tree says so.
+    _turn: Option<Box<dyn LockGuard>>,
+}
+
 /// A watch under way.
 struct Session<'a> {
     args: Args,
@@ -147,7 +157,7 @@ impl Session<'_> {
 
     /// One run, and what follows from it.
     fn run(&mut self, cause: &Cause) -> Result<Option<Cause>, Failure> {
-        let Some((started, sitting)) = self.begin(cause)? else { return Ok(None) };
+        let Some(Due { started, sitting, _turn }) = self.begin(cause)? else { return Ok(None) };
         let (before, number) = (self.watch.seen().clone(), started.number);
         let run = sitting.hold.run().clone();
         let ended = self.sit(sitting, started, &before);
@@ -174,14 +184,14 @@ impl Session<'_> {
     }
 
     /// A new run of the tree as it is now; none where something is wrong with it, which is said.
-    fn begin(&mut self, cause: &Cause) -> Result<Option<(Box<RunStarted>, Sitting)>, Failure> {
+    fn begin(&mut self, cause: &Cause) -> Result<Option<Due>, Failure> {
         match self.fresh(cause) {
             Ok(begun) => Ok(begun),
             Err(failure) => self.bearable(failure).map(|()| None),
         }
     }
 
-    fn fresh(&mut self, cause: &Cause) -> Result<Option<(Box<RunStarted>, Sitting)>, Failure> {
+    fn fresh(&mut self, cause: &Cause) -> Result<Option<Due>, Failure> {
         self.source.reread()?;
         let order = match Order::read(&self.source, &self.args.params, &self.consent, &self.folder)? {
             Ok(order) => order,
@@ -196,7 +206,9 @@ impl Session<'_> {
         self.watch.turn(order.scope.after(&self.last, &used));
         let definition = serde_json::to_value(&order.sources).map_err(Failure::bug)?;
         let digest = hash::json(&definition).map_err(Failure::bug)?;
-        let vault = runs::vault(&self.state, &order.tree, &order.environment, &self.source.dir)?;
+        let vault = runs::vault(&self.state, &order.tree, None, &order.environment, &self.source.dir)?;
+        let ears = self.ears.clone();
+        let Turn::Ours(turn) = busy::turn_unless(&self.state, &order.tree, None, &|| ears.signal().is_some())? else { return Ok(None) };
         let hold = self.state.create(&NewRun { tree: order.tree.name.clone(), digest: digest.clone(), definition })?;
         let started = RunStarted {
             number: hold.number(),
@@ -211,7 +223,7 @@ impl Session<'_> {
         let state = Arc::clone(&self.state);
         let sitting =
             Sitting { state, hold, definitions: order.tree.into(), vault: Some(vault), approve, strict: false, before: Vec::new() };
-        Ok(Some((Box::new(started), sitting)))
+        Ok(Some(Due { started: Box::new(started), sitting, _turn: turn }))
     }
 
     /// Drives the run; with `cancel_old` a change ends it.

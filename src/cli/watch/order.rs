@@ -1,15 +1,14 @@
 //! What is to be run and watched, as the tree file says it at this moment.
 
-use crate::cli::check;
 use crate::cli::given::Params;
+use crate::cli::proposal::Accepted;
 use crate::cli::run::Consent;
 use crate::cli::source::TreeFile;
-use crate::diagnose::Findings;
 use crate::failure::Failure;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::Object;
-use trees_core::language::{self, Sources};
+use trees_core::language::Sources;
 use trees_core::tree::Tree;
 use trees_runner::watch::Scope;
 
@@ -34,15 +33,8 @@ impl Order {
         let kinds = trees_steps::catalogue();
         let (checked, files) = source.check_files(&kinds);
         let files: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
-        check::print(&source.findings(&checked));
-        let Some(tree) = checked.tree.clone() else { return Ok(Err(files)) };
-        let later = language::later(&tree);
-        if !later.is_empty() {
-            check::print(&Findings { diagnostics: later, ..source.findings(&checked) });
-            return Ok(Err(files));
-        }
-        let environment = given.environment(&tree)?;
-        let Ok(params) = given.resolve(&tree, source.findings(&checked))? else { return Ok(Err(files)) };
+        let params = |tree: &Tree, findings| Ok((given.environment(tree)?, given.resolve(tree, findings)?));
+        let Ok(Accepted { tree, environment, params }) = Accepted::of(source, &checked, params)? else { return Ok(Err(files)) };
         consent.fits(&tree)?;
         let mut scope = Scope::of(source.dir.clone(), &tree, &environment, &params, &kinds).map_err(Failure::wrong)?;
         files.iter().for_each(|file| scope.add_tree(file));

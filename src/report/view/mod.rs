@@ -238,7 +238,7 @@ impl View {
 
     fn run_event(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::RunSuspended { status, reason } => {
+            EventKind::RunSuspended { status, reason, .. } => {
                 (self.status, self.reason) = (*status, Some(reason.clone()));
             }
             EventKind::RunFinished { status, outputs, error } => {

@@ -160,7 +160,7 @@ fn every_kind() -> Vec<EventKind> {
     vec![
         started("t"),
         EventKind::RunResumed { epoch: 2, definition: None },
-        EventKind::RunSuspended { status: RunStatus::Waiting, reason: "r".into() },
+        EventKind::RunSuspended { status: RunStatus::Waiting, reason: "r".into(), signal: Some(2) },
         EventKind::RunFinished { status: RunStatus::Failed, outputs: object.clone(), error: Some("e".into()) },
         EventKind::CancelRequested { now: true },
         EventKind::RollbackStarted(Box::default()),

@@ -6,7 +6,6 @@ pub mod commit;
 pub mod worktree;
 
 use crate::command::{self, Done};
-use crate::window::head;
 use std::path::Path;
 use trees_runner::kind::{Cx, KindError, ReadCx};
 
@@ -48,7 +47,7 @@ impl<'a> Git<'a> {
         let said = if done.err.trim().is_empty() { &done.out } else { &done.err };
         let code = done.code.map_or_else(|| "was killed".into(), |code| format!("exited with {code}"));
         let asked: Vec<String> = args.iter().map(|arg| without_password(arg)).collect();
-        let message = format!("`git {}` in `{}` {code}: {}", asked.join(" "), self.dir.display(), head(said, 800));
+        let message = format!("`git {}` in `{}` {code}: {}", asked.join(" "), self.dir.display(), self.cx.head(said, 800));
         KindError { transient: passing(said), ..KindError::new(message) }
     }
 }
@@ -116,6 +115,20 @@ mod tests {
             self.git(dir, &["add", "-A"]);
             self.git(dir, &["commit", "-q", "--allow-empty", "-m", message]);
             self.git(dir, &["rev-parse", "HEAD"])
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_taken_out_of_a_message_before_it_is_cut() {
+        let secret = "canary-0123456789abcdef";
+        let bench = Bench::knowing(secret);
+        bench.repository("r");
+        let (cx, dir) = (bench.read(), bench.path("r"));
+        for length in 700..800 {
+            let name = format!("{}{secret}", "x".repeat(length));
+            let wrong = super::Git::quiet(&cx, &dir).run(&["rev-parse", "--verify", &name]).await.unwrap_err();
+            let said = wrong.message.rsplit_once("128: ").unwrap().1.to_owned();
+            assert!(!said.contains("canary-0123"), "{said}");
         }
     }
 

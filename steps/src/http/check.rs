@@ -2,7 +2,7 @@
 
 use super::{Statuses, allowed, body, causes, check_headers, url, wanted, with_headers};
 use crate::period::Period;
-use crate::window::{Probe, Window, head};
+use crate::window::{Probe, Window};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -132,7 +132,11 @@ async fn ask(with: &With, cx: &ReadCx) -> Probe<Out> {
         Ok(url) => url,
         Err(wrong) => return Probe::hopeless(wrong),
     };
-    let answer = match with_headers(cx.http.get(url), &with.headers).timeout(with.timeout.0).send().await {
+    let request = match cx.http.get(url) {
+        Ok(request) => request,
+        Err(e) => return Probe::hopeless(e.message),
+    };
+    let answer = match with_headers(request, &with.headers).timeout(with.timeout.0).send().await {
         Ok(answer) => answer,
         Err(e) => return Probe::bad(causes(&e)),
     };
@@ -142,8 +146,8 @@ async fn ask(with: &With, cx: &ReadCx) -> Probe<Out> {
         Ok(body) => body.text,
         Err(e) => return Probe::bad(format!("{status}, then {}", e.message)),
     };
-    let seen = format!("{status}: {}", head(&text, 200));
-    let wrong = status_wrong(with, status).or_else(|| body_wrong(with, &text)).or_else(|| header_wrong(with, &headers));
+    let seen = format!("{status}: {}", cx.head(&text, 200));
+    let wrong = status_wrong(with, status).or_else(|| body_wrong(cx, with, &text)).or_else(|| header_wrong(with, &headers));
     match wrong {
         Some(wrong) => Probe::bad(format!("{wrong}; {seen}")),
         None => Probe::good(Out { status, body: cut(text) }, seen),
@@ -159,9 +163,9 @@ fn status_wrong(with: &With, status: u16) -> Option<String> {
     (!allowed(with.status.as_ref(), status)).then(|| format!("wanted {}", wanted(with.status.as_ref())))
 }
 
-fn body_wrong(with: &With, text: &str) -> Option<String> {
+fn body_wrong(cx: &ReadCx, with: &With, text: &str) -> Option<String> {
     if let Some(part) = with.contains.as_ref().filter(|part| !text.contains(*part)) {
-        return Some(format!("wanted a body with `{}`", head(part, 100)));
+        return Some(format!("wanted a body with `{}`", cx.head(part, 100)));
     }
     if with.json.is_empty() {
         return None;
@@ -169,7 +173,7 @@ fn body_wrong(with: &With, text: &str) -> Option<String> {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return Some("wanted JSON".into()) };
     with.json.iter().find_map(|(pointer, wanted)| {
         let found = json.pointer(pointer);
-        let shown = || found.map_or_else(|| "nothing".into(), |found| head(&found.to_string(), 100));
+        let shown = || found.map_or_else(|| "nothing".into(), |found| cx.head(&found.to_string(), 100));
         (found != Some(wanted)).then(|| format!("wanted {wanted} at {pointer}, found {}", shown()))
     })
 }
@@ -188,11 +192,15 @@ pub async fn healthy(cx: &ReadCx, address: &str, limit: Duration) -> Probe<()> {
         Ok(url) => url,
         Err(wrong) => return Probe::hopeless(wrong),
     };
-    match cx.http.get(url).timeout(limit).send().await {
+    let request = match cx.http.get(url) {
+        Ok(request) => request,
+        Err(e) => return Probe::hopeless(e.message),
+    };
+    match request.timeout(limit).send().await {
         Ok(answer) => {
             let status = answer.status();
             let text = body(answer, 4096).await.map_or_else(|e| e.message, |body| body.text);
-            let seen = format!("{}: {}", status.as_u16(), head(&text, 200));
+            let seen = format!("{}: {}", status.as_u16(), cx.head(&text, 200));
             if status.is_success() { Probe::good((), seen) } else { Probe::bad(seen) }
         }
         Err(e) => Probe::bad(causes(&e)),
@@ -231,6 +239,17 @@ mod tests {
         check(json!({ "json": { "/status": "bad" } }), Err("wanted \"bad\" at /status, found \"ok\"")).await;
         check(json!({ "json": { "/nope": 1 } }), Err("wanted 1 at /nope, found nothing")).await;
         check(json!({ "json": { "status": 1 } }), Err("json: `status` is no JSON pointer: write `/status`")).await;
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_taken_out_of_a_message_before_it_is_cut() {
+        let secret = "canary-0123456789abcdef";
+        let bench = Bench::knowing(secret);
+        let body = format!("{}{secret} and more", "x".repeat(190));
+        let server = Server::start(move |_| format!("HTTP/1.1 404 No\r\n\r\n{body}")).await;
+        let with = json!({ "url": server.url("/"), "every": "1ms", "first_ok_within": "2ms" });
+        let wrong = bench.run::<Check>(with).await.unwrap_err();
+        assert!(!wrong.message.contains("canary") && wrong.message.contains("xxx***"), "{}", wrong.message);
     }
 
     #[tokio::test]

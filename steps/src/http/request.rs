@@ -2,7 +2,6 @@
 
 use super::{Statuses, allowed, body, causes, check_headers, url, wanted, with_headers};
 use crate::period::Period;
-use crate::window::head;
 use reqwest::{Method, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,7 +115,7 @@ impl Kind for Request {
             "{asked}: answered {}, wanted {}; the body begins: {}",
             response.status,
             wanted(with.status.as_ref()),
-            head(&response.body, 400)
+            cx.head(&response.body, 400)
         );
         Err(KindError { transient: matches!(response.status, 408 | 425 | 429 | 500..=599), ..KindError::new(message) })
     }
@@ -125,7 +124,7 @@ impl Kind for Request {
 async fn send(with: &With, cx: &Cx) -> Result<Out, KindError> {
     let method = Method::from_bytes(with.method.to_uppercase().as_bytes()).map_err(|e| KindError::new(e.to_string()))?;
     let reads = method == Method::GET || method == Method::HEAD;
-    let mut request = cx.client.request(method, url(&with.url).map_err(KindError::new)?).timeout(with.timeout.0);
+    let mut request = cx.client.get()?.request(method, url(&with.url).map_err(KindError::new)?).timeout(with.timeout.0);
     if !reads && !with.headers.keys().any(|name| name.eq_ignore_ascii_case("idempotency-key")) {
         request = request.header("Idempotency-Key", &cx.idempotency_key);
     }
@@ -200,6 +199,16 @@ mod tests {
             let expected = format!("GET {}?…: answered {status}, wanted 200 to 299; the body begins: because of this", server.url("/x"));
             assert_eq!((wrong.message, wrong.transient), (expected, transient));
         }
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_taken_out_of_a_message_before_it_is_cut() {
+        let secret = "canary-0123456789abcdef";
+        let bench = Bench::knowing(secret);
+        let body = format!("{}{secret} and more", "x".repeat(390));
+        let server = Server::start(move |_| format!("HTTP/1.1 404 No\r\n\r\n{body}")).await;
+        let wrong = bench.run::<Request>(json!({ "url": server.url("/") })).await.unwrap_err();
+        assert!(!wrong.message.contains("canary") && wrong.message.contains("xxx***"), "{}", wrong.message);
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ mod words;
 pub use adopt::Definitions;
 pub use input::{Cached, Decision, Effect, IllegalEvent, Input, Mode, Outcome, Prepared, Recovered, RollBack, Why};
 pub use rollback::{Planned, Way};
-pub use select::{Choice, Course, Unfit, part_of};
+pub use select::{Choice, Course, Unfit};
 pub use task::{Ingredients, Job, Secrets, Task};
 pub use undo::Undo;
 pub use verify::{Difference, Pace, verify};
@@ -84,6 +84,8 @@ pub struct Run {
     /// A person can answer in this sitting.
     attended: bool,
     interrupting: bool,
+    /// The signal that interrupts it, where it was told.
+    signal: Option<i32>,
     /// A failure puts the run to rest.
     pausing: bool,
     /// What was asked to be taken back.
@@ -210,6 +212,7 @@ impl Run {
             swept: None,
             attended: false,
             interrupting: false,
+            signal: None,
             pausing: false,
             rollback: None,
             accepts_changes: false,
@@ -240,6 +243,11 @@ impl Run {
         // Nobody drives it: the time since then is not driven, also where the last sitting was cut off.
         self.clock.last = None;
         Ok(())
+    }
+
+    /// Tells which signal the next [`Input::Interrupt`] stands for: it is recorded with the rest. The first one counts.
+    pub fn signalled(&mut self, signal: i32) {
+        self.signal.get_or_insert(signal);
     }
 
     /// Says that a person can (or cannot) answer in this sitting: with one, a run that only waits
@@ -361,7 +369,8 @@ impl Run {
     }
 
     fn suspend(&mut self, status: RunStatus, reason: &str, now: Timestamp) -> Result<(), IllegalEvent> {
-        self.emit(now, None, EventKind::RunSuspended { status, reason: reason.into() })?;
+        let signal = self.signal.filter(|_| self.interrupting && status == RunStatus::Interrupted);
+        self.emit(now, None, EventKind::RunSuspended { status, reason: reason.into(), signal })?;
         self.unlock_all();
         Ok(())
     }

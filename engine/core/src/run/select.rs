@@ -12,7 +12,6 @@ use crate::path::StepPath;
 use crate::tree::{Action, NeedKind, Rule, Step, Tree};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// What a step of the top tree is to a selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +120,13 @@ impl<'a> Choice<'a> {
     /// The steps whose results of another run are needed.
     pub fn needed(&self) -> Vec<&'a str> {
         self.steps(Part::Needed).map(|(_, s)| s.id.as_str()).collect()
+    }
+
+    /// Whether a step runs, or the step of the top tree that it is in.
+    pub fn asks(&self, step: &StepPath) -> bool {
+        let top = step.as_str().split('/').next().unwrap_or_default();
+        let index = self.tree.index.get(step_id(&StepPath(top.into())));
+        index.is_some_and(|index| self.parts[*index as usize] == Part::Asked)
     }
 
     fn steps(&self, part: Part) -> impl Iterator<Item = (u32, &'a Step)> {
@@ -310,11 +316,10 @@ impl Run {
     }
 }
 
-/// A tree with no other steps than those that run: for what is looked for beforehand, like secrets.
-pub fn part_of(tree: &Arc<Tree>, selection: Option<&Selection>) -> Arc<Tree> {
-    let Some(choice) = selection.filter(|s| s.is_partial()).and_then(|s| Choice::of(tree, s).ok()) else { return Arc::clone(tree) };
-    let steps = choice.steps(Part::Asked).map(|(_, step)| step.clone()).collect();
-    Arc::new(Tree { steps, ..Tree::clone(tree) })
+/// The steps of the top tree that run; none where all do.
+pub(super) fn asked(tree: &Tree, selection: Option<&Selection>) -> Option<BTreeSet<u32>> {
+    let choice = selection.filter(|s| s.is_partial()).and_then(|s| Choice::of(tree, s).ok())?;
+    Some(choice.steps(Part::Asked).map(|(index, _)| index).collect())
 }
 
 /// A person's word that a step counts as succeeded.

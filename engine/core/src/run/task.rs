@@ -3,11 +3,11 @@
 use super::Run;
 use super::names::text;
 use super::state::{NodeId, ROOT};
-use crate::event::{ErrorReason, Json, Object, StepError, StepStatus};
+use crate::event::{ErrorReason, Json, Object, Selection, StepError, StepStatus};
 use crate::expr::{Expr, Template};
 use crate::hash;
 use crate::path::StepPath;
-use crate::tree::{Action, NeedKind, Shell, SideAction, Step};
+use crate::tree::{Action, NeedKind, Shell, SideAction, Step, Tree};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub struct Task {
     /// A later attempt of this run: what is found done then has succeeded.
     pub again: bool,
     /// The step as checked.
-    pub tree: Arc<crate::tree::Tree>,
+    pub tree: Arc<Tree>,
     /// Its index in `tree`.
     pub index: u32,
 }
@@ -272,17 +272,20 @@ impl Run {
         Ok(parts)
     }
 
-    /// All secrets that steps of the tree at work name: index of the declaring tree's file,
+    /// All secrets that those steps of a tree name which are asked for: index of the declaring tree's file,
     /// environment, name. Known before anything runs, sub-trees included.
-    pub fn all_secrets(tree: &Arc<crate::tree::Tree>, environment: &str) -> Vec<(Arc<crate::tree::Tree>, String, String)> {
+    pub fn all_secrets(tree: &Arc<Tree>, selection: Option<&Selection>, environment: &str) -> Vec<(Arc<Tree>, String, String)> {
         let mut found = BTreeMap::new();
+        let mut asked = super::select::asked(tree, selection);
         let mut trees = vec![(Arc::clone(tree), environment.to_owned())];
         let mut seen = std::collections::BTreeSet::new();
         while let Some((tree, environment)) = trees.pop() {
             if !seen.insert((tree.source, environment.clone())) {
                 continue;
             }
-            for spec in &tree.steps {
+            // The top tree comes first.
+            let asked = asked.take();
+            for (_, spec) in (0u32..).zip(&tree.steps).filter(|(index, _)| asked.as_ref().is_none_or(|asked| asked.contains(index))) {
                 let environment = spec.environment.clone().unwrap_or_else(|| environment.clone());
                 for name in secrets_of(spec) {
                     found.insert((tree.source, environment.clone(), name.clone()), (Arc::clone(&tree), environment.clone(), name));

@@ -29,6 +29,7 @@ impl<'a> Laws<'a> {
         self.every_sitting_ends_once();
         self.success_is_kept();
         self.attempts_count_on();
+        self.keys_are_kept();
         self.needs_come_first();
         self.nothing_starts_after_a_cancel();
         self.finally_comes_last();
@@ -116,6 +117,32 @@ impl<'a> Laws<'a> {
             let before = last.insert(step, event.attempt.unwrap_or(0)).unwrap_or(0);
             if event.attempt != Some(before + 1) {
                 self.broken("attempts count on by one", event);
+            }
+        }
+    }
+
+    /// Every attempt at one deed has the same idempotency key, and no other deed has it. A deed is another one when the
+    /// one before had ended well or was taken back, and in each pass through `finally`.
+    fn keys_are_kept(&self) {
+        let mut keys: HashMap<&str, &str> = HashMap::new();
+        let mut owners: HashMap<&str, &str> = HashMap::new();
+        for event in self.events() {
+            let Some(step) = event.step.as_ref().map(|s| s.as_str()) else { continue };
+            match &event.kind {
+                EventKind::StepStarted { idempotency_key: Some(key), .. } => {
+                    let finally = step.split('/').any(|part| part.starts_with('f'));
+                    if keys.insert(step, key).is_some_and(|before| !finally && before != key) {
+                        self.broken("attempts at one deed share a key", event);
+                    }
+                    if *owners.entry(key).or_insert(step) != step {
+                        self.broken("two steps have one key", event);
+                    }
+                }
+                EventKind::StepSucceeded { .. } | EventKind::StepReopened { .. } | EventKind::UndoSucceeded => drop(keys.remove(step)),
+                EventKind::StepResolved { resolution: Resolution::Done | Resolution::Undone | Resolution::Skip, .. } => {
+                    keys.remove(step);
+                }
+                _ => {}
             }
         }
     }

@@ -399,7 +399,6 @@ impl Attempt {
     }
 
     pub(super) fn read_cx(&self) -> Made<ReadCx> {
-        let client = self.client()?;
         let cancel = CancellationToken::new();
         let token = cancel.clone();
         let mut stops = self.control.0.subscribe();
@@ -421,12 +420,9 @@ impl Attempt {
             state: self.store.folder().to_path_buf(),
             env: Arc::new(self.surroundings().layers().to_text()),
             cancel,
-            http: Reader::new(client),
+            http: Reader::new(Arc::clone(&self.client)),
+            mask: self.masker.clone(),
         })
-    }
-
-    fn client(&self) -> Made<reqwest::Client> {
-        self.client.get().map_err(|e| self.fail(ErrorReason::Spawn, None, e))
     }
 
     pub(super) fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
@@ -442,7 +438,7 @@ impl Attempt {
             read: self.read_cx()?,
             attempt: self.marks.attempt,
             idempotency_key: self.task.idempotency_key.clone(),
-            client: self.client()?,
+            client: Arc::clone(&self.client),
             port: Arc::clone(&port) as Arc<dyn crate::kind::Port>,
         };
         Ok((cx, port))

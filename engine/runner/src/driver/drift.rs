@@ -2,16 +2,18 @@
 //! at again, each with what it was given then. Nothing is driven and nothing changed.
 
 use super::DriveError;
-use super::look::{Eyes, Looked, Looker, Seen, signalled};
+use super::look::{Eyes, Looked, Looker, Place, Seen, signalled};
 use super::unknown::Lineage;
 use crate::kind::Change;
 use serde::Serialize;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trees_core::event::Event;
 use trees_core::path::{RunId, StepPath};
-use trees_core::run::{Definitions, Run, part_of};
+use trees_core::run::{Definitions, Run};
 use trees_core::tree::{Action, Effect};
 
 /// How one step's target stands.
@@ -42,8 +44,11 @@ pub fn drift(eyes: Eyes, id: RunId, definitions: &Definitions, recorded: &[Event
     run.replay(recorded)?;
     let facts = run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default();
     // Nobody has the secrets of what was not asked for.
-    let asked = part_of(tree, run.facts().and_then(|f| f.selection.as_deref()));
-    let mut looker = Looker::open(eyes, id, (&asked, &facts.0, Path::new(&facts.1)), runtime.handle())?;
+    let selection = run.facts().and_then(|f| f.selection.as_deref());
+    let place = Place { tree, selection, environment: &facts.0, dir: Path::new(&facts.1) };
+    let mut looker = Looker::open(eyes, id, place, runtime.handle())?;
+    // As many at once as the run had steps at once.
+    let places = Arc::new(Semaphore::new(run.facts().map_or(1, |f| f.max_parallel.max(1) as usize)));
     runtime.block_on(async {
         let end = signalled();
         tokio::pin!(end);
@@ -63,7 +68,13 @@ pub fn drift(eyes: Eyes, id: RunId, definitions: &Definitions, recorded: &[Event
             let at = all.len();
             all.push(Drift { path: view.path.clone(), kind, holds: None, blind: false, reason: String::new(), changes: Vec::new() });
             match looker.look(&run, &view.path) {
-                Ok(look) => drop(looks.spawn(async move { (at, look.see().await) })),
+                Ok(look) => {
+                    let places = Arc::clone(&places);
+                    looks.spawn(async move {
+                        let _place = places.acquire().await;
+                        (at, look.see().await)
+                    });
+                }
                 Err(error) => tell(&mut all, at, Seen::Unknown(error.message)),
             }
         }

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle as Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use trees_core::event::{ErrorReason, Object, StepError};
+use trees_core::event::{ErrorReason, Object, Selection, StepError};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Job, Outcome, Prepared, Run, Task};
 use trees_core::store::Store;
@@ -56,6 +56,14 @@ pub(super) enum Seen {
     Unknown(String),
 }
 
+/// Where it is looked: what says which secrets are needed.
+pub(super) struct Place<'a> {
+    pub tree: &'a Arc<Tree>,
+    pub selection: Option<&'a Selection>,
+    pub environment: &'a str,
+    pub dir: &'a Path,
+}
+
 /// All that looking at a run's steps takes.
 pub(super) struct Looker {
     pub eyes: Eyes,
@@ -74,10 +82,9 @@ pub(super) struct Looker {
 
 impl Looker {
     /// For a run of a tree in an environment; finds its secrets.
-    pub fn open(eyes: Eyes, run: RunId, place: (&Arc<Tree>, &str, &Path), workers: &Runtime) -> Result<Self, DriveError> {
-        let (tree, environment, dir) = place;
+    pub fn open(eyes: Eyes, run: RunId, place: Place<'_>, workers: &Runtime) -> Result<Self, DriveError> {
         let glass: Arc<dyn Store> = Arc::new(Glass::before(Arc::clone(&eyes.store))?);
-        let vault = Vault::open(tree, environment, dir, glass.as_ref())?;
+        let vault = Vault::open(place.tree, place.selection, place.environment, place.dir, glass.as_ref())?;
         Ok(Self {
             masker: Masker::new(vault.all_values()),
             register: Arc::new(Register::new(glass.run_folder(&run)?)),

@@ -50,7 +50,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use trees_core::event::{Event, RunStarted, RunStatus};
 use trees_core::journal::{Hold, Journal, JournalError, Request, RequestBody};
 use trees_core::path::StepPath;
-use trees_core::run::{Course, Decision, Definitions, Effect, IllegalEvent, Input, Recovered, RollBack, Run, part_of};
+use trees_core::run::{Course, Decision, Definitions, Effect, IllegalEvent, Input, Recovered, RollBack, Run};
 use trees_core::store::Store;
 use trees_core::tree::Kinds;
 use trees_points::{Point, hit};
@@ -244,12 +244,7 @@ impl Driver {
         let selection = run.facts().and_then(|f| f.selection.as_deref()).filter(|_| !forced);
         let vault = match self.vault {
             Some(vault) => vault,
-            None => Vault::open(
-                &part_of(self.definitions.newest(), selection),
-                &environment.0,
-                environment.1.as_ref(),
-                self.setup.store.as_ref(),
-            )?,
+            None => Vault::open(self.definitions.newest(), selection, &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
         };
         let scratch = self.hold.run().clone();
         let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));
@@ -418,6 +413,7 @@ impl Sitting {
                 // Only Ctrl-C counts up: SIGTERM and SIGHUP are as one.
                 self.signals += if self.signals == 0 { 1 } else { u32::from(signal == 2) };
                 self.signal.get_or_insert(signal);
+                self.run.signalled(signal);
                 self.escalate();
                 inputs.push(Input::Interrupt);
             }

@@ -2,7 +2,7 @@
 //! real world would make an attempt, this one asks the check, the observation and the cache; what
 //! would run is taken to succeed, with results that nobody knows yet.
 
-use super::look::{Eyes, Looked, Looker, Seen, signalled};
+use super::look::{Eyes, Looked, Looker, Place, Seen, signalled};
 use super::unknown::{Lineage, Unknowns};
 use super::verdict::{Plan, Row, Verdict};
 use super::{DriveError, KindSet};
@@ -28,7 +28,8 @@ pub fn plan(eyes: Eyes, tree: &Arc<Tree>, started: RunStarted) -> Result<Looked<
     // What a failure would do to the rest is no reason not to tell of the rest.
     let tree = &Arc::new(Tree { on_failure: OnFailure::Continue, ..Tree::clone(tree) });
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let looker = Looker::open(eyes, RunId(RUN.into()), (tree, &started.environment, Path::new(&started.dir)), runtime.handle())?;
+    let place = Place { tree, selection: None, environment: &started.environment, dir: Path::new(&started.dir) };
+    let looker = Looker::open(eyes, RunId(RUN.into()), place, runtime.handle())?;
     let kinds = Arc::clone(&looker.eyes.kinds);
     let (sender, seen) = unbounded_channel();
     let planner = Planner {

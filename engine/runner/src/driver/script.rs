@@ -21,10 +21,10 @@ impl Attempt {
         let secrets = self.secret_files()?;
         let output = scratch.file(OUTPUTS);
         let env = self.env(bound, &mut scratch, &output, secrets.as_ref())?;
-        let launch = || Launch {
+        let launch = Launch {
             dir: self.task.cwd.clone(),
             program: Program::Script(shell.clone(), text.clone()),
-            env: env.clone(),
+            env,
             mask: self.masker.clone(),
             log_limit: self.options.log_limit,
             clock: self.clock,
@@ -32,9 +32,9 @@ impl Attempt {
             marks: self.marks.clone(),
             on_line: Some(self.on_line()),
             register: Arc::clone(&self.register),
-            folder: folder.clone(),
+            folder,
         };
-        let running = self.start(launch).await?;
+        let running = self.start(&launch).await?;
         let _running = self.room.running();
         let exit = self.watch(running, timeout, what).await?;
         if let Some(error) = exit.output.error {
@@ -44,11 +44,11 @@ impl Attempt {
     }
 
     /// Starts a process; where the system gives none now, once another step has ended.
-    async fn start(&self, launch: impl Fn() -> Launch) -> Made<Running> {
+    async fn start(&self, launch: &Launch) -> Made<Running> {
         let mut stops = self.control.0.subscribe();
         loop {
             self.is_ours().map_err(|error| Trouble::Failed(error, true))?;
-            let error = match launch().start() {
+            let error = match launch.start() {
                 Ok(running) => return Ok(running),
                 Err(error) => error,
             };

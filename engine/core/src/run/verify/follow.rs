@@ -32,7 +32,8 @@ pub fn follow(scene: Scene<'_>, original: &[Event], (from, to): (usize, usize), 
         named.iter().zip(recorded).filter(|(a, b)| a.step != b.step).for_each(|(_, b)| keep_time(&mut run, b, &mut emitted));
         let last = sitting.last().map_or(0, |e| e.seq);
         if let Some(unlike) = compare::unlike(recorded, &emitted) {
-            let at = unlike.recorded.and_then(|at| recorded.get(at)).or_else(|| sitting.get(turn.to));
+            let instead = unlike.recorded.and_then(|at| recorded.get(at));
+            let at = instead.or_else(|| later(sitting.get(turn.to..)?, unlike.now?)).or_else(|| sitting.get(turn.to));
             return Some(compare::tell(&run, at, last, &unlike));
         }
         if let Some(event) = recorded.iter().find(|e| is_redefined(&run, scene.pace, e)) {
@@ -45,6 +46,12 @@ pub fn follow(scene: Scene<'_>, original: &[Event], (from, to): (usize, usize), 
         }
     }
     None
+}
+
+/// What was recorded of a step in the place of what happens now: other steps may come between.
+fn later<'a>(sitting: &'a [Event], now: &Event) -> Option<&'a Event> {
+    now.step.as_ref()?;
+    sitting.iter().find(|e| e.step == now.step).filter(|e| !compare::same(e, now))
 }
 
 /// The draw of `jitter` comes from the path: a step that was renamed keeps the recorded one.

@@ -185,7 +185,7 @@ impl Reference<'_> {
                 }
                 Ok(())
             }
-            (EventKind::RunSuspended { status, reason }, _) => {
+            (EventKind::RunSuspended { status, reason, .. }, _) => {
                 self.rests(event, *status, reason)?;
                 (self.status, self.clock) = (*status, None);
                 Ok(())
