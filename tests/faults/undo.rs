@@ -15,6 +15,11 @@ fn steps(short: &[&'static str]) -> Vec<&'static str> {
     if all { all_steps() } else { short.to_vec() }
 }
 
+/// Those of them that are taken back where the last one fails.
+fn steps_before_the_last(short: &[&'static str]) -> Vec<&'static str> {
+    steps(short).into_iter().filter(|step| *step != "l").collect()
+}
+
 fn all_steps() -> Vec<&'static str> {
     TWELVE.0.iter().map(|(name, _)| *name).collect()
 }
@@ -112,7 +117,7 @@ fn status(place: &Place) -> String {
 
 #[test]
 fn an_undo_may_fail_once() {
-    let stuck = steps(&["a", "f", "k"]);
+    let stuck = steps_before_the_last(&["a", "f", "k"]);
     each(&stuck, |step| {
         let place = TWELVE.place(binary::release(), "l", "none");
         place.write(&format!("once-{step}"), "");
@@ -125,7 +130,7 @@ fn an_undo_may_fail_once() {
 
 #[test]
 fn an_undo_may_always_fail() {
-    let stuck = steps(&["b", "h", "j"]);
+    let stuck = steps_before_the_last(&["b", "h", "j"]);
     each(&stuck, |step| {
         let place = TWELVE.place(binary::release(), "l", step);
         stuck_at(&place.run(&["run", "tree.yaml"]), &place, step);

@@ -138,7 +138,7 @@ impl Reference<'_> {
                 Some(ErrorReason::Timeout) => Then::TimedOut,
                 _ => Then::Failed,
             }],
-            End::Stopped => self.stopped_end(event, path),
+            End::Stopped => self.stopped_end(event, path, now),
             End::Bad { reason, .. } if self.is_interrupted(event) && reason != ErrorReason::Verify && now == Then::Interrupted => {
                 vec![Then::Interrupted]
             }
@@ -146,7 +146,7 @@ impl Reference<'_> {
         })
     }
 
-    fn stopped_end(&mut self, event: &Event, path: &str) -> Vec<Then> {
+    fn stopped_end(&mut self, event: &Event, path: &str, now: Then) -> Vec<Then> {
         if self.is_interrupted(event) {
             return vec![Then::Interrupted];
         }
@@ -158,10 +158,11 @@ impl Reference<'_> {
             _ if self.written.is_external(path) => vec![Then::Interrupted],
             _ => vec![Then::Cancelled],
         };
+        let otherwise = all.contains(&now);
         if self.may_be_late(path) {
             all.extend(late());
         }
-        if self.halted(path).is_none() && !all.is_empty() {
+        if self.halted(path).is_none() && !all.is_empty() && !otherwise {
             self.note_late(path);
         }
         all
