@@ -1,6 +1,5 @@
 //! The state folder as the engine sees it beside the journal.
 
-use crate::body::Sum;
 use crate::error::Fault;
 use crate::projection::{result_digest, result_sum};
 use crate::state::State;
@@ -28,14 +27,14 @@ impl Store for State {
                     row.get::<_, String>(1)?,
                     row.get::<_, Option<String>>(2)?,
                     row.get::<_, Option<String>>(3)?,
-                    row.get::<_, Sum>(4)?,
+                    row.get_ref(4)?.as_blob().ok().map(<[u8]>::to_vec),
                 ))
             };
             Ok(statement.query_row(params![digest, tree], columns).optional()?)
         })?;
         let Some((run, step, outputs, artifacts, sum)) = found else { return Ok(None) };
         // A damaged result stands for nothing: the step runs.
-        if sum != result_sum(&digest, outputs.as_deref(), artifacts.as_deref()) {
+        if sum.as_deref() != Some(result_sum(&digest, outputs.as_deref(), artifacts.as_deref()).as_slice()) {
             return Ok(None);
         }
         let result =

@@ -16,7 +16,7 @@ pub struct Sample {
     /// Steps that never start twice: their outcome is unknown after a crash, and a person or their
     /// `on_crash: fail` decides.
     pub once: Vec<&'static str>,
-    /// The steps of `finally`, which begin whenever the run ends.
+    /// The steps of `finally`, which begin whenever their tree ends.
     pub finally: Vec<&'static str>,
     /// Steps that may start again in one sitting, by how often: retries.
     pub tries: BTreeMap<&'static str, usize>,
@@ -63,7 +63,7 @@ pub fn shapes() -> Sample {
         files: vec![("sub.yaml", SUB.into())],
         needs: BTreeMap::from(needs),
         once: Vec::new(),
-        finally: vec!["clean", "after"],
+        finally: vec!["clean", "after", "sub/swept"],
         tries: BTreeMap::from([("flaky", 2)]),
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -49,8 +49,8 @@ type Free = Arc<Mutex<Vec<Fresh>>>;
 /// A folder as an attempt gets it.
 struct Fresh {
     folder: TempDir,
-    /// How its parts looked then.
-    looks: [Look; 3],
+    /// How its parts looked then; none where that would not show every change.
+    looks: Option<[Look; 3]>,
 }
 
 /// What changes with whatever is done to a file or folder.
@@ -79,6 +79,9 @@ pub struct Scratch {
 }
 
 const TMP: &str = "tmp";
+/// Longer than the clock of any file system stands still, and too short for anybody who clears away
+/// what is old.
+const BEFORE: Duration = Duration::from_secs(60);
 const NOTHING: &str = "nothing.json";
 
 impl Pool {
@@ -105,7 +108,7 @@ impl Pool {
                 let folder = temporary(&self.run)?;
                 std::fs::create_dir(folder.path().join(TMP))?;
                 std::fs::write(folder.path().join(NOTHING), b"{}")?;
-                Fresh::of(folder)?
+                Fresh::of(folder)
             }
         };
         Ok(Scratch { folder: Some(folder), free: Arc::clone(&self.free), tidy: self.tidy.clone(), used: Vec::new() })
@@ -145,10 +148,8 @@ impl Drop for Scratch {
         let (free, used) = (Arc::clone(&self.free), std::mem::take(&mut self.used));
         let tidy = move || {
             let Fresh { folder, .. } = fresh;
-            if is_fresh(folder.path(), &used)
-                && let Ok(fresh) = Fresh::of(folder)
-            {
-                give(&free, fresh);
+            if is_fresh(folder.path(), &used) {
+                give(&free, Fresh::of(folder));
             }
         };
         self.tidy.tasks.spawn_blocking_on(tidy, &self.tidy.workers);
@@ -160,18 +161,21 @@ fn give(free: &Free, fresh: Fresh) {
 }
 
 impl Fresh {
-    /// The clock of a file system may stand still for some milliseconds: only a time from long ago
-    /// shows a change at once.
-    fn of(folder: TempDir) -> io::Result<Self> {
-        let long_ago = FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(1));
-        for part in parts(folder.path()) {
-            File::open(part)?.set_times(long_ago)?;
-        }
-        Ok(Self { looks: looks(folder.path())?, folder })
+    /// The clock of a file system may stand still for some milliseconds: only a time from before shows
+    /// a change at once.
+    fn of(folder: TempDir) -> Self {
+        let looks = || {
+            let before = FileTimes::new().set_modified(SystemTime::now().checked_sub(BEFORE).ok_or(io::ErrorKind::Other)?);
+            for part in parts(folder.path()) {
+                File::open(part)?.set_times(before)?;
+            }
+            looks(folder.path())
+        };
+        Self { looks: looks().ok(), folder }
     }
 
     fn is_untouched(&self) -> bool {
-        looks(self.folder.path()).is_ok_and(|now| now == self.looks)
+        self.looks.is_some() && looks(self.folder.path()).ok() == self.looks
     }
 }
 

@@ -1,6 +1,7 @@
 //! Artifacts: what goes in comes out, and what is damaged does not.
 
 use crate::bench::{Bench, bench, event, run_with};
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -172,4 +173,19 @@ fn a_result_without_its_artifacts_is_none() {
     assert_eq!(bench.state.cached("t", "def", "i").unwrap().unwrap().artifacts["x"], kept);
     fs::remove_file(bench.state.content(&kept.sha256).unwrap()).unwrap();
     assert_eq!(bench.state.cached("t", "def", "i").unwrap(), None);
+}
+
+#[test]
+fn a_result_that_is_not_as_it_was_written_is_none() {
+    let bench = bench();
+    let db = rusqlite::Connection::open(bench.dir.path().join(".trees/trees.db")).unwrap();
+    db.execute_batch("ALTER TABLE results DROP COLUMN sum; ALTER TABLE results ADD COLUMN sum BLOB").unwrap();
+    let hold = run_with(&bench.state, "t", vec![(Some("a"), crate::bench::begins("i"))]);
+    let kind = EventKind::StepSucceeded { outputs: serde_json::json!({ "n": 1 }), artifacts: BTreeMap::new() };
+    bench.state.append(hold.run(), 1, 1, &[event(hold.run(), 2, Some("a"), kind)], &[]).unwrap();
+    assert!(bench.state.cached("t", "def", "i").unwrap().is_some());
+    for harm in ["sum = NULL", "sum = x'00'", "sum = zeroblob(16)", "outputs = '{\"n\":2}'"] {
+        db.execute_batch(&format!("UPDATE results SET {harm}")).unwrap();
+        assert_eq!(bench.state.cached("t", "def", "i").unwrap(), None, "{harm}");
+    }
 }

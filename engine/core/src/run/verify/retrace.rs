@@ -297,7 +297,9 @@ impl<'a> Retrace<'a> {
 
     /// Keeps the state after so many turns, where the last one kept is far enough behind.
     fn mark(&mut self, turns: usize) {
-        if self.marks.last().is_none_or(|mark| mark.turns + APART <= turns) {
+        // A state is as large as its tree: of a large one few are made.
+        let apart = APART.max(self.run.nodes.len() / 8);
+        if self.marks.last().is_none_or(|mark| mark.turns + apart <= turns) {
             if self.marks.len() > 2 {
                 self.marks.remove(1);
             }
