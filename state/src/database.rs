@@ -159,6 +159,9 @@ impl Place {
             return self.check_empty();
         }
         if got < header.len() || !header.starts_with(b"SQLite format 3\0") {
+            if self.is_half_made() {
+                return Ok(());
+            }
             return Err(unusable(&self.folder, damaged("it is no SQLite database")));
         }
         let format = u32::from_be_bytes([header[44], header[45], header[46], header[47]]);
@@ -169,11 +172,20 @@ impl Place {
         if version > schema::VERSION { Err(self.too_new(version)) } else { Ok(()) }
     }
 
+    /// The power failed while the database was made: SQLite takes back what its journal names, as only
+    /// then there is one. Nothing was recorded yet.
+    fn is_half_made(&self) -> bool {
+        !self.has_runs() && self.folder.join("trees.db-journal").metadata().is_ok_and(|journal| journal.len() > 0)
+    }
+
+    fn has_runs(&self) -> bool {
+        self.folder.join("runs").read_dir().is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// An empty file is a fresh one, unless runs have left folders: then its content was lost, for
     /// the first run comes after the schema is on the disk. SQLite would throw away a log beside it.
     fn check_empty(&self) -> Result<(), JournalError> {
-        let runs = self.folder.join("runs").read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        if runs { Err(unusable(&self.folder, damaged("it is empty, but there are folders of runs"))) } else { Ok(()) }
+        if self.has_runs() { Err(unusable(&self.folder, damaged("it is empty, but there are folders of runs"))) } else { Ok(()) }
     }
 
     /// A log whose database is gone holds what SQLite would throw away with it.
