@@ -124,6 +124,7 @@ impl Sitting {
         let (state, run) = (self.state, self.hold.run().clone());
         let tree = Arc::clone(self.definitions.newest());
         let places = places(&begin, &self.before);
+        let before = self.definitions.retold(&self.before);
         let driver = Driver::new(setup, self.hold, self.definitions);
         let driver = match self.vault {
             Some(vault) => driver.with_secrets(vault),
@@ -136,7 +137,7 @@ impl Sitting {
             tree,
             approved: self.approve,
             state: runs::folder(&state).to_owned(),
-            before: self.before,
+            before,
         });
         ears.sit(driver.handle(), screen.notes());
         if let Some(text) = room::narrow(places) {

@@ -70,7 +70,8 @@ pub struct Shown {
 impl Shown {
     /// After the events given.
     pub fn of(run: RunSummary, recorded: &[Event], tree: Option<Definitions>) -> Self {
-        let mut story = Story::of(recorded, tree.as_ref().map(|t| &**t.newest()));
+        let retold = tree.as_ref().map(|tree| tree.retold(recorded));
+        let mut story = Story::of(retold.as_deref().unwrap_or(recorded), tree.as_ref().map(|t| &**t.newest()));
         // A record that this version cannot replay is shown as it stands.
         if let Some(Ok(replayed)) = tree.map(|tree| runs::replayed(&run.run, tree, recorded)) {
             story.settle(&replayed);

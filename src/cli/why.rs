@@ -39,7 +39,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let run = runs::find(&state, &args.run)?;
     let recorded = state.load(&run.run, 0)?;
     let definitions = runs::definitions(&state, &run.run).ok();
-    let mut story = Story::of(&recorded, definitions.as_ref().map(|d| &**d.newest()));
+    let retold = definitions.as_ref().map_or_else(|| recorded.clone(), |definitions| definitions.retold(&recorded));
+    let mut story = Story::of(&retold, definitions.as_ref().map(|d| &**d.newest()));
     let mut replayed = definitions.and_then(|definitions| runs::replayed(&run.run, definitions, &recorded).ok());
     if let Some(replayed) = &replayed {
         story.settle(replayed);
@@ -49,7 +50,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         let names: Vec<&str> = story.steps.iter().take(12).map(|s| s.path.as_str()).collect();
         Failure::wrong(format!("run {} has no step `{step}`", run.run)).hint(format!("steps it has: {}", names.join(", ")))
     })?;
-    let mut because = chain(&story, told, &recorded, &state, &run)?;
+    let mut because = chain(&story, told, &retold, &state, &run)?;
     because.extend(replayed.as_mut().and_then(|replayed| stayed(told, &recorded, replayed)));
     if json {
         let rows: Vec<Value> = because.iter().map(row).collect();

@@ -254,3 +254,24 @@ fn what_a_resume_with_another_tree_opened_again_is_not_told_as_it_was() {
     let refused = bench.run(&["resolve", "@last", "bad", "--done"]).expect(2);
     assert!(refused.stderr.contains("`bad` is pending; there is nothing to settle"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_resume_with_another_tree_is_told_by_its_names() {
+    let tree = |steps: &str, end: &str| format!("tree: t\nsteps:\n{steps}  c: {{ needs: [x], run: '{end}' }}\n");
+    let before = tree(
+        "  x: { run: 'true', undo: { run: 'true' } }\n  gone: { run: 'true', undo: { run: 'true' } }\n  bad: { run: 'false' }\n",
+        "false",
+    );
+    let bench = Bench::with("t.yaml", &before);
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.write("new.yaml", &tree("  y: { was: x, run: 'true', undo: { run: 'true' } }\n", "true").replace("[x]", "[y]"));
+    let told = bench.run(&["resume", "--tree", "new.yaml"]).expect(0);
+    assert!(told.stderr.contains("2 of 2 steps done"), "{}", told.stderr);
+    let shown = bench.run(&["show", "@last", "--format", "json"]).expect(0).json();
+    let steps: Vec<(&str, &str)> =
+        shown["steps"].as_array().unwrap().iter().map(|s| (s["path"].as_str().unwrap(), s["status"].as_str().unwrap())).collect();
+    assert_eq!(steps, [("y", "succeeded"), ("c", "succeeded")]);
+    assert!(bench.run(&["why", "@last", "y"]).expect(0).stdout.starts_with("y succeeded"));
+    let plan = bench.run(&["rollback", "@last", "--dry-run"]).expect(0).stdout;
+    assert!(plan.contains("1. y") && plan.contains("gone  cannot be taken back: its step is gone from the tree"), "{plan}");
+}

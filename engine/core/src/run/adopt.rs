@@ -6,8 +6,10 @@
 use super::state::{Fan, Node, NodeId, ROOT, Scope, ScopeId, Stage};
 use super::tables::index;
 use super::{Count, Run};
+use crate::event::{Event, EventKind};
 use crate::language::{self, Given};
-use crate::tree::{Action, Tree};
+use crate::path::StepPath;
+use crate::tree::{Action, Step, Tree};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,6 +26,48 @@ impl Definitions {
     /// The one in force.
     pub fn newest(&self) -> &Arc<Tree> {
         self.later.last().map_or(&self.first, |(_, tree)| tree)
+    }
+
+    /// The events as the newest tree names their steps, to be shown: those of a step that it has under another
+    /// name have that one, and those of a step that is gone are left out.
+    pub fn retold(&self, events: &[Event]) -> Vec<Event> {
+        let mut told: Vec<Event> = Vec::with_capacity(events.len());
+        let mut in_force = &self.first;
+        for event in events {
+            if let EventKind::RunResumed { definition: Some(digest), .. } = &event.kind
+                && let Some((_, tree)) = self.later.iter().find(|(known, _)| known == digest)
+            {
+                told = renamed(told, in_force, tree);
+                in_force = tree;
+            }
+            told.push(event.clone());
+        }
+        if Arc::ptr_eq(in_force, self.newest()) { told } else { renamed(told, in_force, self.newest()) }
+    }
+}
+
+fn renamed(events: Vec<Event>, from: &Tree, to: &Tree) -> Vec<Event> {
+    let rename = |event: Event| {
+        let step = match &event.step {
+            Some(path) if !path.0.starts_with("environment:") => Some(StepPath(name_in(from, to, &path.0)?)),
+            other => other.clone(),
+        };
+        Some(Event { step, ..event })
+    };
+    events.into_iter().filter_map(rename).collect()
+}
+
+/// The path of a step in the tree that came after: its own id goes before the names in `was`.
+fn name_in(from: &Tree, to: &Tree, path: &str) -> Option<String> {
+    let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let (id, key) = first.split_at(first.find('[').unwrap_or(first.len()));
+    let heir = |step: &&Step| !from.index.contains_key(&step.id) && step.was.iter().any(|was| was == id);
+    let step = to.step(id).or_else(|| to.steps.iter().find(heir))?;
+    let name = format!("{}{key}", step.id);
+    let Some(rest) = rest else { return Some(name) };
+    match (from.step(id).map(|step| &step.action), &step.action) {
+        (Some(Action::Tree { tree: from, .. }), Action::Tree { tree: to, .. }) => Some(format!("{name}/{}", name_in(from, to, rest)?)),
+        _ => None,
     }
 }
 
@@ -63,7 +107,7 @@ impl Run {
             self.carry_scope(&mut old, from, to, &mut open);
         }
         let left = old.nodes.iter().flatten().filter(|n| n.more.as_ref().is_some_and(|m| m.acted || !m.intents.is_empty()));
-        self.lost.extend(left.map(|n| n.path.0.clone()));
+        self.lost.extend(left.map(|n| (n.path.clone(), n.status)));
         for id in 0..index(self.nodes.len()) {
             let (status, leaf) = (self.node(id).status, self.is_leaf(id));
             if let Some(counter) = self.count.of(status, leaf) {

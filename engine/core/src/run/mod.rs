@@ -95,7 +95,7 @@ pub struct Run {
     /// Those that may not, and why they would.
     refused: Vec<(StepPath, String)>,
     /// Steps that did something and are gone from the tree.
-    lost: Vec<String>,
+    lost: Vec<(StepPath, StepStatus)>,
     /// The rollback at work, in this sitting.
     order: Option<Box<Order>>,
     clock: Clock,

@@ -52,6 +52,9 @@ pub struct Planned {
     pub wave: u32,
 }
 
+/// Why a step that a resume with another tree left behind is not taken back.
+const GONE: &str = "its step is gone from the tree";
+
 impl Run {
     /// A person asked for it; the sitting begins.
     pub(super) fn roll_back(&mut self, asked: RollBack, now: Timestamp) -> Taken {
@@ -342,7 +345,7 @@ impl Run {
         if let Some(id) = all.clone().find(stuck) {
             return (RunStatus::RollbackStuck, Some(format!("{} could not be taken back", self.node(id).path)));
         }
-        let lost = self.lost.iter().map(|path| format!("{path} (its step is gone from the tree)"));
+        let lost = self.lost.iter().map(|(path, _)| format!("{path} ({GONE})"));
         let left = all.filter_map(|id| match self.way(id, &stay) {
             Way::Kept(why) | Way::Missing(why) => Some(format!("{} ({why})", self.node(id).path)),
             Way::Undo | Way::Kind(_) | Way::Nothing => None,
@@ -372,6 +375,13 @@ impl Run {
             order.pass(moment);
         }
         plan.sort_by_key(|p| p.wave);
+        let gone = |(step, status): &(StepPath, StepStatus)| Planned {
+            step: step.clone(),
+            status: *status,
+            way: Way::Missing(GONE.into()),
+            wave: 0,
+        };
+        plan.extend(self.lost.iter().map(gone));
         plan
     }
 
