@@ -264,7 +264,7 @@ fn a_resume_with_another_tree_is_told_by_its_names() {
     );
     let bench = Bench::with("t.yaml", &before);
     bench.run(&["run", "t.yaml"]).expect(1);
-    bench.write("new.yaml", &tree("  y: { was: x, run: 'true', undo: { run: 'true' } }\n", "true").replace("[x]", "[y]"));
+    bench.write("new.yaml", tree("  y: { was: x, run: 'true', undo: { run: 'true' } }\n", "true").replace("[x]", "[y]"));
     let told = bench.run(&["resume", "--tree", "new.yaml"]).expect(0);
     assert!(told.stderr.contains("2 of 2 steps done"), "{}", told.stderr);
     let shown = bench.run(&["show", "@last", "--format", "json"]).expect(0).json();

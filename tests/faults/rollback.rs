@@ -85,21 +85,29 @@ impl Graph {
 
     /// The order of reversed edges, and `finally` after the last undo.
     fn order(&self, ledger: &Ledger) -> Vec<String> {
-        let (mut first, mut last) = (BTreeMap::new(), BTreeMap::new());
-        let undone = ledger.marked("undo");
-        for (at, (step, _)) in undone.iter().enumerate() {
-            first.entry(*step).or_insert(at);
-            last.insert(*step, at);
-        }
-        let did: BTreeSet<&str> = ledger.marked("end").into_iter().map(|(step, _)| step).collect();
+        // Where in the ledger each attempt marked a word.
+        let marks = |wanted: &'static str| {
+            let found = ledger.0.iter().enumerate().filter_map(move |(at, line)| match line {
+                Line::Mark { step, attempt, word, .. } if word == wanted => Some((step.as_str(), (*attempt, at))),
+                _ => None,
+            });
+            let mut all: BTreeMap<&str, Vec<(u32, usize)>> = BTreeMap::new();
+            found.for_each(|(step, mark)| all.entry(step).or_default().push(mark));
+            all
+        };
+        let (begun, undone, did) = (marks("start"), marks("undo"), marks("end"));
         let mut wrong = Vec::new();
-        for (name, needs) in self.0.iter().filter(|(name, _)| did.contains(name)) {
-            match last.get(name) {
-                None => wrong.push(format!("{name} was never taken back")),
-                Some(late) => {
-                    let early = needs.iter().filter(|need| first.get(*need).is_some_and(|first| first < late));
-                    wrong.extend(early.map(|need| format!("{need} was taken back before {name}: {undone:?}")));
-                }
+        for (name, needs) in self.0.iter().filter(|(name, _)| did.contains_key(name)) {
+            let all = undone.get(name).map_or(&[][..], Vec::as_slice);
+            if all.is_empty() {
+                wrong.push(format!("{name} was never taken back"));
+            }
+            // What an attempt rests on stands until that was taken back; a later attempt rests on later ones.
+            for (attempt, late) in all {
+                let since = begun.get(name).and_then(|all| all.iter().find(|(of, _)| of == attempt)).map_or(0, |(_, at)| *at);
+                let early =
+                    needs.iter().filter(|need| undone.get(**need).is_some_and(|all| all.iter().any(|(_, at)| (since..*late).contains(at))));
+                wrong.extend(early.map(|need| format!("{need} was taken back before {name}, attempt {attempt}:\n{ledger}")));
             }
         }
         let at = |wanted: &str| ledger.0.iter().rposition(|line| matches!(line, Line::Mark { word, .. } if word == wanted));
