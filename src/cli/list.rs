@@ -37,15 +37,17 @@ fn status(text: &str) -> Result<RunStatus, String> {
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let filter = RunFilter { tree: args.tree.clone(), statuses: args.status.clone(), limit: args.limit, own: false };
-    let (all, origins) = match runs::existing(global)? {
-        Some(state) => (runs::list(&state, &filter)?, state.origins()?),
+    let state = runs::existing(global)?;
+    let (all, origins) = match &state {
+        Some(state) => (runs::list(state, &filter)?, state.origins()?),
         None => Default::default(),
     };
     if json {
         let rows: Vec<Value> = all.iter().map(|run| marked(run, origins.get(&run.run))).collect();
         out_json(&json!({ "schema": "trees/list", "version": 1, "runs": rows }));
     } else if all.is_empty() {
-        say("no runs here yet; start one with: trees run FILE");
+        let others = state.map_or(Ok(0), |state| runs::list(&state, &RunFilter::default()).map(|all| all.len()))?;
+        say(&nothing(others));
     } else {
         let mark = |run: &RunSummary| if origins.contains_key(&run.run) { "  imported" } else { "" };
         let lines = table(&all).into_iter().zip(&all).map(|(line, run)| line.with(Paint::Faint, mark(run)));
@@ -53,6 +55,15 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         out(&lines.map(|line| fit(line).painted_out() + "\n").collect::<String>());
     }
     Ok(Exit::OK)
+}
+
+/// What is said instead of a list.
+fn nothing(others: usize) -> String {
+    match others {
+        0 => "no runs here yet; start one with: trees run FILE".into(),
+        1 => "the one run here is no such run; see it with: trees list".into(),
+        _ => format!("none of the {others} runs here is such a run; see them with: trees list"),
+    }
 }
 
 /// A run as JSON.

@@ -5,7 +5,7 @@ use super::global::Global;
 use super::runs;
 use super::story::Story;
 use crate::failure::{Exit, Failure};
-use trees_core::event::{Json, Object, Resolution, StepStatus};
+use trees_core::event::{ErrorReason, Event, EventKind, Json, Object, Resolution, StepStatus};
 use trees_core::journal::{Journal as _, RequestBody};
 use trees_core::path::RunId;
 use trees_core::tree::ValueType;
@@ -29,7 +29,7 @@ pub struct Args {
     /// It failed
     #[arg(long)]
     fail: bool,
-    /// An output of the step, with --done; the value as its declared type is written in $TREES_OUTPUT
+    /// An output of the step, with --done, which needs each that is declared; the value as its type is written in $TREES_OUTPUT
     #[arg(long = "output", value_name = "KEY=VALUE", requires = "done")]
     outputs: Vec<String>,
     /// A word on it
@@ -61,21 +61,46 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         (_, true) => Resolution::Retry,
         _ => Resolution::Fail,
     };
-    let outputs = outputs(&state, &run.run, &step, &args.outputs)?;
+    let outputs =
+        if args.done { outputs(&state, &run.run, &step, &args.outputs, verified(&story, &recorded, &step))? } else { Object::new() };
     let run = runs::ask(&state, &run.run, &RequestBody::Resolve { step, resolution, outputs, note: args.note })?;
     told(&run, "settled");
     Ok(Exit::OK)
 }
 
-/// The outputs as the step declares them.
-fn outputs(state: &State, run: &RunId, step: &str, texts: &[String]) -> Result<Object, Failure> {
-    if texts.is_empty() {
-        return Ok(Object::new());
+/// What the action returned, where only the verify after it failed.
+fn verified(story: &Story, recorded: &[Event], step: &str) -> Object {
+    let error = story.step(step).and_then(|told| told.error.as_ref());
+    if !error.is_some_and(|error| error.reason == ErrorReason::Verify) {
+        return Object::new();
     }
+    let own = recorded.iter().rev().filter(|event| event.step.as_ref().is_some_and(|path| path.as_str() == step));
+    let mut returned =
+        own.filter_map(|event| if let EventKind::ActionSucceeded { outputs, .. } = &event.kind { Some(outputs) } else { None });
+    returned.next().cloned().unwrap_or_default()
+}
+
+/// The outputs as the step declares them: all of them, for what reads one that is missing could never run.
+fn outputs(state: &State, run: &RunId, step: &str, texts: &[String], known: Object) -> Result<Object, Failure> {
     let definitions = runs::definitions(state, run)?;
     let spec = definitions.newest().at(step);
     let declared = spec.map(|s| s.declared(&trees_steps::catalogue())).unwrap_or_default();
-    texts.iter().map(|text| output(step, text, &declared)).collect()
+    let mut outputs = known;
+    for text in texts {
+        let (name, value) = output(step, text, &declared)?;
+        outputs.insert(name, value);
+    }
+    // The outputs of a fan-out are those of its instances.
+    let fans_out = spec.is_some_and(|s| s.fan_out.is_some()) && !step.ends_with(']');
+    let missing: Vec<&str> =
+        declared.iter().map(|(name, _)| name.as_str()).filter(|name| !fans_out && !outputs.contains_key(*name)).collect();
+    if missing.is_empty() { Ok(outputs) } else { Err(lacking(run, step, &missing)) }
+}
+
+fn lacking(run: &RunId, step: &str, missing: &[&str]) -> Failure {
+    let cure: Vec<String> = missing.iter().map(|name| format!("--output {name}=…")).collect();
+    Failure::wrong(format!("`{step}` declares outputs that are not given: {}", missing.join(", ")))
+        .hint(format!("say what they are: trees resolve {run} {step} --done {}", cure.join(" ")))
 }
 
 fn output(step: &str, text: &str, declared: &[(String, Option<ValueType>)]) -> Result<(String, Json), Failure> {

@@ -7,7 +7,7 @@ use crate::schema;
 use crate::state::Durability;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -105,7 +105,7 @@ impl Place {
     }
 
     fn is_ready(&self) -> Result<bool, JournalError> {
-        if !self.file().exists() {
+        if !folder::is_there(&self.folder, &self.file())? {
             return Ok(false);
         }
         let look = || -> Result<(i64, String, bool), Fault> {
@@ -145,7 +145,14 @@ impl Place {
 
     /// Reads the first bytes of the file without SQLite, which would begin to recover it.
     fn check_header(&self) -> Result<(), JournalError> {
-        let Ok(mut file) = File::open(self.file()) else { return Ok(()) };
+        let mut file = match File::open(self.file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let (what, cure) = folder::unreadable(&self.file());
+                return Err(unusable(&self.folder, format!("{what}; {cure}")));
+            }
+            Err(_) => return Ok(()),
+        };
         let mut header = [0_u8; 100];
         let mut got = 0;
         while got < header.len() {
@@ -179,7 +186,11 @@ impl Place {
     }
 
     fn has_runs(&self) -> bool {
-        self.folder.join("runs").read_dir().is_ok_and(|mut entries| entries.next().is_some())
+        match self.folder.join("runs").read_dir() {
+            Ok(mut entries) => entries.next().is_some(),
+            // What may not be looked at is not taken for nothing.
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
     }
 
     /// An empty file is a fresh one, unless runs have left folders: then its content was lost, for
@@ -191,7 +202,11 @@ impl Place {
     /// A log whose database is gone holds what SQLite would throw away with it.
     pub(crate) fn check_missing(&self) -> Result<(), JournalError> {
         let log = self.folder.join("trees.db-wal").metadata().is_ok_and(|log| log.len() > 0);
-        if log && !self.file().exists() { Err(unusable(&self.folder, damaged("it is missing, but its log is there"))) } else { Ok(()) }
+        if log && !folder::is_there(&self.folder, &self.file())? {
+            Err(unusable(&self.folder, damaged("it is missing, but its log is there")))
+        } else {
+            Ok(())
+        }
     }
 
     fn too_old(&self, version: i64) -> JournalError {

@@ -3,8 +3,8 @@
 use crate::audit::Chain;
 use crate::database::Place;
 use crate::error::{Fault, sql_message};
-use crate::filesystem;
 use crate::state::{Durability, State};
+use crate::{filesystem, folder};
 use rusqlite::Connection;
 use serde::Serialize;
 use std::os::unix::fs::PermissionsExt as _;
@@ -59,6 +59,12 @@ impl State {
     #[must_use]
     pub fn doctor(folder: &Path) -> Vec<Finding> {
         let mut found = vec![Finding::good("sqlite", format!("SQLite {}", rusqlite::version()))];
+        let database = folder.join("trees.db");
+        let Ok(there) = folder::is_there(folder, &database) else {
+            let (text, cure) = folder::unreadable(&database);
+            found.push(Finding::bad("folder", text, &cure));
+            return found;
+        };
         if !folder.exists() {
             found.push(Finding::good("folder", format!("there is no state at {} yet", folder.display())));
             return found;
@@ -66,7 +72,7 @@ impl State {
         found.push(mode(folder));
         found.push(file_system(folder));
         found.push(space(folder));
-        if !folder.join("trees.db").exists() {
+        if !there {
             found.push(Finding::good("database", "there is no database yet"));
             return found;
         }

@@ -4,7 +4,8 @@ use crate::error::{io_unusable, unusable};
 use crate::filesystem;
 use crate::state::State;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use trees_core::hash;
 use trees_core::journal::JournalError;
@@ -16,6 +17,7 @@ const LONGEST: usize = 180;
 /// Makes the state folder and says where it is, absolutely.
 pub(crate) fn make(folder: &Path) -> Result<PathBuf, JournalError> {
     let folder = absolute(folder)?;
+    is_there(&folder, &folder.join("trees.db"))?;
     refuse_foreign(&folder)?;
     if let Some(there) = folder.ancestors().find(|ancestor| ancestor.exists()) {
         filesystem::refuse_network(there)?;
@@ -43,6 +45,34 @@ fn refuse_foreign(folder: &Path) -> Result<(), JournalError> {
         return Ok(());
     }
     Err(unusable(folder, "it holds other things; name a new or empty folder with --state or TREES_STATE"))
+}
+
+/// Whether a file of the state is there: one that may not be looked at is not one that is missing.
+pub(crate) fn is_there(state: &Path, path: &Path) -> Result<bool, JournalError> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let (what, cure) = unreadable(path);
+            Err(unusable(state, format!("{what}; {cure}")))
+        }
+        Err(error) => Err(io_unusable(state, "looking at", path, &error)),
+    }
+}
+
+/// What is said of a file that may not be read, and the cure: the nearest thing above it that can be
+/// looked at tells whose it is.
+pub(crate) fn unreadable(path: &Path) -> (String, String) {
+    let seen = path.ancestors().find_map(|above| Some((above, above.metadata().ok()?)));
+    let elsewhere = "name another folder with --state or TREES_STATE";
+    let Some((above, there)) = seen else {
+        return (format!("you may not read {}", path.display()), elsewhere.into());
+    };
+    let (owner, mode) = (there.uid(), there.permissions().mode() & 0o777);
+    let what = format!("you may not read {} (it is of user {owner}, mode {mode:03o})", above.display());
+    let own = owner == rustix::process::geteuid().as_raw();
+    let first = if own { format!("chmod u+rwX {}", above.display()) } else { "run the command as that user".into() };
+    (what, format!("{first}, or {elsewhere}"))
 }
 
 /// The folder as an absolute path, its links resolved where it exists.

@@ -63,7 +63,7 @@ impl State {
     /// As [`State::open`].
     pub fn open_existing(folder: impl AsRef<Path>, durability: Durability) -> Result<Option<Self>, StateError> {
         let folder = folder.as_ref();
-        if !folder.join("trees.db").exists() {
+        if !folder::is_there(folder, &folder.join("trees.db"))? {
             let place = Place { folder: folder.to_owned(), durability };
             return Ok(place.check_missing().map(|()| None)?);
         }

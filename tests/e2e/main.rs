@@ -45,6 +45,7 @@ mod timeline;
 mod trials;
 #[path = "../shared/twelve.rs"]
 mod twelve;
+mod unreadable;
 mod verify;
 #[cfg(target_os = "linux")]
 #[path = "../shared/waiting.rs"]

@@ -43,6 +43,19 @@ fn listings_are_empty() {
 }
 
 #[test]
+fn a_list_without_a_match_says_that_there_are_others() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps: { a: { run: ':' } }\n");
+    bench.run(&["run", "t.yaml"]).expect(0);
+    for filter in [&["list", "--tree", "nope"], &["list", "--status", "failed"]] {
+        let listed = bench.run(filter).expect(0);
+        assert!(listed.stdout.is_empty() && listed.stderr.contains("the one run here is no such run"), "{}", listed.stderr);
+    }
+    bench.run(&["run", "t.yaml"]).expect(0);
+    let listed = bench.run(&["list", "--tree", "nope"]).expect(0);
+    assert!(listed.stderr.contains("none of the 2 runs here is such a run; see them with: trees list"), "{}", listed.stderr);
+}
+
+#[test]
 fn what_comes_later_is_said() {
     check(&["rollback", "--release", "x"], 2, "error: `trees rollback --release` comes in a later release");
 }

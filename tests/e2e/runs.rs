@@ -148,9 +148,37 @@ fn what_is_settled_as_done_has_the_outputs_that_are_declared() {
     assert!(wrong.contains("`a` has no output `vresion`") && wrong.contains("it declares: version, count"), "{wrong}");
     let wrong = settle("count=many").expect(2).stderr;
     assert!(wrong.contains("the output `count` is declared as integer, but is `many`"), "{wrong}");
-    settle("version=1.10").expect(0);
+    let wrong = settle("version=1.10").expect(2).stderr;
+    assert!(wrong.contains("`a` declares outputs that are not given: count") && wrong.contains("--done --output count=…"), "{wrong}");
+    bench.run(&["resolve", "@last", "a", "--done", "--output", "version=1.10", "--output", "count=2"]).expect(0);
     bench.run(&["resume"]).expect(0);
     assert_eq!(bench.run(&["logs", "@last", "b"]).expect(0).stdout.trim(), "1.10");
+}
+
+/// It was taken without them; then the reader failed for ever and a second word was refused.
+#[test]
+fn what_is_settled_as_done_without_its_outputs_is_refused() {
+    let tree = "tree: t\nsteps:\n  a: { effect: external, run: 'kill -9 $$', outputs: { v: string, w: string } }\n  b: { run: \"echo {{ steps.a.outputs.v }}\" }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(3);
+    let wrong = bench.run(&["resolve", "@last", "a", "--done"]).expect(2).stderr;
+    assert!(
+        wrong.contains("`a` declares outputs that are not given: v, w") && wrong.contains("a --done --output v=… --output w=…"),
+        "{wrong}"
+    );
+    bench.run(&["resolve", "@last", "a", "--done", "--output", "v=1", "--output", "w=2"]).expect(0);
+    bench.run(&["resume"]).expect(0);
+    assert_eq!(bench.run(&["logs", "@last", "b"]).expect(0).stdout.trim(), "1");
+}
+
+#[test]
+fn what_only_its_verify_held_up_is_done_with_the_outputs_that_it_wrote() {
+    let tree = "tree: t\nsteps:\n  a: { run: 'echo v=1 >> $TREES_OUTPUT', verify: { run: 'exit 1' }, outputs: { v: string } }\n  b: { run: \"echo {{ steps.a.outputs.v }}\" }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(1);
+    bench.run(&["resolve", "@last", "a", "--done"]).expect(0);
+    bench.run(&["resume"]).expect(0);
+    assert_eq!(bench.run(&["logs", "@last", "b"]).expect(0).stdout.trim(), "1");
 }
 
 #[test]
