@@ -2,6 +2,7 @@
 
 use crate::bench::Bench;
 use crate::live::Live;
+use crate::waiting;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -348,9 +349,7 @@ fn what_is_wrong_from_the_beginning_is_not_waited_for() {
 /// A run of the tree that goes on until `go` is there.
 fn other(bench: &Bench) -> std::process::Child {
     let other = bench.command(&["run", "t.yaml", "-q"]).spawn().unwrap();
-    while !bench.path("up").exists() {
-        std::thread::yield_now();
-    }
+    waiting::until(&bench.dir(), "the other run", || bench.path("up").exists());
     other
 }
 
