@@ -374,3 +374,23 @@ fn a_tree_that_runs_elsewhere_is_left_or_awaited_as_it_says() {
     let listed = bench.run(&["list", "--format", "json"]).expect(0).json();
     assert_eq!(listed["runs"].as_array().unwrap().len(), 1, "{listed:#}");
 }
+
+#[test]
+fn what_is_mended_while_it_waits_for_its_turn_is_what_runs() {
+    let tree = |run: &str| format!("tree: t\non_busy: queue\nwatch: [\"src/*\"]\nsteps: {{ a: {{ run: '{run}' }} }}\n");
+    let bench = Bench::with("t.yaml", tree("echo old >> ran; echo up > up; until test -e go; do sleep 0.01; done"));
+    bench.write("src/a", "1");
+    let mut running = other(&bench);
+    let mut watching = Watching::start(&bench, &[]);
+    watching.idle(1);
+    bench.write("src/a", "2");
+    watching.said("waiting: run ", 1);
+    bench.write("src/b", "1");
+    bench.write("t.yaml", tree("echo new >> ran"));
+    bench.write("go", "");
+    assert!(running.wait().unwrap().success());
+    watching.run().is(2, &["src/a", "src/b", "t.yaml"]);
+    watching.idle(2);
+    assert_eq!(bench.read("ran"), "old\nnew\n");
+    watching.end(Signal::INT, 130);
+}
