@@ -21,6 +21,7 @@ use std::time::Duration;
 use trees_core::event::{Event, EventKind, StepStatus};
 use trees_core::journal::{Journal as _, RequestBody, RunSummary};
 use trees_core::path::{RunId, StepPath};
+use trees_runner::clock::Clock;
 use trees_runner::listen::Listener;
 use trees_state::State;
 
@@ -35,15 +36,18 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
     let recorded = state.load(&run.run, 0)?;
     // A program gets all; a person what the screen of the last sitting has said.
     let begun = if look == Look::Json { 0 } else { sitting(&recorded) };
-    let screen = Screen::open(Setup {
-        look,
-        quiet: global.quiet,
-        estimate: drive::estimate(&state, &run.tree),
-        tree,
-        approved: Vec::new(),
-        state: runs::folder(&state).to_owned(),
-        before: recorded[..begun].to_vec(),
-    });
+    let screen = Screen::open(
+        Setup {
+            look,
+            quiet: global.quiet,
+            estimate: drive::estimate(&state, &run.tree),
+            tree,
+            approved: Vec::new(),
+            state: runs::folder(&state).to_owned(),
+            before: recorded[..begun].to_vec(),
+        },
+        Clock::after(recorded.last().map(|newest| newest.ts)).into(),
+    );
     if look.asks() {
         answer(&screen, Arc::clone(&state), run.run.clone());
     }

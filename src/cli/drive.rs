@@ -17,6 +17,7 @@ use trees_core::journal::{Hold, Journal as _, RunFilter};
 use trees_core::run::Definitions;
 use trees_core::store::Store as _;
 use trees_core::tree::{KindInfo, Kinds};
+use trees_runner::clock::Clock;
 use trees_runner::driver::{Begin, DriveError, Driver, Ended, Handle, KindSet, Options, Setup, Vault};
 use trees_runner::kind::AnyKind;
 use trees_runner::room;
@@ -120,7 +121,8 @@ impl Sitting {
     /// The same for one of several sittings of this process: all of them share its ears.
     pub fn sit(self, begin: Begin, global: &Global, ears: &Ears) -> Result<Ended, Failure> {
         let look = look(global)?;
-        let setup = self.setup(look, global);
+        let clock = Clock::after(self.before.last().map(|newest| newest.ts));
+        let setup = self.setup(look, global, clock);
         let (state, run) = (self.state, self.hold.run().clone());
         let tree = Arc::clone(self.definitions.newest());
         let places = places(&begin, &self.before);
@@ -130,15 +132,18 @@ impl Sitting {
             Some(vault) => driver.with_secrets(vault),
             None => driver,
         };
-        let screen = Screen::open(ScreenSetup {
-            look,
-            quiet: global.quiet,
-            estimate: estimate(&state, &tree.name),
-            tree,
-            approved: self.approve,
-            state: runs::folder(&state).to_owned(),
-            before,
-        });
+        let screen = Screen::open(
+            ScreenSetup {
+                look,
+                quiet: global.quiet,
+                estimate: estimate(&state, &tree.name),
+                tree,
+                approved: self.approve,
+                state: runs::folder(&state).to_owned(),
+                before,
+            },
+            clock.into(),
+        );
         ears.sit(driver.handle(), screen.notes());
         if let Some(text) = room::narrow(places) {
             screen.notes()(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
@@ -159,9 +164,9 @@ impl Sitting {
         Ok(ended)
     }
 
-    fn setup(&self, look: Look, global: &Global) -> Setup {
+    fn setup(&self, look: Look, global: &Global, clock: Clock) -> Setup {
         let options = Options { approve: self.approve.clone(), attended: look.asks(), ..options(global) };
-        Setup { journal: Arc::clone(&self.state) as _, store: Arc::clone(&self.state) as _, kinds: kinds(), options }
+        Setup { journal: Arc::clone(&self.state) as _, store: Arc::clone(&self.state) as _, kinds: kinds(), options, clock }
     }
 }
 

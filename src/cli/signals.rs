@@ -5,13 +5,14 @@ use crate::failure::Failure;
 use crate::report::closing::signal_name;
 use crate::report::said::took;
 use crate::report::{self, Line, Paint};
-use rustix::process::{Signal as Process, getpgid, getpgrp, getpid, getppid, getsid, kill_process};
+use rustix::process::Signal as Process;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trees_runner::driver::Handle;
+use trees_runner::stop;
 
 /// Where a screen's lines go that are no events.
 type Notes = Box<dyn Fn(Line) + Send>;
@@ -101,7 +102,7 @@ fn listen(hear: impl Fn(i32) + Send + 'static) -> Result<(), Failure> {
                     _ = terminate.recv() => 15,
                     () = received(&mut hangup) => 1,
                     () = received(&mut suspend) => {
-                        suspended().await;
+                        suspended();
                         continue;
                     }
                 });
@@ -131,19 +132,12 @@ async fn received(signal: &mut Option<Signal>) {
 }
 
 /// Ctrl-Z: the terminal is put back as it was found, and we stand still until somebody lets us go on.
-/// Where nobody could we go on at once, as the system does with processes that no shell looks after.
-async fn suspended() {
-    let looked_after = getppid().is_some_and(|parent| {
-        getsid(Some(parent)).ok() == getsid(None).ok() && getpgid(Some(parent)).is_ok_and(|group| group != getpgrp())
-    });
-    let Ok(mut again) = signal(SignalKind::from_raw(Process::CONT.as_raw())) else { return };
-    if !looked_after {
-        return;
-    }
+/// Where nobody could we go on at once. That is the system's to say: our parent may be a script that
+/// stops with us while its shell looks after both.
+fn suspended() {
     let asks = report::set_aside();
-    if kill_process(getpid(), Process::STOP).is_ok() {
-        again.recv().await;
-    }
+    // A system that does not stop us lets us go on.
+    stop::stand_still().ok();
     report::take_up(asks);
 }
 

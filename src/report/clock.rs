@@ -1,4 +1,4 @@
-//! The time that a screen goes by: the wall's, or a recorded one that passes at a pace of its own.
+//! The time that a screen goes by: that of a sitting, or a recorded one that passes at a pace of its own.
 
 use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +9,7 @@ use trees_runner::clock as runner;
 #[derive(Debug, Clone)]
 pub struct Clock {
     recorded: Option<Arc<Recorded>>,
-    /// The wall's since it was made.
-    wall: runner::Clock,
+    sitting: runner::Clock,
 }
 
 #[derive(Debug)]
@@ -27,10 +26,10 @@ struct Mark {
     still: Timestamp,
 }
 
-impl Default for Clock {
-    /// The wall's, as it goes on from now.
-    fn default() -> Self {
-        Self { recorded: None, wall: runner::Clock::default() }
+impl From<runner::Clock> for Clock {
+    /// That of a sitting.
+    fn from(sitting: runner::Clock) -> Self {
+        Self { recorded: None, sitting }
     }
 }
 
@@ -38,12 +37,12 @@ impl Clock {
     /// A recorded time that begins now and passes `speed` times as fast as the wall's.
     pub fn recorded(begin: Timestamp, speed: f64) -> Self {
         let mark = Mark { moment: runner::Clock::default(), shows: begin, still: begin };
-        Self { recorded: Some(Arc::new(Recorded { speed, mark: Mutex::new(mark) })), ..Self::default() }
+        Self { recorded: Some(Arc::new(Recorded { speed, mark: Mutex::new(mark) })), sitting: mark.moment }
     }
 
     /// The time.
     pub fn now(&self) -> Timestamp {
-        let Some(recorded) = &self.recorded else { return self.wall.now() };
+        let Some(recorded) = &self.recorded else { return self.sitting.now() };
         let mark = *recorded.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = SignedDuration::try_from_secs_f64(mark.moment.passed().as_secs_f64() * recorded.speed);
         let now = passed.ok().and_then(|passed| mark.shows.checked_add(passed).ok());
@@ -60,7 +59,7 @@ impl Clock {
         self.set(|mark| mark.still = mark.still.max(time));
     }
 
-    /// How long it is until it shows a time; none where it shows it already or is the wall's.
+    /// How long it is until it shows a time; none where it shows it already or is a sitting's.
     pub fn until(&self, time: Timestamp) -> Duration {
         let Some(recorded) = &self.recorded else { return Duration::ZERO };
         let mark = *recorded.mark.lock().unwrap_or_else(PoisonError::into_inner);

@@ -75,13 +75,8 @@ pub enum Screen {
 }
 
 impl Screen {
-    /// Opens it.
-    pub fn open(setup: Setup) -> Self {
-        Self::by(setup, Clock::default())
-    }
-
-    /// Opens it with a clock of its own.
-    pub fn by(setup: Setup, clock: Clock) -> Self {
+    /// Opens it with the clock that it goes by.
+    pub fn open(setup: Setup, clock: Clock) -> Self {
         let mut view = View::new(Shape::new(setup.tree), setup.estimate);
         view.approve(&setup.approved);
         view.replay(&setup.before);

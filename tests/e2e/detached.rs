@@ -117,9 +117,7 @@ fn the_screen_of_a_run_that_a_signal_ended_has_the_runs_exit_code() {
     let bench = Bench::with("t.yaml", "tree: t\nsteps: { w: { run: 'touch begun; until test -e go; do sleep 0.01; done' } }\n");
     for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
         let mut run = bench.command(&["run", "t.yaml", "-q"]).spawn().unwrap();
-        while !bench.path("begun").exists() {
-            std::thread::yield_now();
-        }
+        waiting::until(&bench.dir(), "the step", || bench.path("begun").exists());
         assert!(std::process::Command::new("kill").args([signal, &run.id().to_string()]).status().unwrap().success());
         assert_eq!(run.wait().unwrap().code(), Some(code));
         let shown = bench.run(&["show", "@last", "-f"]).expect(code);

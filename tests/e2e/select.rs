@@ -1,6 +1,7 @@
 //! A part of a tree: `run --only`, `--from`, `--skip` and `rerun`.
 
 use crate::bench::{Bench, Outcome};
+use crate::waiting;
 use serde_json::Value;
 use std::fs;
 
@@ -278,9 +279,7 @@ fn a_run_changes_and_says_nothing_before_its_turn() {
     bench.run(&["run", "t.yaml"]).expect(0);
     bench.write("held", "");
     let mut other = bench.command(&["run", "t.yaml", "--only", "hold", "-q"]).spawn().unwrap();
-    while !bench.path("up").exists() {
-        std::thread::yield_now();
-    }
+    waiting::until(&bench.dir(), "the other run", || bench.path("up").exists());
     fs::remove_file(bench.path("app")).unwrap();
     for again in [["run", "t.yaml", "--only", "hold"], ["rerun", "t#1", "--only", "hold"]] {
         let refused = bench.run(&again).expect(6);

@@ -3,10 +3,20 @@
 
 use crate::bench::{Bench, fifo, hear};
 use crate::pty::Terminal;
+use crate::waiting;
 use std::process::Command;
 
 fn start(bench: &Bench, arguments: &[&str], columns: u16, rows: u16) -> Terminal {
     Terminal::start(&bench.command(arguments), (columns, rows))
+}
+
+/// A shell that has a job, does something once it is stopped, says so, and then has it go on.
+fn job(bench: &Bench, job: &str, stopped: &str) -> Terminal {
+    bench.write("job", format!("set -m\n{job}; {stopped}; echo stopped; fg; echo over\n"));
+    let plain = bench.command(&["job"]);
+    let mut shell = Command::new("bash");
+    shell.args(plain.get_args()).current_dir(bench.dir()).envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    Terminal::start(shell.env("PROGRAM", plain.get_program()), (60, 20))
 }
 
 /// The exit code and all that was shown.
@@ -106,12 +116,7 @@ fn a_detached_run_outlives_its_terminal() {
 fn ctrl_z_leaves_the_terminal_as_it_was_also_to_a_shell_that_sees_to_nothing() {
     let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n";
     let bench = Bench::with("t.yaml", text);
-    let program = bench.command(&[]).get_program().to_str().unwrap().to_owned();
-    bench.write("job", format!("set -m\n{program} run t.yaml; stty -a > modes; echo stopped; fg; echo over\n"));
-    let plain = bench.command(&["job"]);
-    let mut shell = Command::new("bash");
-    shell.args(plain.get_args()).current_dir(bench.dir()).envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    let mut terminal = Terminal::start(&shell, (60, 20));
+    let mut terminal = job(&bench, "$PROGRAM run t.yaml", "stty -a > modes");
     terminal.until("• w", 1);
     assert!(!terminal.echoes());
     terminal.press("\u{1a}");
@@ -119,6 +124,37 @@ fn ctrl_z_leaves_the_terminal_as_it_was_also_to_a_shell_that_sees_to_nothing() {
     assert!(bench.read("modes").contains(" echo "), "{}", bench.read("modes"));
     bench.write("go", "");
     terminal.until("over", 1);
+    let (code, seen) = end(terminal);
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("t #1 succeeded"), "{seen}");
+}
+
+#[test]
+fn ctrl_z_stops_a_run_that_a_script_started() {
+    let text = "tree: t\nsteps:\n  w: { run: \"echo $PPID > trees; while [ ! -e go ]; do sleep 0.05; done\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    // The script stops before we can, so the terminal is the shell's already: a person's puts its modes back itself.
+    let stopped = "until grep -q '^State:.T' /proc/$(cat trees)/status; do :; done; stty echo";
+    let mut terminal = job(&bench, "sh -c '$PROGRAM run t.yaml; :'", stopped);
+    terminal.until("• w", 1);
+    waiting::until(&bench.dir(), "the step", || bench.path("trees").exists());
+    terminal.press("\u{1a}");
+    terminal.until("stopped", 1);
+    bench.write("go", "");
+    terminal.until("over", 1);
+    let (code, seen) = end(terminal);
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("t #1 succeeded"), "{seen}");
+}
+
+#[test]
+fn ctrl_z_where_no_shell_looks_after_us_stops_nothing() {
+    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n  next: { needs: w, run: \":\" }\n";
+    let bench = Bench::with("t.yaml", text);
+    let mut terminal = start(&bench, &["run", "t.yaml"], 60, 20);
+    terminal.until("• w", 1);
+    terminal.press("\u{1a}");
+    bench.write("go", "");
     let (code, seen) = end(terminal);
     assert_eq!(code, 0, "{seen}");
     assert!(seen.contains("t #1 succeeded"), "{seen}");

@@ -2,6 +2,7 @@
 
 use crate::bench::Bench;
 use crate::live::Live;
+use crate::waiting;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -348,9 +349,7 @@ fn what_is_wrong_from_the_beginning_is_not_waited_for() {
 /// A run of the tree that goes on until `go` is there.
 fn other(bench: &Bench) -> std::process::Child {
     let other = bench.command(&["run", "t.yaml", "-q"]).spawn().unwrap();
-    while !bench.path("up").exists() {
-        std::thread::yield_now();
-    }
+    waiting::until(&bench.dir(), "the other run", || bench.path("up").exists());
     other
 }
 
@@ -374,4 +373,24 @@ fn a_tree_that_runs_elsewhere_is_left_or_awaited_as_it_says() {
     assert!(running.wait().unwrap().success());
     let listed = bench.run(&["list", "--format", "json"]).expect(0).json();
     assert_eq!(listed["runs"].as_array().unwrap().len(), 1, "{listed:#}");
+}
+
+#[test]
+fn what_is_mended_while_it_waits_for_its_turn_is_what_runs() {
+    let tree = |run: &str| format!("tree: t\non_busy: queue\nwatch: [\"src/*\"]\nsteps: {{ a: {{ run: '{run}' }} }}\n");
+    let bench = Bench::with("t.yaml", tree("echo old >> ran; echo up > up; until test -e go; do sleep 0.01; done"));
+    bench.write("src/a", "1");
+    let mut running = other(&bench);
+    let mut watching = Watching::start(&bench, &[]);
+    watching.idle(1);
+    bench.write("src/a", "2");
+    watching.said("waiting: run ", 1);
+    bench.write("src/b", "1");
+    bench.write("t.yaml", tree("echo new >> ran"));
+    bench.write("go", "");
+    assert!(running.wait().unwrap().success());
+    watching.run().is(2, &["src/a", "src/b", "t.yaml"]);
+    watching.idle(2);
+    assert_eq!(bench.read("ran"), "old\nnew\n");
+    watching.end(Signal::INT, 130);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// From the end of the step's own process to the word that it is done.
 const BOUND: Duration = Duration::from_millis(500);
-/// A machine that is busy may be late once; a pipe that is held is held each time, for a minute.
+/// The median of so many tries counts: a machine that is busy may be late once or twice.
 const TRIES: usize = 5;
 
 /// What the step leaves behind, and whether it may stay.
@@ -24,12 +24,13 @@ const HOLDERS: &[(&str, &str, bool)] = &[
 fn a_step_whose_output_is_held_is_done() {
     let mut all = Vec::new();
     for (name, script, stays) in HOLDERS {
-        let mut tries = (0..TRIES).map(|_| held(name, script, *stays));
-        let took = tries.find(|took| *took <= BOUND);
-        let took = took.unwrap_or_else(|| panic!("{name} was done more than {BOUND:?} after its end, {TRIES} times"));
+        let mut tries: Vec<Duration> = (0..TRIES).map(|_| held(name, script, *stays)).collect();
+        tries.sort_unstable();
+        let took = tries[TRIES / 2];
+        assert!(took <= BOUND, "{name} was done more than {BOUND:?} after its end: {tries:?}");
         all.push(format!("{name} {took:.0?}"));
     }
-    println!("pipes: done after the step's own end: {}", all.join(", "));
+    println!("pipes: done after the step's own end, the median of {TRIES}: {}", all.join(", "));
 }
 
 fn held(name: &str, script: &str, stays: bool) -> Duration {

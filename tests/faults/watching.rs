@@ -211,9 +211,13 @@ fn atomic_saves() {
     fs::write(place.path("src/!.new"), "2").unwrap();
     fs::rename(place.path("src/!.new"), place.path(FIRST)).unwrap();
     assert_eq!(watching.until_run_of(FIRST), 1);
+    // A plain one may be seen when it is emptied and again when it is written.
+    fs::write(place.path(FIRST), "3").unwrap();
+    watching.until_run_of(FIRST);
     let (_, all) = watching.end();
-    assert_eq!(all, runs + 1);
-    println!("watching, atomic saves: {count}: {runs} runs; one alone: 1 run");
+    let plain = all - runs - 1;
+    assert!((1..=2).contains(&plain), "{plain} runs for one plain save");
+    println!("watching, atomic saves: {count}: {runs} runs; one alone: 1 run; one that is emptied first: {plain}");
 }
 
 #[test]

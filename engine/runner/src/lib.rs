@@ -20,4 +20,5 @@ pub mod outputs;
 pub mod process;
 pub mod room;
 pub mod scratch;
+pub mod stop;
 pub mod watch;

@@ -52,7 +52,7 @@ impl Player {
             state: self.state,
             before: Vec::new(),
         };
-        let screen = Screen::by(setup, clock.clone());
+        let screen = Screen::open(setup, clock.clone());
         let mut listener = screen.listener();
         let ended = match self.speed {
             None => {

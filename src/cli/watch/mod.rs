@@ -19,6 +19,7 @@ use crate::failure::{Exit, Failure, Kind};
 use crate::report;
 use clap::ValueEnum;
 use order::Order;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use trees_core::hash;
 use trees_core::journal::{Journal as _, NewRun, RequestBody};
 use trees_core::path::RunId;
 use trees_core::store::LockGuard;
-use trees_runner::driver::{Begin, Ended};
+use trees_runner::driver::{Begin, Ended, Vault};
 use trees_runner::watch::{Bell, Course, Snapshot, Used, Verdict, Watch};
 use trees_state::State;
 
@@ -105,8 +106,16 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
 struct Due {
     started: Box<RunStarted>,
     sitting: Sitting,
-    /// No other run of the tree begins while this is held, where the tree says so.
-    _turn: Option<Box<dyn LockGuard>>,
+    turn: Held,
+}
+
+/// No other run of the tree begins while this is held, where the tree says so.
+type Held = Option<Box<dyn LockGuard>>;
+
+/// The tree as it was read, and nothing that it needs is missing.
+struct Ready {
+    order: Order,
+    vault: Vault,
 }
 
 /// A watch under way.
@@ -136,7 +145,7 @@ impl Session<'_> {
                 return Ok(Exit::signal(signal));
             }
             due = match due {
-                Some(cause) => self.run(&cause)?,
+                Some(cause) => self.run(cause)?,
                 None => self.wait(),
             };
         }
@@ -156,12 +165,13 @@ impl Session<'_> {
     }
 
     /// One run, and what follows from it.
-    fn run(&mut self, cause: &Cause) -> Result<Option<Cause>, Failure> {
-        let Some(Due { started, sitting, _turn }) = self.begin(cause)? else { return Ok(None) };
+    fn run(&mut self, cause: Cause) -> Result<Option<Cause>, Failure> {
+        let Some(Due { started, sitting, turn }) = self.begin(cause)? else { return Ok(None) };
         let (before, number) = (self.watch.seen().clone(), started.number);
         let run = sitting.hold.run().clone();
         let ended = self.sit(sitting, started, &before);
         self.ears.rest();
+        drop(turn);
         if let Err(failure) = ended {
             self.bearable(failure)?;
         }
@@ -184,14 +194,62 @@ impl Session<'_> {
     }
 
     /// A new run of the tree as it is now; none where something is wrong with it, which is said.
-    fn begin(&mut self, cause: &Cause) -> Result<Option<Due>, Failure> {
+    fn begin(&mut self, cause: Cause) -> Result<Option<Due>, Failure> {
         match self.fresh(cause) {
             Ok(begun) => Ok(begun),
             Err(failure) => self.bearable(failure).map(|()| None),
         }
     }
 
-    fn fresh(&mut self, cause: &Cause) -> Result<Option<Due>, Failure> {
+    fn fresh(&mut self, mut cause: Cause) -> Result<Option<Due>, Failure> {
+        let Some((Ready { order, vault }, turn)) = self.turn(&mut cause)? else { return Ok(None) };
+        let definition = serde_json::to_value(&order.sources).map_err(Failure::bug)?;
+        let digest = hash::json(&definition).map_err(Failure::bug)?;
+        let hold = self.state.create(&NewRun { tree: order.tree.name.clone(), digest: digest.clone(), definition })?;
+        let started = RunStarted {
+            number: hold.number(),
+            epoch: hold.epoch(),
+            trigger: "watch".into(),
+            changed: cause.recorded(self.watch.scope()),
+            approved: self.args.approve.clone(),
+            ..facts(&self.source, &order.tree, order.environment, order.params, digest, self.args.jobs)
+        };
+        self.teller.starts(&cause, self.watch.scope(), started.number);
+        let approve = self.args.approve.clone();
+        let state = Arc::clone(&self.state);
+        let sitting =
+            Sitting { state, hold, definitions: order.tree.into(), vault: Some(vault), approve, strict: false, before: Vec::new() };
+        Ok(Some(Due { started: Box::new(started), sitting, turn }))
+    }
+
+    /// Takes the tree's turn. Hours may pass until then: what was read before is good for taking it only.
+    fn turn(&mut self, cause: &mut Cause) -> Result<Option<(Ready, Held)>, Failure> {
+        let ears = self.ears.clone();
+        let Some(mut ready) = self.ready()? else { return Ok(None) };
+        loop {
+            let waited = Cell::new(false);
+            let enough = || {
+                waited.set(true);
+                ears.signal().is_some()
+            };
+            let Turn::Ours(turn) = busy::turn_unless(&self.state, &ready.order.tree, None, &enough)? else { return Ok(None) };
+            if !waited.get() {
+                return Ok(Some((ready, turn)));
+            }
+            let changed = self.watch.look();
+            cause.also(self.course.between(changed));
+            let Some(now) = self.ready()? else { return Ok(None) };
+            let same = (&now.order.tree.name, now.order.tree.on_busy) == (&ready.order.tree.name, ready.order.tree.on_busy);
+            ready = now;
+            // Else it is another turn that is to be taken.
+            if same {
+                return Ok(Some((ready, turn)));
+            }
+        }
+    }
+
+    /// Reads the tree and watches what it reads; none where it is wrong, which is said.
+    fn ready(&mut self) -> Result<Option<Ready>, Failure> {
         self.source.reread()?;
         let order = match Order::read(&self.source, &self.args.params, &self.consent, &self.folder)? {
             Ok(order) => order,
@@ -204,26 +262,8 @@ impl Session<'_> {
         };
         let used = Used::of(&self.last, &self.source.dir);
         self.watch.turn(order.scope.after(&self.last, &used));
-        let definition = serde_json::to_value(&order.sources).map_err(Failure::bug)?;
-        let digest = hash::json(&definition).map_err(Failure::bug)?;
         let vault = runs::vault(&self.state, &order.tree, None, &order.environment, &self.source.dir)?;
-        let ears = self.ears.clone();
-        let Turn::Ours(turn) = busy::turn_unless(&self.state, &order.tree, None, &|| ears.signal().is_some())? else { return Ok(None) };
-        let hold = self.state.create(&NewRun { tree: order.tree.name.clone(), digest: digest.clone(), definition })?;
-        let started = RunStarted {
-            number: hold.number(),
-            epoch: hold.epoch(),
-            trigger: "watch".into(),
-            changed: cause.recorded(self.watch.scope()),
-            approved: self.args.approve.clone(),
-            ..facts(&self.source, &order.tree, order.environment, order.params, digest, self.args.jobs)
-        };
-        self.teller.starts(cause, self.watch.scope(), started.number);
-        let approve = self.args.approve.clone();
-        let state = Arc::clone(&self.state);
-        let sitting =
-            Sitting { state, hold, definitions: order.tree.into(), vault: Some(vault), approve, strict: false, before: Vec::new() };
-        Ok(Some(Due { started: Box::new(started), sitting, _turn: turn }))
+        Ok(Some(Ready { order, vault }))
     }
 
     /// Drives the run; with `cancel_old` a change ends it.

@@ -24,6 +24,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// These changed too before the run began. What was asked for needs no cause.
+    pub fn also(&mut self, changed: Paths) {
+        match self {
+            Self::Asked => {}
+            Self::Changed(paths) | Self::Meanwhile(paths, _) => paths.extend(changed),
+        }
+    }
+
     /// What is recorded of it.
     pub fn recorded(&self, scope: &Scope) -> Option<Changed> {
         let (Self::Changed(paths) | Self::Meanwhile(paths, _)) = self else { return None };

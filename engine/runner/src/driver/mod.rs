@@ -83,6 +83,8 @@ pub struct Setup {
     pub kinds: Arc<dyn KindSet>,
     /// How.
     pub options: Options,
+    /// The sitting's time: it has begun after all that is recorded of the run.
+    pub clock: Clock,
 }
 
 /// How a run is driven.
@@ -231,7 +233,6 @@ impl Driver {
             }
         };
         run.replay(&events)?;
-        let clock = Clock::after(events.last().map(|newest| newest.ts));
         run.attend(self.setup.options.attended);
         let environment = match &begin {
             Begin::New(started) | Begin::Part(started, _) => (started.environment.clone(), started.dir.clone()),
@@ -251,6 +252,7 @@ impl Driver {
         let sitting = Sitting {
             masker: Masker::new(vault.all_values()),
             client: Arc::default(),
+            clock: self.setup.clock,
             setup: self.setup,
             hold: Arc::from(self.hold),
             run,
@@ -261,7 +263,6 @@ impl Driver {
             attempts: HashMap::new(),
             scratch: Pool::new(scratch, workers.clone()),
             room: Arc::default(),
-            clock,
             workers,
             dotenv: prepare::Dotenvs::default(),
             inherited: HashMap::new(),

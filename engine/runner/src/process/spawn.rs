@@ -1,8 +1,8 @@
 //! Starts a program in a session of its own, and hears of its end.
 //!
-//! The one unsafe place of the product. `std` can give a child a session only by code between fork
-//! and exec, and fork copies the page tables of the whole engine: `posix_spawn` costs a fraction of
-//! it, whatever the engine's size. <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_spawn.html>
+//! One of the two unsafe places of the product, with `stop`. `std` can give a child a session only by
+//! code between fork and exec, and fork copies the page tables of the whole engine: `posix_spawn`
+//! costs a fraction of it, whatever the engine's size. <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_spawn.html>
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
