@@ -179,11 +179,13 @@ fn steps(story: &Story, quiet: bool) {
 
 fn failures(story: &Story, state: &State) {
     let failed = story.steps.iter().filter(|s| s.status.is_some_and(StepStatus::is_failure));
-    let logs = failed.filter_map(|s| Some((s, s.error.as_ref()?))).filter_map(|(s, error)| Some((s, error, error.log.as_ref()?)));
-    for (told, error, log) in logs.take(TAILS) {
-        let path = runs::folder(state).join(log);
-        print(&Line::default().with(Paint::Bad, format!("{}: ", told.path)).with(Paint::Faint, path.display().to_string()));
-        for line in said::more(error).into_iter().chain(tail(&path, TAIL).unwrap_or_default()) {
+    let told = failed.filter_map(|s| Some((s, s.error.as_ref()?)));
+    for (told, error) in told.filter(|(_, error)| error.log.is_some() || !said::more(error).is_empty()).take(TAILS) {
+        let path = error.log.as_ref().map(|log| runs::folder(state).join(log));
+        let place = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        print(&Line::default().with(Paint::Bad, format!("{}: ", told.path)).with(Paint::Faint, place));
+        let output = path.and_then(|path| tail(&path, TAIL).ok()).unwrap_or_default();
+        for line in said::more(error).into_iter().chain(output) {
             print(&Line::default().with(Paint::Faint, "  │ ").with(Paint::Plain, line));
         }
     }

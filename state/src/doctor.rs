@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use trees_core::event::RunStatus;
-use trees_core::journal::RunFilter;
+use trees_core::journal::{JournalError, RunFilter};
 
 /// Less is said to be little.
 const LITTLE: u64 = 256 << 20;
@@ -119,17 +119,13 @@ impl State {
     }
 
     fn key_health(&self) -> Option<Finding> {
-        if std::env::var_os("TREES_MASTER_KEY").is_some() {
-            return Some(Finding::good("master key", "from TREES_MASTER_KEY"));
-        }
-        let file = self.key_file().ok()?;
-        let there = file.metadata().ok()?;
-        let mode = there.permissions().mode() & 0o777;
-        Some(if mode & 0o077 == 0 {
-            Finding::good("master key", file.display().to_string())
-        } else {
-            Finding::bad("master key", format!("{} has mode {mode:03o}", file.display()), &format!("chmod 600 {}", file.display()))
-        })
+        let wrong = match self.key_origin() {
+            Ok(origin) => return origin.map(|origin| Finding::good("master key", origin)),
+            Err(JournalError::State { message, .. }) => message,
+            Err(error) => error.to_string(),
+        };
+        let (text, cure) = wrong.split_once("; ").unwrap_or((&wrong, "see to its owner and mode"));
+        Some(Finding::bad("master key", text, cure))
     }
 }
 

@@ -89,22 +89,41 @@ impl State {
     }
 
     fn find_master(&self) -> Result<Master, JournalError> {
-        if self.key_place.is_none()
-            && let Ok(text) = std::env::var(VARIABLE)
-        {
-            let text = Zeroizing::new(text);
-            let wrong = || {
-                unusable(
-                    self.dir(),
-                    format!("{VARIABLE} is no key; give 32 bytes as 64 hexadecimal digits or as base64 (`openssl rand -hex 32`)"),
-                )
-            };
-            return Master::parse(&text).ok_or_else(wrong);
+        if let Some(master) = self.given_key()? {
+            return Ok(master);
         }
         let file = self.key_file()?;
         match self.read_key(&file)? {
             Some(master) => Ok(master),
             None => self.make_key(&file),
+        }
+    }
+
+    /// The key of the environment.
+    fn given_key(&self) -> Result<Option<Master>, JournalError> {
+        let Some(text) = std::env::var(VARIABLE).ok().filter(|_| self.key_place.is_none()).map(Zeroizing::new) else { return Ok(None) };
+        let wrong = || {
+            unusable(
+                self.dir(),
+                format!("{VARIABLE} is no key; give 32 bytes as 64 hexadecimal digits or as base64 (`openssl rand -hex 32`)"),
+            )
+        };
+        Master::parse(&text).ok_or_else(wrong).map(Some)
+    }
+
+    /// Where the key comes from, if there is one; none is made. That there is none is wrong only
+    /// where something was sealed with it.
+    pub(crate) fn key_origin(&self) -> Result<Option<String>, JournalError> {
+        if self.given_key()?.is_some() {
+            return Ok(Some(format!("from {VARIABLE}")));
+        }
+        let file = match self.key_file() {
+            Err(_) if !self.seals()? => return Ok(None),
+            file => file?,
+        };
+        match self.read_key(&file)? {
+            Some(_) => Ok(Some(file.display().to_string())),
+            None => self.refuse_new_key(&file).map(|()| None),
         }
     }
 
@@ -120,7 +139,12 @@ impl State {
     }
 
     fn read_key(&self, file: &Path) -> Result<Option<Master>, JournalError> {
-        let failed = |error: &std::io::Error| unusable(self.dir(), format!("the master key {} cannot be read: {error}", file.display()));
+        let failed = |error: &std::io::Error| {
+            unusable(
+                self.dir(),
+                format!("the master key {} cannot be read: {error}; see to its owner and mode, or set {VARIABLE}", file.display()),
+            )
+        };
         let mode = match fs::metadata(file) {
             Ok(there) => there.permissions().mode(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -171,14 +195,17 @@ impl State {
 
     /// A new key would make sealed secrets unreadable without a word.
     fn refuse_new_key(&self, file: &Path) -> Result<(), JournalError> {
-        let sealed: bool =
-            self.read(|db| Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM secrets WHERE sealed IS NOT NULL)", [], |row| row.get(0))?))?;
-        if !sealed {
+        if !self.seals()? {
             return Ok(());
         }
         let message =
             format!("there are sealed secrets, but not the key they were sealed with; put back {} or set {VARIABLE}", file.display());
         Err(unusable(self.dir(), message))
+    }
+
+    /// Whether there are sealed secrets.
+    fn seals(&self) -> Result<bool, JournalError> {
+        self.read(|db| Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM secrets WHERE sealed IS NOT NULL)", [], |row| row.get(0))?))
     }
 }
 

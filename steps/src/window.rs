@@ -93,7 +93,8 @@ impl Window {
     }
 
     fn failed(&self, what: &str, seen: &Seen, why: &str) -> KindError {
-        KindError::transient(format!("{what}: {why}; {} asked, the last:\n{}", count(seen.count, "probe"), seen.text()))
+        let asked = count(seen.count, "probe");
+        KindError::transient(format!("{what}: {why}; {asked} asked, the last: {}\n{}", seen.newest, seen.text()))
     }
 }
 
@@ -104,12 +105,15 @@ fn count(number: u32, noun: &str) -> String {
 #[derive(Default)]
 struct Seen {
     count: u32,
+    /// The first line of the newest answer: an error is often shown by its first line alone.
+    newest: String,
     last: VecDeque<String>,
 }
 
 impl Seen {
     fn note(&mut self, at: Duration, took: Duration, text: &str) {
         self.count += 1;
+        self.newest = text.lines().next().unwrap_or_default().into();
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
@@ -164,7 +168,7 @@ mod tests {
         assert_eq!(check(window(3, 0), "+-+++").await, Ok(5));
         assert_eq!(check(window(1, 4), "+").await, Ok(5));
         let wrong = check(window(2, 0), "+-").await.unwrap_err();
-        assert!(wrong.starts_with("it: no good answer that held within 5s; 6 probes asked, the last:\n"), "{wrong}");
+        assert!(wrong.starts_with("it: no good answer that held within 5s; 6 probes asked, the last: 503\n"), "{wrong}");
         assert_eq!(wrong.lines().count(), 6);
         assert!(check(window(1, 0), "-!").await.unwrap_err().contains("2 probes"));
     }

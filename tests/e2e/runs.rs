@@ -309,3 +309,16 @@ fn a_tree_says_what_a_second_run_of_it_does() {
     check("cancel_old", 0, "it is being cancelled", 2);
     check("queue", 0, "waiting: run ", 2);
 }
+
+/// `why` and `show` ended with "the last:" and nothing after it.
+#[test]
+fn a_probe_that_failed_says_why() {
+    let tree = "tree: t\nsteps: { up: { uses: http/check, with: { url: 'http://127.0.0.1:1/x', first_ok_within: 1ms, every: 1ms } } }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(1);
+    for command in [&["why", "@last", "up"][..], &["show", "@last"]] {
+        let told = bench.run(command).expect(0).stdout;
+        let line = told.lines().find(|line| line.contains("asked, the last: ")).unwrap_or_else(|| panic!("{command:?}: {told}"));
+        assert!(line.to_lowercase().contains("connect"), "{command:?}: {told}");
+    }
+}

@@ -1,11 +1,12 @@
 //! The state folder's bad days: a full disk, a place that cannot be written, a database from the
 //! future or damaged; and steps that print a lot.
 
-use crate::bench::{Bench, fifo};
+use crate::bench::{Bench, Outcome, fifo};
 use crate::laws;
 use crate::live::Live;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -203,4 +204,28 @@ fn log(bench: &Bench, step: &str) -> PathBuf {
     }
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
+}
+
+#[test]
+fn doctor_looks_at_the_master_key() {
+    let bench = Bench::new();
+    let key = bench.home().join(".config/trees/master.key");
+    let look = |code: i32, expected: &[&str]| {
+        let doctor = bench.run(&["doctor"]).expect(code);
+        expected.iter().for_each(|part| assert!(doctor.stdout.contains(part), "`{part}` is not in: {}", doctor.stdout));
+    };
+    bench.run_with_input(&["secret", "set", "S", "--project", "p"], "canary").expect(0);
+    look(0, &["✓ master key"]);
+    fs::write(&key, "nonsense\n").unwrap();
+    look(1, &["✗ master key", "master.key holds no key", "put back the right file"]);
+    fs::remove_file(&key).unwrap();
+    look(1, &["✗ master key", "sealed secrets, but not the key", "put back ", "or set TREES_MASTER_KEY"]);
+    assert!(!key.exists(), "none is made");
+    fs::DirBuilder::new().mode(0o700).create(&key).unwrap();
+    look(1, &["✗ master key", "master.key cannot be read", "see to its owner and mode"]);
+    let given = Outcome::of(&bench.command(&["doctor"]).env("TREES_MASTER_KEY", "short").output().unwrap()).expect(1);
+    assert!(given.stdout.contains("✗ master key   TREES_MASTER_KEY is no key"), "{}", given.stdout);
+    fs::remove_dir(&key).unwrap();
+    bench.run(&["secret", "remove", "S", "--project", "p"]).expect(0);
+    assert!(!bench.run(&["doctor"]).expect(0).stdout.contains("✗"), "nothing is sealed");
 }
