@@ -9,6 +9,7 @@ use crate::report::{out_json, out_line, say};
 use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
+use trees_runner::mask;
 
 /// The sealed store of secrets.
 #[derive(clap::Args)]
@@ -85,6 +86,9 @@ fn set(name: &str, place: &Place, global: &Global) -> Result<Exit, Failure> {
     let value = value(name)?;
     let version = runs::open(global)?.set_secret(&project, &place.environment, name, &value)?;
     say(&format!("set {name} of {}, version {version}", owner(&project, &place.environment)));
+    if value.len() < mask::LEAST {
+        say(&format!("  it has fewer than {} bytes: too short to be masked where a step prints it", mask::LEAST));
+    }
     Ok(Exit::OK)
 }
 

@@ -70,6 +70,14 @@ fn from_the_store_where_it_lies_sealed() {
 }
 
 #[test]
+fn one_too_short_to_be_masked_is_said_to_be() {
+    let bench = tree("steps: { a: { run: 'true' } }\n");
+    let set = |value: &str| bench.run_with_input(&["secret", "set", "PIN", "--project", "t"], value).expect(0).stderr;
+    assert!(set("123").contains("fewer than 4 bytes"));
+    assert!(!set("1234").contains("fewer than 4 bytes"));
+}
+
+#[test]
 fn from_dotenv_a_file_a_command() {
     for source in [
         "dotenv: [.env]\nsecrets: { TOKEN: {} }",
