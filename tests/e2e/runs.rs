@@ -322,3 +322,13 @@ fn a_probe_that_failed_says_why() {
         assert!(line.to_lowercase().contains("connect"), "{command:?}: {told}");
     }
 }
+
+#[test]
+fn a_cancelled_step_that_had_run_is_not_said_to_have_never_started() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps:\n  bad: { run: 'false' }\n  after: { needs: bad, run: 'true' }\n");
+    bench.run(&["run", "t.yaml", "--pause-on-failure"]).expect(3);
+    bench.run(&["cancel", "@last"]);
+    let why = |step: &str| bench.run(&["why", "@last", step]).expect(0).stdout;
+    assert!(why("bad").contains("cancelled before it began again"), "{}", why("bad"));
+    assert!(why("after").contains("cancelled before it started"), "{}", why("after"));
+}

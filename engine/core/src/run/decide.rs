@@ -84,6 +84,7 @@ impl Run {
     /// Ends a step that may not start any more.
     pub(super) fn end_halted(&mut self, id: NodeId, halt: Halt, now: Timestamp) -> Result<(), IllegalEvent> {
         let last = self.node(id).error.clone().filter(|_| self.node(id).status == StepStatus::RetryWait);
+        let began = if self.node(id).attempt > 0 { "began again" } else { "started" };
         let kind = match (halt, last) {
             (Halt::Cancelled | Halt::RolledBack, _)
                 if self.is_in_doubt(id) || (halt == Halt::RolledBack && self.node(id).status == StepStatus::Interrupted) =>
@@ -92,10 +93,10 @@ impl Run {
                 EventKind::StepInterrupted { error: known.unwrap_or_else(super::reopen::cut_off) }
             }
             (Halt::Cancelled, _) => {
-                EventKind::StepCancelled { reason: self.reason(id, "cancelled", "the run was cancelled before it started") }
+                EventKind::StepCancelled { reason: self.reason(id, "cancelled", format!("the run was cancelled before it {began}")) }
             }
             (Halt::RolledBack, _) => {
-                EventKind::StepCancelled { reason: self.reason(id, "cancelled", "the run is taken back before it started") }
+                EventKind::StepCancelled { reason: self.reason(id, "cancelled", format!("the run is taken back before it {began}")) }
             }
             (Halt::Stopped | Halt::Failing, Some(error)) => EventKind::StepFailed { error: *error },
             (Halt::Stopped | Halt::Failing, None) => {
