@@ -38,8 +38,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let filter = RunFilter { tree: args.tree.clone(), statuses: args.status.clone(), limit: args.limit, own: false };
     let state = runs::existing(global)?;
-    let (all, origins) = match &state {
-        Some(state) => (runs::list(state, &filter)?, state.origins()?),
+    let (all, origins): (Vec<RunSummary>, _) = match &state {
+        Some(state) => (runs::list(state, &filter)?.into_iter().map(|run| runs::counted(state, run)).collect(), state.origins()?),
         None => Default::default(),
     };
     if json {
@@ -71,7 +71,8 @@ pub fn row(run: &RunSummary) -> Value {
     json!({
         "run": run.run, "tree": run.tree, "number": run.number, "file": run.file, "environment": run.environment,
         "status": run.status, "started": stamp(run.started), "finished": run.finished.map(stamp),
-        "done": run.done, "failed": run.failed, "total": run.total, "pid": run.pid,
+        "done": run.progress.map(|p| p.done), "failed": run.progress.map(|p| p.failed), "total": run.progress.map(|p| p.total),
+        "pid": run.pid,
     })
 }
 
@@ -104,8 +105,9 @@ pub fn table(all: &[RunSummary]) -> Vec<Line> {
             line = line.with(Paint::Plain, format!("  {}", style::pad(&run.environment, environments)));
         }
         let took = run.finished.map(|end| said::took(Duration::try_from(end.duration_since(run.started)).unwrap_or_default()));
+        let far = run.progress.map_or_else(|| "?".into(), |p| format!("{}/{}", p.done, p.total));
         let started = run.started.strftime("%Y-%m-%d %H:%M:%SZ");
-        line.with(Paint::Plain, format!("  {started}  {:>7}  {}/{}", took.unwrap_or_default(), run.done, run.total))
+        line.with(Paint::Plain, format!("  {started}  {:>7}  {far}", took.unwrap_or_default()))
     };
     let fit = |line: Line| style::columns().map_or(line.clone(), |columns| line.fit(columns));
     all.iter().map(line).map(fit).collect()

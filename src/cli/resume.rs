@@ -214,7 +214,7 @@ fn newest(state: &State) -> Result<Option<RunSummary>, Failure> {
     if is_open(newest.status) {
         return Ok(Some(newest.clone()));
     }
-    let open: Vec<RunSummary> = all.iter().filter(|r| is_open(r.status)).take(20).cloned().collect();
+    let open: Vec<RunSummary> = all.iter().filter(|r| is_open(r.status)).take(20).map(|r| runs::counted(state, r.clone())).collect();
     say(&format!("the newest run {} ({} #{}) {}", newest.run, newest.tree, newest.number, after(newest)));
     if open.is_empty() {
         say("no other run here is open; start one with: trees run FILE");

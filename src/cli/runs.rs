@@ -149,6 +149,16 @@ pub fn definitions(state: &State, run: &RunId) -> Result<Definitions, Failure> {
     Ok(Definitions { first: checked(run, state.definition(run)?)?, later })
 }
 
+/// The run with how far it is: of one that is driven or was cut off only its events tell. Unknown stays
+/// what this version cannot replay.
+pub fn counted(state: &State, run: RunSummary) -> RunSummary {
+    let tell = || {
+        let recorded = state.load(&run.run, 0)?;
+        Ok::<_, Failure>(replayed(&run.run, definitions(state, &run.run)?, &recorded)?.progress())
+    };
+    RunSummary { progress: run.progress.or_else(|| tell().ok()), ..run }
+}
+
 /// A run as its events left it, each read with the tree that was in force then.
 pub fn replayed(run: &RunId, definitions: Definitions, events: &[Event]) -> Result<Run, Failure> {
     let mut replayed = Run::new(run.clone(), definitions, &trees_steps::catalogue());

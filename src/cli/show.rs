@@ -73,9 +73,12 @@ impl Shown {
         let retold = tree.as_ref().map(|tree| tree.retold(recorded));
         let mut story = Story::of(retold.as_deref().unwrap_or(recorded), tree.as_ref().map(|t| &**t.newest()));
         // A record that this version cannot replay is shown as it stands.
+        let mut progress = None;
         if let Some(Ok(replayed)) = tree.map(|tree| runs::replayed(&run.run, tree, recorded)) {
             story.settle(&replayed);
+            progress = Some(replayed.progress());
         }
+        let run = RunSummary { progress, ..run };
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
         let changed = runs::facts(recorded).and_then(|f| f.changed.clone());
         let selection = runs::facts(recorded).and_then(|f| f.selection.as_deref().cloned());

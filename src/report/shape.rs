@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use trees_core::path::StepPath;
-use trees_core::tree::{Action, AllowFailure, Step, Tree};
+use trees_core::tree::{Action, AllowFailure, Tree};
 
 /// The leaves of a tree.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Shape {
 
     /// Leaves known before the run: a fan-out counts as one instance.
     pub fn leaves(&self) -> u64 {
-        leaves(&self.0)
+        self.0.leaves()
     }
 
     /// Whether a failure of the step counts as success; a resume keeps it then.
@@ -51,23 +51,11 @@ impl Shape {
             let Some(step) = tree.step(id) else { return Part::Leaf };
             match (&step.action, segments.peek()) {
                 (Action::Tree { tree: inner, .. }, Some(_)) => tree = inner,
-                (Action::Tree { .. }, None) => return Part::Container(weight(step)),
-                _ if step.fan_out.is_some() && !instance => return Part::Container(weight(step)),
+                (Action::Tree { .. }, None) => return Part::Container(step.leaves()),
+                _ if step.fan_out.is_some() && !instance => return Part::Container(step.leaves()),
                 _ => return Part::Leaf,
             }
         }
         Part::Leaf
-    }
-}
-
-fn leaves(tree: &Tree) -> u64 {
-    tree.steps.iter().map(weight).sum()
-}
-
-/// Leaves of one instance of a step.
-fn weight(step: &Step) -> u64 {
-    match &step.action {
-        Action::Tree { tree, .. } => leaves(tree),
-        Action::Run(_) | Action::Uses { .. } | Action::Approve { .. } => 1,
     }
 }

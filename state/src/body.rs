@@ -98,7 +98,7 @@ mod tests {
         check(EventKind::StepSucceeded { outputs: "a".into(), artifacts: [].into() }, "step_succeeded", Some(r#"{"outputs":"a"}"#));
         check(EventKind::StepWaiting { what: WaitFor::Lock, on: "\"".into() }, "step_waiting", Some(r#"{"for":"lock","on":"\""}"#));
         check(
-            EventKind::RunSuspended { status: RunStatus::Paused, reason: String::new(), signal: None },
+            EventKind::RunSuspended { status: RunStatus::Paused, reason: String::new(), signal: None, progress: None },
             "run_suspended",
             Some(r#"{"status":"paused","reason":""}"#),
         );

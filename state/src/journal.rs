@@ -103,7 +103,7 @@ impl State {
     pub fn rebuild(&self) -> Result<(), JournalError> {
         self.write(|db| {
             db.execute_batch(
-                "DELETE FROM steps; DELETE FROM uses; DELETE FROM results WHERE run IN (SELECT id FROM runs);
+                "DELETE FROM begun; DELETE FROM uses; DELETE FROM results WHERE run IN (SELECT id FROM runs);
                  UPDATE runs SET status = 'pending', started = NULL, finished = NULL, done = NULL, failed = NULL, total = NULL, file = '', environment = '';",
             )?;
             let mut statement = db.prepare("SELECT n, id, tree, imported IS NOT NULL FROM runs ORDER BY n")?;

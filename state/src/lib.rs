@@ -39,6 +39,5 @@ pub use error::StateError;
 pub use gc::{Gc, Removed};
 pub use hold::is_alive;
 pub use import::{Imported, Origin};
-pub use listing::StepRow;
 pub use secrets::SecretRow;
 pub use state::{Durability, State};

@@ -1,5 +1,5 @@
 //! What the database holds: the truth (`runs`, `events`, `definitions`, `requests`, `secrets`, `audit`) and
-//! what is derived from it (the status columns of `runs`, `steps`, `results`, `uses`).
+//! what is derived from it (the status columns of `runs`, `begun`, `results`, `uses`).
 //!
 //! A migration that was released is never edited; a new one is added below it.
 
@@ -9,11 +9,11 @@ use rusqlite_migration::{M, Migrations};
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Before the first release the tables changed without a number of their own: nothing leads here from there.
-const MIGRATIONS: &[M<'_>] = &[M::up(""), M::up(FIRST)];
+const MIGRATIONS: &[M<'_>] = &[M::up(""), M::up(FIRST), M::up(WITHOUT_STEPS)];
 
 /// Reads nothing, and can be prepared only where every table is of a form that this program knows.
-pub(crate) const KNOWN: &str = "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum
-    FROM runs, amendments, audit, audit_head, events, results WHERE 0";
+pub(crate) const KNOWN: &str = "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, begun.digest
+    FROM runs, amendments, audit, audit_head, events, results, begun WHERE 0";
 
 /// The number of a run's newest event, 0 before the first, where `runs` is asked.
 pub(crate) const SEQ: &str = "coalesce((SELECT max(seq) FROM events WHERE run = runs.n), 0)";
@@ -145,6 +145,19 @@ CREATE TABLE uses (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// How steps stand is read from the events: a row for each was written twice and hardly read.
+const WITHOUT_STEPS: &str = "
+-- derived: attempts at work whose success will stand for others, by what it will stand for
+CREATE TABLE begun (
+    run INTEGER NOT NULL REFERENCES runs(n) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (run, path)
+) STRICT, WITHOUT ROWID;
+INSERT INTO begun SELECT run, path, digest FROM steps WHERE digest IS NOT NULL AND finished IS NULL;
+DROP TABLE steps;
+";
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -153,5 +166,21 @@ mod tests {
         let mut db = rusqlite::Connection::open_in_memory().unwrap();
         super::migrations().to_latest(&mut db).unwrap();
         db.prepare(super::KNOWN).unwrap();
+    }
+
+    #[test]
+    fn an_attempt_at_work_keeps_what_it_stands_for() {
+        let mut db = rusqlite::Connection::open_in_memory().unwrap();
+        super::migrations().to_version(&mut db, 2).unwrap();
+        db.execute_batch(
+            "INSERT INTO definitions VALUES ('d', '');
+             INSERT INTO runs (n, id, tree, number, definition, created, epoch) VALUES (1, 'r', 't', 1, 'd', 0, 1);
+             INSERT INTO steps VALUES (1, 'done', 'succeeded', 1, 1, 2, 2, x'01'), (1, 'at work', 'running', 1, 1, NULL, 3, x'02'),
+                (1, 'other', 'running', 1, 1, NULL, 4, NULL);",
+        )
+        .unwrap();
+        super::migrations().to_latest(&mut db).unwrap();
+        let kept = db.query_row("SELECT group_concat(path), max(digest) FROM begun", [], |row| Ok((row.get(0)?, row.get(1)?)));
+        assert_eq!(kept, Ok(("at work".to_owned(), vec![2_u8])));
     }
 }

@@ -267,6 +267,8 @@ fn a_resume_with_another_tree_is_told_by_its_names() {
     bench.write("new.yaml", tree("  y: { was: x, run: 'true', undo: { run: 'true' } }\n", "true").replace("[x]", "[y]"));
     let told = bench.run(&["resume", "--tree", "new.yaml"]).expect(0);
     assert!(told.stderr.contains("2 of 2 steps done"), "{}", told.stderr);
+    let listed = bench.run(&["list"]).expect(0).stdout;
+    assert!(listed.trim_end().ends_with(" 2/2"), "{listed}");
     let shown = bench.run(&["show", "@last", "--format", "json"]).expect(0).json();
     let steps: Vec<(&str, &str)> =
         shown["steps"].as_array().unwrap().iter().map(|s| (s["path"].as_str().unwrap(), s["status"].as_str().unwrap())).collect();

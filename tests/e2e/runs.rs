@@ -124,6 +124,8 @@ fn an_approval_without_a_terminal_rests_and_is_given_elsewhere() {
         "{}",
         run.stderr
     );
+    let listed = bench.run(&["list"]).expect(0).stdout;
+    assert!(listed.trim_end().ends_with(" 0/2"), "{listed}");
     let wrong = bench.run(&["approve", "@last", "ship"]).expect(2);
     assert!(wrong.stderr.contains("does not ask for `ship`") && wrong.stderr.contains("it asks for: ask"), "{}", wrong.stderr);
     let approved = bench.run(&["approve", "@last", "ask", "--note", "fine"]).expect(0);
@@ -220,6 +222,8 @@ fn a_living_run_is_held_and_can_be_cancelled() {
     let bench = Bench::with("t.yaml", WAITS);
     let child = start(bench.command(&["run", "t.yaml"]));
     until("the step", || bench.path("begun").exists());
+    let listed = bench.run(&["list"]).expect(0).stdout;
+    assert!(listed.contains("  running  ") && listed.trim_end().ends_with(" 0/1"), "{listed}");
     let held = bench.run(&["resume", "@last"]).expect(6);
     assert!(held.stderr.contains("is held by process"), "{}", held.stderr);
     let asked = bench.run(&["cancel", "@last"]).expect(0);

@@ -3,6 +3,7 @@
 //!
 //! Nothing here carries output bytes, secrets or display policy. Read [`EventKind`] first.
 
+mod progress;
 mod status;
 
 use crate::path::{RunId, StepPath};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use progress::Progress;
 pub use status::{RunStatus, StepStatus};
 
 /// A JSON value, as outputs and parameters are kept.
@@ -67,6 +69,9 @@ pub enum EventKind {
         /// The signal that ended the sitting, where one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
+        /// How far it came; absent in older records.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<Progress>,
     },
     /// The run ended.
     RunFinished {
@@ -78,6 +83,9 @@ pub enum EventKind {
         /// Why an output of the tree is missing, or another failure of the run itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// How far it came; absent in older records.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<Progress>,
     },
     /// Somebody asked for the end of the run.
     CancelRequested {

@@ -1,7 +1,7 @@
 //! Where events are kept, as the engine sees it. `trees-state` implements it over SQLite,
 //! [`MemoryJournal`] stands in for it in tests.
 
-use crate::event::{Event, Json, RunStatus};
+use crate::event::{Event, Json, Progress, RunStatus};
 use crate::path::RunId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -142,12 +142,9 @@ pub struct RunSummary {
     pub started: Timestamp,
     /// When it ended.
     pub finished: Option<Timestamp>,
-    /// Steps that have ended well, were reused or skipped.
-    pub done: u64,
-    /// Steps that failed.
-    pub failed: u64,
-    /// Leaves known so far.
-    pub total: u64,
+    /// How far it is, as its last sitting recorded it when it ended; `None` of a run that is driven or
+    /// was cut off: its events tell.
+    pub progress: Option<Progress>,
     /// The last event's number.
     pub seq: u64,
     /// The process that drives it, if one does.

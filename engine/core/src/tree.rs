@@ -264,6 +264,14 @@ pub struct Step {
 }
 
 impl Step {
+    /// The leaves of one instance of it.
+    pub fn leaves(&self) -> u64 {
+        match &self.action {
+            Action::Tree { tree, .. } => tree.leaves(),
+            Action::Run(_) | Action::Uses { .. } | Action::Approve { .. } => 1,
+        }
+    }
+
     /// The outputs that it declares, with their types; a sub-tree's have none.
     pub fn declared(&self, kinds: &dyn Kinds) -> Vec<(String, Option<ValueType>)> {
         match &self.action {
@@ -462,6 +470,11 @@ pub enum OnCrash {
 }
 
 impl Tree {
+    /// Its steps without steps below them, those of sub-trees too; a fan-out counts as one instance.
+    pub fn leaves(&self) -> u64 {
+        self.steps.iter().map(Step::leaves).sum()
+    }
+
     /// A step by its id.
     pub fn step(&self, id: &str) -> Option<&Step> {
         self.index.get(id).and_then(|i| self.steps.get(*i as usize))

@@ -27,8 +27,8 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let state = runs::required(global)?;
-    let before = Side::of(&state, runs::find(&state, &args.before)?)?;
-    let after = Side::of(&state, runs::find(&state, &args.after)?)?;
+    let before = Side::of(&state, runs::counted(&state, runs::find(&state, &args.before)?))?;
+    let after = Side::of(&state, runs::counted(&state, runs::find(&state, &args.after)?))?;
     let difference = Difference::of(&before, &after);
     if json {
         out_json(&document(&before, &after, &difference));

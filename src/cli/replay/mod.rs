@@ -15,7 +15,7 @@ use crate::report::screen::Look;
 use play::{Ended, Player};
 use std::sync::Arc;
 use std::time::Duration;
-use trees_core::event::{Event, EventKind, RunStatus, StepStatus};
+use trees_core::event::{Event, EventKind, RunStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 
 /// Show a recorded run again, as it went. Nothing is run.
@@ -82,11 +82,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         finish::tell(&Closing { run: run.run, status, signal: None, took: driven(&recorded), tally }, global);
         return Ok(Exit::OK);
     }
-    let count = |statuses: &[StepStatus]| statuses.iter().filter_map(|s| tally.counts.get(s)).sum();
-    let done = count(&[StepStatus::Succeeded, StepStatus::Cached, StepStatus::Skipped]);
-    let failed = count(&[StepStatus::Failed, StepStatus::TimedOut, StepStatus::Rejected]);
-    let run = RunSummary { done, failed, total: tally.total, ..then(run, &recorded) };
-    let shown = Shown::of(run, &recorded, Some(definitions));
+    let shown = Shown::of(then(run, &recorded), &recorded, Some(definitions));
     if look == Look::Json {
         let mut document = shown.document();
         document["seq"] = args.until.into();

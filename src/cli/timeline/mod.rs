@@ -73,7 +73,7 @@ pub struct Timeline {
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let state = runs::required(global)?;
-    let run = runs::find(&state, &args.run)?;
+    let run = runs::counted(&state, runs::find(&state, &args.run)?);
     let recorded = state.load(&run.run, 0)?;
     let tree = runs::tree(&state, &run.run)?;
     let timeline = Timeline::of(run, &recorded, &tree);

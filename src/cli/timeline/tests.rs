@@ -26,9 +26,7 @@ fn timeline(tree: &str, status: RunStatus, events: &[(f64, Value)]) -> Timeline 
         status,
         started: begin,
         finished: None,
-        done: 0,
-        failed: 0,
-        total: 0,
+        progress: None,
         seq: recorded.last().map_or(0, |e| e.seq),
         pid: None,
     };

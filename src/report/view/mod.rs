@@ -241,7 +241,7 @@ impl View {
             EventKind::RunSuspended { status, reason, .. } => {
                 (self.status, self.reason) = (*status, Some(reason.clone()));
             }
-            EventKind::RunFinished { status, outputs, error } => {
+            EventKind::RunFinished { status, outputs, error, .. } => {
                 (self.status, self.reason) = (*status, error.clone());
                 self.outputs.clone_from(outputs);
                 self.questions.clear();

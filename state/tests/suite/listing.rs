@@ -1,77 +1,30 @@
-//! Runs and steps as listed, and the names that find them.
+//! Runs as listed, and the names that find them.
 
-use crate::bench::{at, begins, bench, ended, event, finished, new_run, run_with, started, succeeds};
+use crate::bench::{FAR, at, begins, bench, ended, event, finished, new_run, run_with, started, succeeds};
 use serde_json::json;
-use trees_core::event::{EventKind, Item, Reason, RunStatus, StepStatus};
+use trees_core::event::{ErrorReason, EventKind, RunStatus, StepError};
 use trees_core::journal::{Journal as _, RunFilter};
 use trees_core::path::{RunId, StepPath};
 use trees_core::store::Store as _;
 use trees_state::StateError;
 
-fn skipped() -> EventKind {
-    EventKind::StepSkipped { reason: Reason { code: "condition".into(), text: "no".into(), file: None, line: None, values: [].into() } }
-}
-
 #[test]
-fn a_run_counts_its_leaves() {
+fn a_run_keeps_how_far_it_came_while_it_rests() {
     let bench = bench();
-    let items = vec![Item { key: "x".into(), value: json!("x") }];
-    let plain = || EventKind::StepStarted { digests: None, idempotency_key: None };
-    let hold = run_with(
-        &bench.state,
-        "t",
-        vec![
-            (None, started("t")),
-            (Some("environment:production"), EventKind::ApprovalGiven { note: None }),
-            (Some("a"), begins("1")),
-            (Some("a"), succeeds(json!(null))),
-            (Some("ab"), skipped()),
-            (Some("fan"), plain()),
-            (Some("fan"), EventKind::StepExpanded { items }),
-            (Some("fan[x]"), plain()),
-            (Some("fan[x]/deep"), begins("2")),
-            (Some("fan[x]/deep"), EventKind::StepTimedOut { error: error() }),
-        ],
-    );
+    let hold = run_with(&bench.state, "t", vec![(None, started("t")), (Some("a"), begins("1")), (Some("a"), succeeds(json!(null)))]);
+    let append = |seq: u64, kind| bench.state.append(hold.run(), seq - 1, 1, &[event(hold.run(), seq, None, kind)], &[]).unwrap();
     let run = bench.state.run(hold.run()).unwrap();
-    assert_eq!((run.done, run.failed, run.total, run.seq), (2, 1, 3, 10));
     assert_eq!((run.status, run.pid), (RunStatus::Running, Some(std::process::id())));
-    assert_eq!((run.started, run.finished), (at(1), None));
+    assert_eq!((run.started, run.finished, run.progress, run.seq), (at(1), None, None, 3));
     assert_eq!((run.file.as_str(), run.environment.as_str()), ("t.yaml", "staging"));
-    bench.state.append(hold.run(), 10, 1, &[event(hold.run(), 11, None, finished(RunStatus::Failed))], &[]).unwrap();
+    append(4, EventKind::RunSuspended { status: RunStatus::Paused, reason: "r".into(), signal: None, progress: Some(FAR) });
     let run = bench.state.run(hold.run()).unwrap();
-    assert_eq!((run.done, run.failed, run.total, run.status, run.finished), (2, 1, 3, RunStatus::Failed, Some(at(11))));
-}
-
-fn error() -> trees_core::event::StepError {
-    trees_core::event::StepError { reason: trees_core::event::ErrorReason::Timeout, code: None, message: "late".into(), log: None }
-}
-
-#[test]
-fn a_step_keeps_when_its_round_began() {
-    let bench = bench();
-    let hold = run_with(
-        &bench.state,
-        "t",
-        vec![
-            (Some("a"), begins("1")),
-            (Some("a"), EventKind::AttemptFailed { error: error(), retry_at: at(3) }),
-            (Some("a"), begins("1")),
-            (Some("a"), EventKind::StepFailed { error: error() }),
-        ],
-    );
-    let row = |seq: u64, kind: Option<EventKind>| {
-        if let Some(kind) = kind {
-            bench.state.append(hold.run(), seq, 1, &[event(hold.run(), seq + 1, Some("a"), kind)], &[]).unwrap();
-        }
-        let row = bench.state.steps(hold.run()).unwrap().pop().unwrap();
-        (row.status, row.started, row.finished, row.settled)
-    };
-    assert_eq!(row(4, None), (StepStatus::Failed, Some(at(1)), Some(at(4)), 4));
-    assert_eq!(row(4, Some(begins("1"))), (StepStatus::Running, Some(at(5)), None, 5), "a resume begins afresh");
-    assert_eq!(row(5, Some(EventKind::IntentRecorded { record: json!(1) })), (StepStatus::Running, Some(at(5)), None, 5));
-    assert_eq!(row(6, Some(succeeds(json!(1)))), (StepStatus::Succeeded, Some(at(5)), Some(at(7)), 7));
-    assert_eq!(row(7, Some(EventKind::UndoStarted)), (StepStatus::Undoing, Some(at(5)), Some(at(7)), 8));
+    assert_eq!((run.status, run.finished, run.progress), (RunStatus::Paused, None, Some(FAR)));
+    append(5, EventKind::RunResumed { epoch: 1, definition: None });
+    assert_eq!(bench.state.run(hold.run()).unwrap().progress, None);
+    append(6, finished(RunStatus::Failed));
+    let run = bench.state.run(hold.run()).unwrap();
+    assert_eq!((run.status, run.finished, run.progress), (RunStatus::Failed, Some(at(6)), Some(FAR)));
 }
 
 #[test]
@@ -153,6 +106,26 @@ fn a_result_is_found_by_its_digests() {
     assert_eq!((found.run, found.outputs), (newer.run().clone(), json!(null)), "the newest counts");
     bench.state.rebuild().unwrap();
     assert_eq!(cached("t", "def", "i").unwrap().run, *newer.run());
+}
+
+#[test]
+fn a_result_is_that_of_the_attempt_that_succeeded() {
+    let bench = bench();
+    let failed = || EventKind::StepFailed { error: error() };
+    let hold = run_with(&bench.state, "t", vec![(Some("a"), begins("1")), (Some("a"), failed()), (Some("a"), begins("2"))]);
+    let append = |seq: u64, kind| bench.state.append(hold.run(), seq - 1, 1, &[event(hold.run(), seq, Some("a"), kind)], &[]).unwrap();
+    let known = || ["1", "2", "3"].map(|input| bench.state.cached("t", "def", input).unwrap().is_some());
+    append(4, succeeds(json!(null)));
+    assert_eq!(known(), [false, true, false]);
+    append(5, begins("3"));
+    append(6, failed());
+    append(7, EventKind::StepStarted { digests: None, idempotency_key: None });
+    append(8, succeeds(json!(null)));
+    assert_eq!(known(), [false, true, false], "the last attempt may not be used again");
+}
+
+fn error() -> StepError {
+    StepError { reason: ErrorReason::Timeout, code: None, message: "late".into(), log: None }
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl Run {
             _ if self.has_warnings() => (RunStatus::SucceededWithWarnings, None),
             _ => (RunStatus::Succeeded, None),
         };
-        self.emit(now, None, EventKind::RunFinished { status, outputs, error })?;
+        self.emit(now, None, EventKind::RunFinished { status, outputs, error, progress: Some(self.progress()) })?;
         self.unlock_all();
         Ok(())
     }

@@ -370,7 +370,7 @@ impl Run {
 
     fn suspend(&mut self, status: RunStatus, reason: &str, now: Timestamp) -> Result<(), IllegalEvent> {
         let signal = self.signal.filter(|_| self.interrupting && status == RunStatus::Interrupted);
-        self.emit(now, None, EventKind::RunSuspended { status, reason: reason.into(), signal })?;
+        self.emit(now, None, EventKind::RunSuspended { status, reason: reason.into(), signal, progress: Some(self.progress()) })?;
         self.unlock_all();
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! What others may see of a run at work.
 
 use super::Run;
-use super::state::NodeId;
-use crate::event::{RunStarted, RunStatus, StepError, StepStatus};
+use super::state::{NodeId, ROOT, ScopeId};
+use crate::event::{Progress, RunStarted, RunStatus, StepError, StepStatus};
 use crate::path::{RunId, StepPath};
 use jiff::Timestamp;
 
@@ -45,6 +45,31 @@ impl Run {
     /// All steps and instances known so far, in the order in which they came to be.
     pub fn steps(&self) -> impl Iterator<Item = StepView> + '_ {
         self.nodes.iter().map(view)
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let mut progress = Progress::default();
+        if !self.scopes.is_empty() {
+            self.count_scope(ROOT, &mut progress);
+        }
+        progress
+    }
+
+    fn count_scope(&self, scope: ScopeId, progress: &mut Progress) {
+        self.scope(scope).nodes.iter().for_each(|id| self.count_leaves(*id, progress));
+    }
+
+    fn count_leaves(&self, id: NodeId, progress: &mut Progress) {
+        let node = self.node(id);
+        // One that never began takes its leaves with it; else they speak for themselves.
+        let whole = matches!(node.status, StepStatus::Skipped | StepStatus::Blocked);
+        match (&node.fan, node.child) {
+            (Some(fan), _) if !whole => fan.children.iter().for_each(|instance| self.count_leaves(*instance, progress)),
+            (None, Some(scope)) if !whole => self.count_scope(scope, progress),
+            (Some(fan), _) => progress.add(node.status, fan.children.len() as u64 * self.spec(id).leaves()),
+            (None, _) => progress.add(node.status, self.spec(id).leaves()),
+        }
     }
 
     /// One step or instance.

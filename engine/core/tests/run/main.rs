@@ -8,6 +8,7 @@
 mod limits;
 mod people;
 mod places;
+mod progress;
 mod rules;
 mod select;
 mod stage;

@@ -42,7 +42,7 @@ struct Stage {
 /// Plays a script and compares. Words: `begin`, `resume [--force STEP]` (also after a crash), `STEP ok [JSON]`,
 /// `STEP acted` (a verify follows), `STEP fail CODE`, `STEP timeout|signal|verify|stopped|already|undone`,
 /// `wait SECONDS` (driven), `rest SECONDS` (not driven), `approve|reject NAME`, `resolve NAME
-/// done|retry|fail`, `part --only STEP` (a new run with what the former did), `cancel [now]`, `interrupt`, `busy` (from now on locks are taken), `locked NAME`;
+/// done|retry|fail`, `far` (done/failed/all leaves), `part --only STEP` (a new run with what the former did), `cancel [now]`, `interrupt`, `busy` (from now on locks are taken), `locked NAME`;
 /// ` + ` joins those that arrive together.
 pub fn check(tree: &str, script: &str, expected: &str) {
     let (top, sub) = tree.split_once("\n---\n").unwrap_or((tree, ""));
@@ -67,6 +67,10 @@ fn fresh(tree: &Arc<Tree>) -> Run {
 
 impl Stage {
     fn turn(&mut self, turn: &str) -> String {
+        if turn == "far" {
+            let far = self.run.progress();
+            return format!("{}/{}/{}", far.done, far.failed, far.total);
+        }
         if let Some(seconds) = turn.strip_prefix("rest ") {
             self.now += SignedDuration::from_secs(seconds.parse().unwrap());
             return "-".into();
