@@ -1,6 +1,6 @@
 //! A run as its events tell it: each step with its status, reason, attempts, times and outputs.
 
-use crate::report::said::status_after;
+use crate::report::said::{by, status_after};
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use trees_core::event::{Event, EventKind, Json, Object, Reason, RunStatus, StepError, StepStatus};
@@ -77,7 +77,7 @@ impl Story {
                 self.question(step.as_str(), kind);
                 let told = self.told(step.as_str());
                 told.attempts = told.attempts.max(event.attempt.unwrap_or(0));
-                told.take(kind, event.ts);
+                told.take(event);
             }
             _ => {}
         }
@@ -152,9 +152,10 @@ impl Told {
         (self.status, self.reason, self.finished) = (Some(StepStatus::Pending), None, None);
     }
 
-    fn take(&mut self, event: &EventKind, ts: Timestamp) {
-        let Some(status) = status_after(event) else {
-            if let EventKind::StepExpanded { .. } = event {
+    fn take(&mut self, event: &Event) {
+        let ts = event.ts;
+        let Some(status) = status_after(&event.kind) else {
+            if let EventKind::StepExpanded { .. } = event.kind {
                 self.started.get_or_insert(ts);
                 *self = Self { status: Some(StepStatus::Running), reason: None, error: None, finished: None, ..std::mem::take(self) };
             }
@@ -162,9 +163,10 @@ impl Told {
         };
         self.status = Some(status);
         self.finished = status.is_final().then_some(ts);
-        // What was said of an earlier status is not true of this one.
-        (self.reason, self.error) = (None, None);
-        match event {
+        // What was said of an earlier status is not true of this one; that of an approval follows from the yes.
+        let yes = self.reason.take().filter(|reason| reason.code == APPROVED && status == StepStatus::Succeeded);
+        (self.reason, self.error) = (answer(event).or(yes), None);
+        match &event.kind {
             EventKind::StepStarted { .. } => drop(self.started.get_or_insert(ts)),
             EventKind::StepSucceeded { outputs, .. } => self.outputs = outputs.clone(),
             EventKind::StepCached { reason, outputs, .. } => {
@@ -182,6 +184,18 @@ impl Told {
             _ => {}
         }
     }
+}
+
+const APPROVED: &str = "approved";
+
+/// Who answered a question, and with what word.
+fn answer(event: &Event) -> Option<Reason> {
+    let (code, note) = match &event.kind {
+        EventKind::ApprovalGiven { note } => (APPROVED, note),
+        EventKind::ApprovalRejected { note } => ("rejected", note),
+        _ => return None,
+    };
+    Some(Reason { code: code.into(), text: by(code, event, note.as_deref()), file: None, line: None, values: Default::default() })
 }
 
 /// `run`, `tree`, `approve` or the step kind.

@@ -188,7 +188,7 @@ fn ran(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> Resu
         let Some(before) = digests(step.as_str(), &events) else { continue };
         reason.values = words(&before.ingredients, &now.ingredients);
         reason.text = match (before.definition == now.definition, reason.values.is_empty()) {
-            (true, true) => format!("nothing changed since run {}, but it is not cached", earlier.run),
+            (true, true) => format!("nothing changed since run {}, but {}", earlier.run, unused(now, &told.kind)),
             (false, _) => format!("its definition changed since run {}", earlier.run),
             (true, false) => format!("changed since run {}", earlier.run),
         };
@@ -196,6 +196,15 @@ fn ran(told: &Told, recorded: &[Event], state: &State, run: &RunSummary) -> Resu
         return Ok(reason);
     }
     Ok(reason)
+}
+
+/// Why the result of an earlier run did not stand for a step of which nothing changed.
+fn unused(now: &Digests, kind: &str) -> &'static str {
+    match (now.reusable, kind) {
+        (true, _) => "its result could not be used again",
+        (false, "run") => "its results are not kept for later runs (`cache: true` keeps them)",
+        (false, _) => "a step of its kind looks at what is there each time",
+    }
 }
 
 /// What became of each name: `changed`, `new` or `gone`; nothing where it is the same.

@@ -249,7 +249,8 @@ fn resolved(event: &Event, resolution: Resolution, note: Option<&str>) -> String
     by(word, event, note)
 }
 
-fn by(word: &str, event: &Event, note: Option<&str>) -> String {
+/// What somebody did, with his word on it.
+pub fn by(word: &str, event: &Event, note: Option<&str>) -> String {
     let actor = event.actor.as_deref().map(|a| format!(" by {}", clean(a))).unwrap_or_default();
     let note = note.map(|n| format!(" ({})", clean(n))).unwrap_or_default();
     format!("{word}{actor}{note}")

@@ -134,10 +134,13 @@ fn an_approval_without_a_terminal_rests_and_is_given_elsewhere() {
     assert!(second.contains("`ask` was answered already, by tester") && second.contains("the first word counts"), "{second}");
     let resumed = bench.run(&["resume"]).expect(0);
     assert!(resumed.stderr.contains("ask approved by tester (fine)"), "{}", resumed.stderr);
+    let told = || [&["why", "@last", "ask"][..], &["show", "@last"]].map(|command| bench.run(command).expect(0).stdout);
+    assert!(told().iter().all(|text| text.contains("approved by tester (fine)")), "{:?}", told());
     bench.run(&["run", "t.yaml", "--approve", "*"]).expect(0);
     bench.run(&["run", "t.yaml"]).expect(3);
     bench.run(&["reject", "@last", "ask", "--note", "not today"]).expect(0);
     assert!(bench.run(&["resume"]).expect(1).stderr.contains("ask rejected by tester (not today)"));
+    assert!(told().iter().all(|text| text.contains("rejected by tester (not today)")), "{:?}", told());
 }
 
 #[test]
