@@ -301,7 +301,10 @@ struct Erased<K> {
 }
 
 fn read<T: DeserializeOwned>(value: &Json, what: &str) -> Result<T, KindError> {
-    serde_json::from_value(value.clone()).map_err(|e| KindError::new(format!("{what}: {e}")))
+    serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string().as_str() {
+        "." => KindError::new(format!("{what}: {}", e.inner())),
+        field => KindError::new(format!("{what}.{field}: {}", e.inner())),
+    })
 }
 
 fn write<T: Serialize>(value: &T) -> Result<Json, KindError> {
@@ -391,5 +394,28 @@ fn value_type(property: &Json) -> ValueType {
         Some("boolean") => ValueType::Boolean,
         Some("array") => ValueType::List,
         _ => ValueType::Object,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Place {
+        #[expect(dead_code, reason = "only read")]
+        ports: Vec<u16>,
+    }
+
+    fn check(with: Json, expected: &str) {
+        let wrong = read::<Place>(&with, "with").map(drop).unwrap_err();
+        assert!(wrong.to_string().starts_with(expected), "{wrong}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        check(json!({ "ports": [80, "abc"] }), "with.ports[1]: invalid type: string \"abc\"");
+        check(json!({}), "with: missing field `ports`");
     }
 }
