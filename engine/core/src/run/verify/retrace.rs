@@ -447,20 +447,8 @@ mod tests {
     use crate::language::{self, Source, Sources};
     use crate::path::RunId;
     use crate::run::input::{Outcome, Prepared};
-    use crate::tree::{KindInfo, Kinds};
+    use crate::tree::NoKinds;
     use std::collections::VecDeque;
-
-    struct NoKinds;
-
-    impl Kinds for NoKinds {
-        fn kind(&self, _: &str) -> Option<&KindInfo> {
-            None
-        }
-
-        fn names(&self) -> Vec<&str> {
-            Vec::new()
-        }
-    }
 
     fn started() -> RunStarted {
         let facts = serde_json::json!({
