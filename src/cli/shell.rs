@@ -61,8 +61,7 @@ fn part(tree: &Tree, facts: &RunStarted, step: &StepPath) -> Option<Selection> {
     if Choice::of(tree, recorded).is_ok_and(|choice| choice.asks(step)) {
         return Some(recorded.clone());
     }
-    let top = step.as_str().split(['/', '[']).next().unwrap_or_default();
-    Some(Selection { only: vec![StepPath(top.into())], ..Selection::default() })
+    Some(Selection { only: vec![StepPath::root(step.top())], ..Selection::default() })
 }
 
 fn start(shell: &Shell, command: Option<&str>, runtime: &tokio::runtime::Runtime) -> Result<Exit, Failure> {

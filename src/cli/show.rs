@@ -4,7 +4,7 @@ use super::attach::attach;
 use super::global::Global;
 use super::list::{marked, stamp};
 use super::runs;
-use super::story::{Story, Told};
+use super::story::{Retold, Story, Told};
 use crate::failure::{Exit, Failure};
 use crate::report::tone::Tone;
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
@@ -70,15 +70,8 @@ pub struct Shown {
 impl Shown {
     /// After the events given.
     pub fn of(run: RunSummary, recorded: &[Event], tree: Option<Definitions>) -> Self {
-        let retold = tree.as_ref().map(|tree| tree.retold(recorded));
-        let mut story = Story::of(retold.as_deref().unwrap_or(recorded), tree.as_ref().map(|t| &**t.newest()));
-        // A record that this version cannot replay is shown as it stands.
-        let mut progress = None;
-        if let Some(Ok(replayed)) = tree.map(|tree| runs::replayed(&run.run, tree, recorded)) {
-            story.settle(&replayed);
-            progress = Some(replayed.progress());
-        }
-        let run = RunSummary { progress, ..run };
+        let Retold { story, replayed, .. } = Retold::of(&run.run, recorded, tree);
+        let run = RunSummary { progress: replayed.map(|replayed| replayed.progress()), ..run };
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
         let changed = runs::facts(recorded).and_then(|f| f.changed.clone());
         let selection = runs::facts(recorded).and_then(|f| f.selection.as_deref().cloned());

@@ -1,10 +1,13 @@
 //! A run as its events tell it: each step with its status, reason, attempts, times and outputs.
 
+use super::runs;
 use crate::report::said::{by, status_after};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use trees_core::event::{Event, EventKind, Json, Object, Reason, RunStatus, StepError, StepStatus};
-use trees_core::run::Run;
+use trees_core::path::RunId;
+use trees_core::run::{Definitions, Run};
 use trees_core::tree::{Action, Step, Tree};
 
 /// A run.
@@ -18,6 +21,16 @@ pub struct Story {
     /// Approvals that are being asked: name and question.
     pub asked: Vec<(String, String)>,
     index: HashMap<String, usize>,
+}
+
+/// A run as it is told afterwards, its steps named as in its newest tree.
+pub struct Retold<'e> {
+    /// Its events.
+    pub events: Cow<'e, [Event]>,
+    /// What they tell.
+    pub story: Story,
+    /// The run as they left it. A record that this version cannot replay is told as it stands.
+    pub replayed: Option<Run>,
 }
 
 /// A step or instance.
@@ -41,6 +54,19 @@ pub struct Told {
     pub finished: Option<Timestamp>,
     /// What it returned.
     pub outputs: Json,
+}
+
+impl<'e> Retold<'e> {
+    /// From all events; with the trees that the run went through, where this version can read them.
+    pub fn of(run: &RunId, recorded: &'e [Event], trees: Option<Definitions>) -> Self {
+        let events = trees.as_ref().map_or(Cow::Borrowed(recorded), |trees| trees.retold(recorded).into());
+        let mut story = Story::of(&events, trees.as_ref().map(|trees| &**trees.newest()));
+        let replayed = trees.and_then(|trees| runs::replayed(run, trees, recorded).ok());
+        if let Some(replayed) = &replayed {
+            story.settle(replayed);
+        }
+        Self { events, story, replayed }
+    }
 }
 
 impl Story {

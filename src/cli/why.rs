@@ -3,7 +3,7 @@
 use super::global::Global;
 use super::reversal::Reversal;
 use super::runs;
-use super::story::{Story, Told};
+use super::story::{Retold, Story, Told};
 use crate::failure::{Exit, Failure};
 use crate::report::{clean, out_json, out_line, said};
 use serde_json::{Value, json};
@@ -39,18 +39,13 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let run = runs::find(&state, &args.run)?;
     let recorded = state.load(&run.run, 0)?;
     let definitions = runs::definitions(&state, &run.run).ok();
-    let retold = definitions.as_ref().map_or_else(|| recorded.clone(), |definitions| definitions.retold(&recorded));
-    let mut story = Story::of(&retold, definitions.as_ref().map(|d| &**d.newest()));
-    let mut replayed = definitions.and_then(|definitions| runs::replayed(&run.run, definitions, &recorded).ok());
-    if let Some(replayed) = &replayed {
-        story.settle(replayed);
-    }
+    let Retold { events, story, mut replayed } = Retold::of(&run.run, &recorded, definitions);
     let step = runs::step_path(&args.step);
     let told = story.step(step.as_str()).ok_or_else(|| {
         let names: Vec<&str> = story.steps.iter().take(12).map(|s| s.path.as_str()).collect();
         Failure::wrong(format!("run {} has no step `{step}`", run.run)).hint(format!("steps it has: {}", names.join(", ")))
     })?;
-    let mut because = chain(&story, told, &retold, &state, &run)?;
+    let mut because = chain(&story, told, &events, &state, &run)?;
     because.extend(replayed.as_mut().and_then(|replayed| stayed(told, &recorded, replayed)));
     if json {
         let rows: Vec<Value> = because.iter().map(row).collect();

@@ -1,6 +1,7 @@
 //! The cookbooks of the binary, each run in an empty folder of its own.
 
 use crate::bench::Bench;
+use crate::git;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,11 +25,7 @@ fn trees(bench: &Bench, arguments: &[&str]) -> Said {
 
 /// Git in the folder, with the home of the place.
 fn git(bench: &Bench, arguments: &[&str]) -> String {
-    let mut command = Command::new("git");
-    command.args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(arguments);
-    let output = command.current_dir(bench.dir()).env("HOME", bench.home()).env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    git::git(&bench.dir(), &bench.home(), arguments)
 }
 
 impl Said {

@@ -17,6 +17,8 @@ mod detached;
 mod diff;
 mod docs;
 mod export;
+#[path = "../shared/git.rs"]
+mod git;
 mod graph;
 mod kills;
 mod language;

@@ -25,6 +25,19 @@ fn end(terminal: Terminal) -> (i32, String) {
     (code, String::from_utf8_lossy(&seen).into_owned())
 }
 
+/// It ends, and the run went well.
+#[track_caller]
+fn succeeds(terminal: Terminal) {
+    let (code, seen) = end(terminal);
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("t #1 succeeded"), "{seen}");
+}
+
+/// A tree with a step `w` that does something first and then waits for the file `go`.
+fn until_go(first: &str) -> String {
+    format!("tree: t\nsteps:\n  w: {{ run: \"{first}while [ ! -e go ]; do sleep 0.05; done\" }}\n")
+}
+
 #[test]
 fn a_question_is_answered_while_other_steps_run() {
     let text = "tree: t\nsteps:\n  ask: { approve: { message: Ship it? } }\n  other: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n  ship: { needs: ask, run: touch go }\n";
@@ -72,8 +85,7 @@ fn ctrl_c_ends_a_replay_and_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn ctrl_c_leaves_the_screen_of_a_run_and_not_the_run() {
-    let text = "tree: t\nsteps:\n  w: { run: \"echo a line; while [ ! -e go ]; do sleep 0.05; done\" }\n";
-    let bench = Bench::with("t.yaml", text);
+    let bench = Bench::with("t.yaml", until_go("echo a line; "));
     let run = bench.run(&["run", "t.yaml", "--detach"]).expect(0).stdout.trim().to_owned();
     let mut terminal = start(&bench, &["show", &run, "-f"], 40, 10);
     terminal.until("• w", 1);
@@ -101,8 +113,7 @@ fn a_question_is_answered_on_the_screen_of_another_process() {
 
 #[test]
 fn a_detached_run_outlives_its_terminal() {
-    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n";
-    let bench = Bench::with("t.yaml", text);
+    let bench = Bench::with("t.yaml", until_go(""));
     let terminal = start(&bench, &["run", "t.yaml", "--detach"], 60, 20);
     // The terminal is gone when this returns: whoever is in its session gets SIGHUP.
     let (code, seen) = end(terminal);
@@ -114,8 +125,7 @@ fn a_detached_run_outlives_its_terminal() {
 
 #[test]
 fn ctrl_z_leaves_the_terminal_as_it_was_also_to_a_shell_that_sees_to_nothing() {
-    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n";
-    let bench = Bench::with("t.yaml", text);
+    let bench = Bench::with("t.yaml", until_go(""));
     let mut terminal = job(&bench, "$PROGRAM run t.yaml", "stty -a > modes");
     terminal.until("• w", 1);
     assert!(!terminal.echoes());
@@ -124,15 +134,12 @@ fn ctrl_z_leaves_the_terminal_as_it_was_also_to_a_shell_that_sees_to_nothing() {
     assert!(bench.read("modes").contains(" echo "), "{}", bench.read("modes"));
     bench.write("go", "");
     terminal.until("over", 1);
-    let (code, seen) = end(terminal);
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains("t #1 succeeded"), "{seen}");
+    succeeds(terminal);
 }
 
 #[test]
 fn ctrl_z_stops_a_run_that_a_script_started() {
-    let text = "tree: t\nsteps:\n  w: { run: \"echo $PPID > trees; while [ ! -e go ]; do sleep 0.05; done\" }\n";
-    let bench = Bench::with("t.yaml", text);
+    let bench = Bench::with("t.yaml", until_go("echo $PPID > trees; "));
     // The script stops before we can, so the terminal is the shell's already: a person's puts its modes back itself.
     let stopped = "until grep -q '^State:.T' /proc/$(cat trees)/status; do :; done; stty echo";
     let mut terminal = job(&bench, "sh -c '$PROGRAM run t.yaml; :'", stopped);
@@ -142,20 +149,15 @@ fn ctrl_z_stops_a_run_that_a_script_started() {
     terminal.until("stopped", 1);
     bench.write("go", "");
     terminal.until("over", 1);
-    let (code, seen) = end(terminal);
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains("t #1 succeeded"), "{seen}");
+    succeeds(terminal);
 }
 
 #[test]
 fn ctrl_z_where_no_shell_looks_after_us_stops_nothing() {
-    let text = "tree: t\nsteps:\n  w: { run: \"while [ ! -e go ]; do sleep 0.05; done\" }\n  next: { needs: w, run: \":\" }\n";
-    let bench = Bench::with("t.yaml", text);
+    let bench = Bench::with("t.yaml", until_go("") + "  next: { needs: w, run: \":\" }\n");
     let mut terminal = start(&bench, &["run", "t.yaml"], 60, 20);
     terminal.until("• w", 1);
     terminal.press("\u{1a}");
     bench.write("go", "");
-    let (code, seen) = end(terminal);
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains("t #1 succeeded"), "{seen}");
+    succeeds(terminal);
 }

@@ -1,12 +1,12 @@
 //! `trees watch` from the outside: what starts a run, what does not, what is done again.
 
 use crate::bench::Bench;
+use crate::git::git;
 use crate::live::Live;
 use crate::waiting;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 /// A watch under way, its runs followed by their events.
@@ -202,11 +202,7 @@ fn fifty_thousand_files_make_at_most_two_runs() {
 fn a_checkout_is_one_run() {
     let bench = Bench::with("t.yaml", ALL);
     bench.write(".gitignore", ".trees\n");
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@example.com"]).args(arguments).current_dir(bench.dir());
-        assert!(command.env("HOME", bench.home()).output().unwrap().status.success(), "{arguments:?}");
-    };
+    let git = |arguments: &[&str]| git(&bench.dir(), &bench.home(), arguments);
     git(&["init", "-q", "-b", "one"]);
     let write = |text: &str| (0..500).for_each(|n| bench.write(&format!("src/{n}"), text));
     write("1");

@@ -12,6 +12,8 @@ mod clocks;
 mod descent;
 mod disk;
 mod floods;
+#[path = "../shared/git.rs"]
+mod git;
 mod injection;
 mod kills;
 mod ledger;

@@ -1,12 +1,12 @@
 //! `trees watch` under storms of changes: at most two runs each, none caused by the run itself.
 
 use crate::chance::size;
+use crate::git::git;
 use crate::place::{Place, Told};
 use crate::sitting::Sitting;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Files that are touched, in so many folders.
@@ -224,12 +224,7 @@ fn atomic_saves() {
 fn a_checkout_of_five_thousand_files() {
     let place = Place::with(ALL);
     place.write(".gitignore", ".trees\n");
-    let git = |arguments: &[&str]| {
-        let mut command: Command = place.program("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@example.com"]).args(arguments);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
+    let git = |arguments: &[&str]| git(&place.path(""), &place.root().join("home"), arguments);
     let write = |text: &str| {
         (0..5_000).for_each(|n| place.write(&format!("src/{}/{n}", n % 50), text));
         change(&place, text);

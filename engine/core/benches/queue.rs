@@ -9,22 +9,10 @@ use trees_core::event::{Object, RunStarted};
 use trees_core::language::{self, Source, Sources};
 use trees_core::path::RunId;
 use trees_core::run::{Input, Run};
-use trees_core::tree::{KindInfo, Kinds, Step, Tree};
+use trees_core::tree::{NoKinds, Step, Tree};
 
 const STEPS: usize = 100_000;
 const ROUNDS: usize = 5;
-
-struct NoKinds;
-
-impl Kinds for NoKinds {
-    fn kind(&self, _: &str) -> Option<&KindInfo> {
-        None
-    }
-
-    fn names(&self) -> Vec<&str> {
-        Vec::new()
-    }
-}
 
 fn main() {
     println!("a step takes {} bytes in the table of a tree", size_of::<Step>());

@@ -49,6 +49,11 @@ impl StepPath {
         Self(format!("{}[{}]", self.0, encode(key)))
     }
 
+    /// The id of the step of the top tree that it names, or that it is in.
+    pub fn top(&self) -> &str {
+        self.0.split(['/', '[']).next().unwrap_or_default()
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use failing::{AllowFailure, ExitCodes, Retry, RetryOn, Tolerate};
-pub use kind::{KindInfo, Kinds};
+pub use kind::{KindInfo, Kinds, NoKinds};
 pub use place::{Environment, Secret, SecretSource};
 
 /// One checked tree file.

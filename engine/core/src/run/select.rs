@@ -124,9 +124,7 @@ impl<'a> Choice<'a> {
 
     /// Whether a step runs, or the step of the top tree that it is in.
     pub fn asks(&self, step: &StepPath) -> bool {
-        let top = step.as_str().split('/').next().unwrap_or_default();
-        let index = self.tree.index.get(step_id(&StepPath(top.into())));
-        index.is_some_and(|index| self.parts[*index as usize] == Part::Asked)
+        self.tree.index.get(step.top()).is_some_and(|index| self.parts[*index as usize] == Part::Asked)
     }
 
     fn steps(&self, part: Part) -> impl Iterator<Item = (u32, &'a Step)> {

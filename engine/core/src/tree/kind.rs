@@ -41,3 +41,17 @@ pub trait Kinds {
     /// All names, sorted.
     fn names(&self) -> Vec<&str>;
 }
+
+/// None at all: trees made of scripts need no catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct NoKinds;
+
+impl Kinds for NoKinds {
+    fn kind(&self, _name: &str) -> Option<&KindInfo> {
+        None
+    }
+
+    fn names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+}

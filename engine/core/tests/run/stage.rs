@@ -7,18 +7,7 @@ use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resoluti
 use trees_core::language::{self, Loader, Source};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Choice, Decision, Effect, Input, Outcome, Prepared, Recovered, Run};
-use trees_core::tree::{KindInfo, Kinds, Tree};
-
-struct NoKinds;
-
-impl Kinds for NoKinds {
-    fn kind(&self, _name: &str) -> Option<&KindInfo> {
-        None
-    }
-    fn names(&self) -> Vec<&str> {
-        Vec::new()
-    }
-}
+use trees_core::tree::{NoKinds, Tree};
 
 /// The file `sub.yaml`, the text after a line of `---`.
 struct Sub(String);

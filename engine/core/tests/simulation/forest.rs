@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use trees_core::language::{self, Loader, Source};
-use trees_core::tree::{KindInfo, Kinds, Tree};
+use trees_core::tree::{NoKinds, Tree};
 
 /// xorshift64*: small, seeded, good enough to wander.
 #[derive(Clone)]
@@ -43,18 +43,6 @@ pub struct Forest {
     /// The files as written, by name: the top tree is `top`.
     pub written: BTreeMap<String, Value>,
     pub tree: Arc<Tree>,
-}
-
-/// No step kinds: the world plays scripts only.
-pub struct NoKinds;
-
-impl Kinds for NoKinds {
-    fn kind(&self, _name: &str) -> Option<&KindInfo> {
-        None
-    }
-    fn names(&self) -> Vec<&str> {
-        Vec::new()
-    }
 }
 
 struct Files(HashMap<String, String>);

@@ -1,12 +1,12 @@
 //! What must hold of every journal, told from the events alone.
 
-use crate::forest::{Forest, NoKinds};
+use crate::forest::Forest;
 use crate::world::{World, is_end, story};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Resolution, RunStatus};
 use trees_core::run::{Mode, Pace, verify};
-use trees_core::tree::{Action, AllowFailure, NeedKind, OnCrash, Rule, Step};
+use trees_core::tree::{Action, AllowFailure, NeedKind, NoKinds, OnCrash, Rule, Step};
 
 pub struct Laws<'a> {
     forest: &'a Forest,

@@ -2,7 +2,7 @@
 //! answer or do not, and crashes that throw the run in memory away.
 
 use crate::facts::{End, Fact, Word};
-use crate::forest::{Dice, Forest, NoKinds};
+use crate::forest::{Dice, Forest};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use trees_core::event::{Digests, ErrorReason, Event, EventKind, Object, Resolution, RunStarted, RunStatus, StepError, StepStatus};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Decision, Effect, Input, Mode, Outcome, Prepared, Recovered, RollBack, Run};
+use trees_core::tree::NoKinds;
 
 /// How the world behaves.
 #[derive(Clone)]

@@ -1,9 +1,7 @@
 //! One attempt: check, action, outputs and artifacts, or only the verify. It reports once.
 
 use super::message::{Handle, LastWord};
-use super::port::AttemptPort;
 use super::prepare::Dotenv;
-use super::script::sleep;
 use super::secrets::Given;
 use super::surroundings::OUTPUTS;
 use super::{KindSet, Options};
@@ -11,20 +9,17 @@ use crate::clock::Clock;
 use crate::environment::Environment;
 use crate::http::Client;
 use crate::identity::{Marks, Register};
-use crate::kind::{AnyKind, Cx, KindError, Observation, ReadCx, Reader};
+use crate::kind::Observation;
 use crate::mask::Masker;
-use crate::output::Log;
 use crate::process::{Ended, Stop};
 use crate::room::Room;
 use crate::scratch::{Pool, Scratch};
 use crate::{files, output, outputs};
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
 use trees_core::journal::Hold;
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
@@ -117,9 +112,9 @@ pub(super) type Made<T> = Result<T, Trouble>;
 
 /// What a job gave.
 pub(super) struct Done {
-    outputs: Object,
+    pub outputs: Object,
     /// A kind found it done.
-    already: bool,
+    pub already: bool,
 }
 
 impl Attempt {
@@ -289,29 +284,6 @@ impl Attempt {
         Ok(self.ended(Outcome::Succeeded { outputs: Object::new(), artifacts: BTreeMap::new() }))
     }
 
-    /// Asks a kind without letting it change anything: a reading kind does its work, another
-    /// observes.
-    async fn asks(&self, kind: &str, with: &Json, timeout: Option<Duration>) -> Made<Result<Object, KindError>> {
-        let kind = self.kind(kind)?;
-        if kind.info().reads_only {
-            let (cx, port) = self.cx()?;
-            let answer = self.bounded(timeout, "check", kind.apply(with, &cx)).await;
-            port.close();
-            return Ok(answer?.map(|out| out.as_object().cloned().unwrap_or_default()));
-        }
-        let observed = self.bounded(timeout, "check", kind.observe(with, &self.read_cx()?)).await?;
-        Ok(match observed {
-            Ok(Observation::Satisfied(out)) => Ok(out.as_object().cloned().unwrap_or_default()),
-            Ok(Observation::Absent) => Err(KindError::new("it is not there")),
-            Ok(Observation::Differs(changes)) => {
-                let fields: Vec<String> = changes.iter().map(|c| format!("{}: {} instead of {}", c.field, c.old, c.new)).collect();
-                Err(KindError::new(format!("it differs: {}", fields.join("; "))))
-            }
-            Ok(Observation::Unknown(why)) => Err(KindError::new(format!("could not tell: {why}"))),
-            Err(error) => Err(error),
-        })
-    }
-
     pub(super) async fn job(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<Done> {
         match job {
             Job::Run { .. } => {
@@ -331,56 +303,9 @@ impl Attempt {
         }
     }
 
-    pub(super) async fn apply(&self, name: &str, with: &Json, timeout: Option<Duration>) -> Made<Done> {
-        let kind = self.kind(name)?;
-        let (cx, port) = self.cx()?;
-        let work = async {
-            if kind.info().observes
-                && let Observation::Satisfied(out) = kind.observe(with, &cx).await?
-            {
-                return Ok((out, true));
-            }
-            let out = kind.apply(with, &cx).await?;
-            kind.verify(with, &out, &cx).await?;
-            Ok((out, false))
-        };
-        let made = self.bounded(timeout, name, work).await;
-        port.close();
-        match made? {
-            Ok((out, already)) => {
-                let outputs = out.as_object().cloned().unwrap_or_default();
-                Ok(Done { outputs, already })
-            }
-            Err(error) => Err(self.kind_failed(ErrorReason::Exit, &error)),
-        }
-    }
-
     pub(super) fn outputs(&self, written: &Scratch) -> Made<Object> {
         let declared = self.task.spec().outputs.as_deref();
         outputs::read(&written.path(OUTPUTS), declared, &self.masker).map_err(|e| self.fail(ErrorReason::Output, None, e.to_string()))
-    }
-
-    /// A kind's work within its time; when asked to end it may finish what it cannot leave half-done.
-    pub(super) async fn bounded<T>(
-        &self,
-        timeout: Option<Duration>,
-        what: &str,
-        work: impl Future<Output = Result<T, KindError>>,
-    ) -> Made<Result<T, KindError>> {
-        let mut stops = self.control.0.subscribe();
-        if self.control.is_stopped() {
-            return Err(Trouble::Stopped);
-        }
-        tokio::pin!(work);
-        tokio::select! {
-            made = &mut work => return Ok(made),
-            _ = Control::asked(&mut stops) => {}
-            () = sleep(timeout) => return Err(self.timed_out(what, timeout)),
-        }
-        match tokio::time::timeout(self.options.grace, work).await {
-            Ok(Ok(made)) => Ok(Ok(made)),
-            Ok(Err(_)) | Err(_) => Err(Trouble::Stopped),
-        }
     }
 
     pub(super) fn timed_out(&self, what: &str, timeout: Option<Duration>) -> Trouble {
@@ -392,56 +317,6 @@ impl Attempt {
             Some(_) | None => format!("{what} took longer than {}", timeout.map(units::show).unwrap_or_default()),
         };
         self.fail(ErrorReason::Timeout, None, message)
-    }
-
-    pub(super) fn kind(&self, name: &str) -> Made<Arc<dyn AnyKind>> {
-        self.kinds.get(name).ok_or_else(|| self.fail(ErrorReason::Spawn, None, format!("no step kind `{name}`")))
-    }
-
-    pub(super) fn read_cx(&self) -> Made<ReadCx> {
-        let cancel = CancellationToken::new();
-        let token = cancel.clone();
-        let mut stops = self.control.0.subscribe();
-        // Ends with the attempt: nobody can ask for its end any more then.
-        tokio::spawn(async move {
-            while stops.changed().await.is_ok() {
-                if stops.borrow().is_some() {
-                    break;
-                }
-            }
-            token.cancel();
-        });
-        Ok(ReadCx {
-            run: self.marks.run.clone(),
-            step: self.marks.step.clone(),
-            project: self.task.project.clone(),
-            environment: self.task.environment.clone(),
-            dir: self.task.cwd.clone(),
-            state: self.store.folder().to_path_buf(),
-            env: Arc::new(self.surroundings().layers().to_text()),
-            cancel,
-            http: Reader::new(Arc::clone(&self.client)),
-            mask: self.masker.clone(),
-        })
-    }
-
-    pub(super) fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
-        let log = Log::new(&self.folder, self.options.log_limit, self.clock);
-        let port = Arc::new(AttemptPort {
-            handle: self.handle.clone(),
-            step: self.marks.step.clone(),
-            attempt: self.marks.attempt,
-            masker: self.masker.clone(),
-            log: Mutex::new(Some(log)),
-        });
-        let cx = Cx {
-            read: self.read_cx()?,
-            attempt: self.marks.attempt,
-            idempotency_key: self.task.idempotency_key.clone(),
-            client: Arc::clone(&self.client),
-            port: Arc::clone(&port) as Arc<dyn crate::kind::Port>,
-        };
-        Ok((cx, port))
     }
 
     /// Keeps the declared artifacts by content.
@@ -468,11 +343,6 @@ impl Attempt {
 
     pub(super) fn fail(&self, reason: ErrorReason, code: Option<i32>, message: String) -> Trouble {
         Trouble::Failed(StepError { reason, code, message, log: self.log() }, reason == ErrorReason::Output)
-    }
-
-    pub(super) fn kind_failed(&self, reason: ErrorReason, error: &KindError) -> Trouble {
-        let message = error.help.as_ref().map_or_else(|| error.message.clone(), |help| format!("{}\n{help}", error.message));
-        Trouble::Failed(StepError { reason, code: None, message, log: self.log() }, !error.transient && reason != ErrorReason::Verify)
     }
 
     pub(super) fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Trouble {

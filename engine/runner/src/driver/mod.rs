@@ -25,6 +25,7 @@ pub use look::{Eyes, Looked};
 pub mod shell;
 mod surroundings;
 mod undo;
+mod uses;
 
 pub use message::Handle;
 pub use plan::plan;
