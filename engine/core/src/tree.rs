@@ -3,6 +3,7 @@
 //! Made by [`crate::language`] only; everything that runs reads this and never the text.
 
 mod failing;
+mod heirs;
 mod kind;
 mod place;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use failing::{AllowFailure, ExitCodes, Retry, RetryOn, Tolerate};
+pub use heirs::{Heirs, forebears};
 pub use kind::{KindInfo, Kinds, NoKinds};
 pub use place::{Environment, Secret, SecretSource};
 

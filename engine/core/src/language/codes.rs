@@ -30,6 +30,7 @@ const CODES: &[(&str, &str)] = &[
     ("expression-unclosed", "`{{` that is not closed"),
     ("file-too-large", "a file over 16 MiB"),
     ("finally-need", "a need between `steps` and `finally`"),
+    ("former-name", "a name in `was` that another step has, or says it had"),
     ("include-cycle", "sub-trees that lead back to themselves"),
     ("key-missing", "items that need `key:`"),
     ("key-not-text", "a key that is no text"),

@@ -110,6 +110,7 @@ impl<'d, 's, 'c> Draft<'d, 's, 'c> {
         let written = names::Written { reads: &reads, needs: &self.needs, opaque: &self.opaque, sub: self.sub };
         let mut inferred = names::resolve(&tree, &written, self.session.kinds, found);
         graph::link(&mut tree, &self.needs, &mut inferred, found);
+        former_names(&tree, found);
         vars::order(&mut tree, found);
         if self.sub {
             tree.environments.clear();
@@ -287,5 +288,20 @@ impl<'d, 's, 'c> Draft<'d, 's, 'c> {
         let takes = action & (super::keys::RUN | super::keys::USES) != 0;
         let key = DEFAULTS.key(name).filter(|k| takes && k.with & action != 0)?;
         self.defaults?.get(key.name)
+    }
+}
+
+/// A former name that leads nowhere: the step that has it, or the first that says it had it, carries it on.
+fn former_names(tree: &Tree, found: &mut Vec<Diagnostic>) {
+    let mut heirs: HashMap<&str, &Step> = HashMap::new();
+    for step in &tree.steps {
+        for name in &step.was {
+            let heir = tree.step(name).unwrap_or_else(|| heirs.entry(name).or_insert(step));
+            if heir.span != step.span {
+                let message = format!("`{}` says it was `{name}`, but `{}` carries that on", step.id, heir.id);
+                let warning = Diagnostic::warning("former-name", step.span, message).note(heir.span, "this one");
+                found.push(warning.help("leave the name out of `was` here, or there"));
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{Count, Run};
 use crate::event::{Event, EventKind};
 use crate::language::{self, Given};
 use crate::path::StepPath;
-use crate::tree::{Action, Step, Tree};
+use crate::tree::{Action, Heirs, Tree, forebears};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,28 +47,15 @@ impl Definitions {
 }
 
 fn renamed(events: Vec<Event>, from: &Tree, to: &Tree) -> Vec<Event> {
+    let heirs = Heirs::of(from, to);
     let rename = |event: Event| {
         let step = match &event.step {
-            Some(path) if !path.0.starts_with("environment:") => Some(StepPath(name_in(from, to, &path.0)?)),
+            Some(path) if !path.0.starts_with("environment:") => Some(StepPath(heirs.name(&path.0)?)),
             other => other.clone(),
         };
         Some(Event { step, ..event })
     };
     events.into_iter().filter_map(rename).collect()
-}
-
-/// The path of a step in the tree that came after: its own id goes before the names in `was`.
-fn name_in(from: &Tree, to: &Tree, path: &str) -> Option<String> {
-    let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let (id, key) = first.split_at(first.find('[').unwrap_or(first.len()));
-    let heir = |step: &&Step| !from.index.contains_key(&step.id) && step.was.iter().any(|was| was == id);
-    let step = to.step(id).or_else(|| to.steps.iter().find(heir))?;
-    let name = format!("{}{key}", step.id);
-    let Some(rest) = rest else { return Some(name) };
-    match (from.step(id).map(|step| &step.action), &step.action) {
-        (Some(Action::Tree { tree: from, .. }), Action::Tree { tree: to, .. }) => Some(format!("{name}/{}", name_in(from, to, rest)?)),
-        _ => None,
-    }
 }
 
 impl From<Arc<Tree>> for Definitions {
@@ -126,13 +113,10 @@ impl Run {
     }
 
     fn carry_scope(&mut self, old: &mut Old, from: ScopeId, to: ScopeId, open: &mut Vec<(ScopeId, ScopeId)>) {
-        let steps = self.scope(to).nodes.clone();
-        for id in steps {
-            let spec = self.spec(id);
-            let known = &old.scopes[from as usize];
-            let names = std::iter::once(&spec.id).chain(&spec.was);
-            let Some(step) = names.into_iter().find_map(|name| known.tree.index.get(name)).copied() else { continue };
-            let was = known.nodes[step as usize];
+        let known = &old.scopes[from as usize];
+        let forebears = forebears(&known.tree, &self.scope(to).tree);
+        let pairs = forebears.into_iter().zip(&self.scope(to).nodes).filter_map(|(was, id)| Some((known.nodes[was? as usize], *id)));
+        for (was, id) in pairs.collect::<Vec<_>>() {
             self.carry(old, was, id, open);
         }
     }

@@ -117,6 +117,10 @@ fn the_top_of_a_tree() {
             "shared-artifact 4:3; shared-artifact 5:3",
         ),
         (
+            "tree: t\nsteps:\n  a: { was: [a, old], run: x }\n  b: { was: [old, a], run: x }\n  c: { was: gone, run: x }\n",
+            "former-name 4:3; former-name 4:3",
+        ),
+        (
             "tree: t\nsteps:\n  a: { run: x }\noutputs: { v: \"{{ steps.a.outputs.v }}\", w: \"{{ steps.b.status }}\", x: \"{{ needs.a.status }}\" }\n",
             "unknown-output 4:19; unknown-step 4:49; undefined-name 4:76",
         ),

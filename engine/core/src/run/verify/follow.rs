@@ -5,15 +5,14 @@ use super::retrace::{Turn, is_redefined, redefined};
 use super::{Difference, Scene};
 use crate::event::{Event, EventKind};
 use crate::path::StepPath;
-use crate::run::Run;
 use crate::run::input::{Effect, Input};
-use crate::tree::{Action, Tree};
+use crate::run::{Definitions, Run};
+use crate::tree::{Heirs, Tree};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// The first decision of a sitting that another tree leads to otherwise.
-pub fn follow(scene: Scene<'_>, original: &[Event], (from, to): (usize, usize), turns: &[Turn]) -> Option<Difference> {
-    let events: Vec<Event> = original.get(..to)?.iter().cloned().map(|e| renamed_event(scene.definitions.newest(), e)).collect();
+pub fn follow(scene: Scene<'_>, names: &Names, original: &[Event], (from, to): (usize, usize), turns: &[Turn]) -> Option<Difference> {
+    let events: Vec<Event> = original.get(..to)?.iter().cloned().map(|e| renamed_event(names, e)).collect();
     let (before, sitting) = events.split_at_checked(from)?;
     let mut run = match scene.run(before, super::attended(sitting)) {
         Ok(run) => run,
@@ -22,7 +21,7 @@ pub fn follow(scene: Scene<'_>, original: &[Event], (from, to): (usize, usize), 
     let mut known = BTreeSet::new();
     for (nth, turn) in turns.iter().enumerate() {
         known.extend(turn.locks.iter().cloned());
-        let inputs = turn.inputs.iter().cloned().map(|i| renamed_input(scene.definitions.newest(), i));
+        let inputs = turn.inputs.iter().cloned().map(|i| renamed_input(names, i));
         let (mut emitted, prepares) = match heard(&mut run, inputs.collect(), turn, &known) {
             Ok(done) => done,
             Err(illegal) => return Some(super::unfit(&illegal)),
@@ -39,7 +38,7 @@ pub fn follow(scene: Scene<'_>, original: &[Event], (from, to): (usize, usize), 
         if let Some(event) = recorded.iter().find(|e| is_redefined(&run, scene.pace, e)) {
             return Some(redefined(&run, event));
         }
-        let expected = expected(scene.definitions.newest(), turns.get(nth..)?);
+        let expected = expected(names, turns.get(nth..)?);
         if let Some(extra) = prepares.into_iter().find(|step| !expected.contains(step)) {
             let start = started(&run, extra);
             return Some(compare::tell(&run, sitting.get(turn.to), last, &Unlike { recorded: None, now: Some(&start) }));
@@ -68,9 +67,9 @@ fn keep_time(run: &mut Run, recorded: &Event, emitted: &mut [Event]) {
 }
 
 /// What is asked for in a turn, and once the locks are there that it asks for.
-fn expected(tree: &Arc<Tree>, turns: &[Turn]) -> BTreeSet<StepPath> {
+fn expected(names: &Names, turns: &[Turn]) -> BTreeSet<StepPath> {
     let then = turns.windows(2).take_while(|pair| pair.first().is_some_and(|t| !t.locks.is_empty())).filter_map(|pair| pair.get(1));
-    turns.first().into_iter().chain(then).flat_map(|t| &t.prepares).map(|step| renamed(tree, step)).collect()
+    turns.first().into_iter().chain(then).flat_map(|t| &t.prepares).map(|step| names.now(step)).collect()
 }
 
 type Heard = Result<(Vec<Event>, Vec<StepPath>), crate::run::IllegalEvent>;
@@ -100,47 +99,48 @@ fn started(run: &Run, step: StepPath) -> Event {
     Event { v: 1, run: run.id.clone(), seq: 0, ts: jiff::Timestamp::UNIX_EPOCH, step: Some(step), attempt: None, actor: None, kind }
 }
 
-/// A recorded path by the names that the steps have now (`was`).
-fn renamed(tree: &Arc<Tree>, path: &StepPath) -> StepPath {
-    if path.as_str().starts_with("environment:") {
-        return path.clone();
+/// The names that steps have in the edited tree, from each tree that the run went through, the newest first.
+pub struct Names(Vec<Heirs>);
+
+impl Names {
+    /// From the recorded trees to the edited one.
+    pub fn of(recorded: &Definitions, edited: &Tree) -> Self {
+        let trees = recorded.later.iter().rev().map(|(_, tree)| tree).chain([&recorded.first]);
+        Self(trees.map(|tree| Heirs::of(tree, edited)).collect())
     }
-    let mut at = Some(Arc::clone(tree));
-    let parts = path.as_str().split('/').map(|part| {
-        let (id, key) = part.find('[').map_or((part, ""), |open| part.split_at(open));
-        let here = at.take();
-        let known = here.as_ref().and_then(|t| t.step(id).or_else(|| t.steps.iter().find(|s| s.was.iter().any(|w| w == id))));
-        at = known.and_then(|s| if let Action::Tree { tree, .. } = &s.action { Some(Arc::clone(tree)) } else { None });
-        format!("{}{key}", known.map_or(id, |s| s.id.as_str()))
-    });
-    StepPath(parts.collect::<Vec<_>>().join("/"))
+
+    /// A recorded path by the name that the step has now; one that is gone keeps its name.
+    fn now(&self, path: &StepPath) -> StepPath {
+        let found = self.0.iter().find_map(|heirs| heirs.name(path.as_str()));
+        found.map_or_else(|| path.clone(), StepPath)
+    }
 }
 
-fn renamed_event(tree: &Arc<Tree>, mut event: Event) -> Event {
-    event.step = event.step.map(|step| renamed(tree, &step));
+fn renamed_event(names: &Names, mut event: Event) -> Event {
+    event.step = event.step.map(|step| names.now(&step));
     if let EventKind::RollbackStarted(how) = &mut event.kind {
-        how.to = how.to.as_ref().map(|step| renamed(tree, step));
-        how.skip = how.skip.iter().map(|step| renamed(tree, step)).collect();
+        how.to = how.to.as_ref().map(|step| names.now(step));
+        how.skip = how.skip.iter().map(|step| names.now(step)).collect();
     }
     event
 }
 
-fn renamed_input(tree: &Arc<Tree>, mut input: Input) -> Input {
-    let all = |steps: &mut Vec<StepPath>| steps.iter_mut().for_each(|step| *step = renamed(tree, step));
+fn renamed_input(names: &Names, mut input: Input) -> Input {
+    let all = |steps: &mut Vec<StepPath>| steps.iter_mut().for_each(|step| *step = names.now(step));
     match &mut input {
         Input::Prepared { step, .. } | Input::Intended { step, .. } | Input::ActionDone { step, .. } | Input::Ended { step, .. } => {
-            *step = renamed(tree, step);
+            *step = names.now(step);
         }
         Input::Approved { name, .. } | Input::Rejected { name, .. } | Input::Resolved { name, .. } => {
-            *name = renamed(tree, &StepPath(name.clone())).0;
+            *name = names.now(&StepPath(name.clone())).0;
         }
         Input::Recovered(how) => {
             all(&mut how.force);
             all(&mut how.skip);
         }
-        Input::Selected(course) => course.events.iter_mut().for_each(|(step, _)| *step = renamed(tree, step)),
+        Input::Selected(course) => course.events.iter_mut().for_each(|(step, _)| *step = names.now(step)),
         Input::RollBack(how) => {
-            how.to = how.to.as_ref().map(|step| renamed(tree, step));
+            how.to = how.to.as_ref().map(|step| names.now(step));
             all(&mut how.skip);
             all(&mut how.mark_undone);
         }

@@ -89,7 +89,8 @@ pub fn verify(
         }
     }
     let other = edited.as_ref().map(|definitions| Scene { definitions, ..scene })?;
-    let difference = traced.iter().find_map(|(place, turns)| follow::follow(other, events, *place, turns))?;
+    let names = follow::Names::of(recorded, other.definitions.newest());
+    let difference = traced.iter().find_map(|(place, turns)| follow::follow(other, &names, events, *place, turns))?;
     Some(Difference { edited: true, ..difference })
 }
 
