@@ -2,7 +2,7 @@
 
 use super::global::Global;
 use super::runs;
-use super::story::{Story, at_rest};
+use super::story::{Retold, Story, at_rest};
 use crate::failure::{Exit, Failure};
 use crate::report::clean::clean;
 use crate::report::out;
@@ -48,14 +48,16 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let run = runs::find(&state, &args.run)?.run;
     let recorded = state.load(&run, 0)?;
+    let retold = Retold::of(&run, &recorded, runs::definitions(&state, &run).ok());
     let step = args.step.as_deref().map(runs::step_path);
     if let Some(step) = &step {
-        known(&state, &run, &recorded, step, args.attempt)?;
+        known(&retold.story, &run, step, args.attempt)?;
     }
     let mut reader = Reader {
         state: &state,
         run: &run,
         step,
+        names: names(&retold, &recorded),
         attempt: args.attempt,
         logs: Vec::new(),
         index: HashMap::new(),
@@ -68,9 +70,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 }
 
 /// Says which steps there are where the one asked for is unknown.
-fn known(state: &State, run: &RunId, recorded: &[Event], step: &StepPath, attempt: Option<u32>) -> Result<(), Failure> {
-    let tree = runs::tree(state, run).ok();
-    let story = Story::of(recorded, tree.as_deref());
+fn known(story: &Story, run: &RunId, step: &StepPath, attempt: Option<u32>) -> Result<(), Failure> {
     let under = story.under(step.as_str());
     if under.is_empty() {
         let names: Vec<&str> = story.steps.iter().take(12).map(|s| s.path.as_str()).collect();
@@ -82,11 +82,19 @@ fn known(state: &State, run: &RunId, recorded: &[Event], step: &StepPath, attemp
     }
 }
 
+/// The names that steps have now where they had another, by the number of the event that tells of them.
+fn names(retold: &Retold<'_>, recorded: &[Event]) -> HashMap<u64, StepPath> {
+    let former: HashMap<u64, &StepPath> = recorded.iter().filter_map(|event| Some((event.seq, event.step.as_ref()?))).collect();
+    let now = retold.events.iter().filter_map(|event| Some((event.seq, event.step.as_ref()?)));
+    now.filter(|(seq, step)| former.get(seq) != Some(step)).map(|(seq, step)| (seq, step.clone())).collect()
+}
+
 /// Reads logs as they grow.
 struct Reader<'a> {
     state: &'a State,
     run: &'a RunId,
     step: Option<StepPath>,
+    names: HashMap<u64, StepPath>,
     attempt: Option<u32>,
     logs: Vec<Log>,
     index: HashMap<(StepPath, u32), usize>,
@@ -134,7 +142,8 @@ impl Reader<'_> {
         if undo {
             *self.undos.entry(step.clone()).or_default() += 1;
         }
-        let wanted = self.step.as_ref().is_none_or(|wanted| is_under(step, wanted)) && self.attempt.is_none_or(|n| n == attempt);
+        let name = self.names.get(&event.seq).unwrap_or(step);
+        let wanted = self.step.as_ref().is_none_or(|wanted| is_under(name, wanted)) && self.attempt.is_none_or(|n| n == attempt);
         if !wanted {
             return Ok(());
         }
@@ -144,7 +153,7 @@ impl Reader<'_> {
             let folder = if undo { folder.join(format!("undo-{}", self.undos[step])) } else { folder };
             let path = folder.join("output.log");
             self.index.insert(key, self.logs.len());
-            self.logs.push(Log { step: step.clone(), path, read: 0, rest: Vec::new(), ended: false });
+            self.logs.push(Log { step: name.clone(), path, read: 0, rest: Vec::new(), ended: false });
         } else if let Some(index) = self.index.get(&key) {
             self.logs[*index].ended = true;
         }

@@ -3,7 +3,7 @@
 use super::answer::told;
 use super::global::Global;
 use super::runs;
-use super::story::Story;
+use super::story::{Retold, Story};
 use crate::failure::{Exit, Failure};
 use trees_core::event::{ErrorReason, Event, EventKind, Json, Object, Resolution, StepStatus};
 use trees_core::journal::{Journal as _, RequestBody};
@@ -44,10 +44,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     runs::at_home(&state, &run.run)?;
     let step = runs::step_path(&args.step).0;
     let recorded = state.load(&run.run, 0)?;
-    let mut story = Story::of(&recorded, None);
-    if let Ok(replayed) = runs::definitions(&state, &run.run).and_then(|definitions| runs::replayed(&run.run, definitions, &recorded)) {
-        story.settle(&replayed);
-    }
+    let Retold { events, story, .. } = Retold::of(&run.run, &recorded, runs::definitions(&state, &run.run).ok());
     let status = story.step(&step).and_then(|s| s.status).ok_or_else(|| {
         Failure::wrong(format!("run {} has not come to a step `{step}`", run.run)).hint(format!("see: trees show {}", run.run))
     })?;
@@ -62,7 +59,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         _ => Resolution::Fail,
     };
     let outputs =
-        if args.done { outputs(&state, &run.run, &step, &args.outputs, verified(&story, &recorded, &step))? } else { Object::new() };
+        if args.done { outputs(&state, &run.run, &step, &args.outputs, verified(&story, &events, &step))? } else { Object::new() };
     let run = runs::ask(&state, &run.run, &RequestBody::Resolve { step, resolution, outputs, note: args.note })?;
     told(&run, "settled");
     Ok(Exit::OK)

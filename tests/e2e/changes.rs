@@ -259,12 +259,12 @@ fn what_a_resume_with_another_tree_opened_again_is_not_told_as_it_was() {
 fn a_resume_with_another_tree_is_told_by_its_names() {
     let tree = |steps: &str, end: &str| format!("tree: t\nsteps:\n{steps}  c: {{ needs: [x], run: '{end}' }}\n");
     let before = tree(
-        "  x: { run: 'true', undo: { run: 'true' } }\n  gone: { run: 'true', undo: { run: 'true' } }\n  bad: { run: 'false' }\n",
+        "  x: { run: 'echo out of x', undo: { run: 'true' } }\n  gone: { run: 'true', undo: { run: 'true' } }\n  bad: { run: 'false' }\n",
         "false",
     );
     let bench = Bench::with("t.yaml", &before);
     bench.run(&["run", "t.yaml"]).expect(1);
-    bench.write("new.yaml", tree("  y: { was: x, run: 'true', undo: { run: 'true' } }\n", "true").replace("[x]", "[y]"));
+    bench.write("new.yaml", tree("  y: { was: x, run: 'echo out of x', undo: { run: 'true' } }\n", "true").replace("[x]", "[y]"));
     let told = bench.run(&["resume", "--tree", "new.yaml"]).expect(0);
     assert!(told.stderr.contains("2 of 2 steps done"), "{}", told.stderr);
     let listed = bench.run(&["list"]).expect(0).stdout;
@@ -274,6 +274,8 @@ fn a_resume_with_another_tree_is_told_by_its_names() {
         shown["steps"].as_array().unwrap().iter().map(|s| (s["path"].as_str().unwrap(), s["status"].as_str().unwrap())).collect();
     assert_eq!(steps, [("y", "succeeded"), ("c", "succeeded")]);
     assert!(bench.run(&["why", "@last", "y"]).expect(0).stdout.starts_with("y succeeded"));
+    assert_eq!(bench.run(&["logs", "@last", "y"]).expect(0).stdout, "out of x\n");
+    assert!(bench.run(&["graph", "@last"]).expect(0).stdout.contains("y [succeeded]"));
     let plan = bench.run(&["rollback", "@last", "--dry-run"]).expect(0).stdout;
     assert!(plan.contains("1. y") && plan.contains("gone  cannot be taken back: its step is gone from the tree"), "{plan}");
 }

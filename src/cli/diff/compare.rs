@@ -1,9 +1,10 @@
 //! Two recorded runs beside each other.
 
-use crate::cli::story::Story;
+use crate::cli::story::{Retold, Story};
 use crate::cli::{runs, timeline, why};
 use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use trees_core::event::{ArtifactRef, Digests, Event, EventKind, Json, Object, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::language::Sources;
@@ -34,20 +35,22 @@ impl Side {
     pub fn of(state: &State, run: RunSummary) -> Result<Self, Failure> {
         let recorded = state.load(&run.run, 0)?;
         // What this version cannot read any more is compared as far as the events go.
-        let tree = runs::tree(state, &run.run).ok();
+        let definitions = runs::definitions(state, &run.run).ok();
+        let tree = definitions.as_ref().map(|definitions| Arc::clone(definitions.newest()));
+        let Retold { events, story, .. } = Retold::of(&run.run, &recorded, definitions);
         let facts = runs::facts(&recorded);
         let mut side = Self {
             environment: facts.map(|f| f.environment.clone()).unwrap_or_default(),
             version: facts.map(|f| f.version.clone()).unwrap_or_default(),
             params: facts.map(|f| f.params.clone()).unwrap_or_default(),
-            story: Story::of(&recorded, tree.as_deref()),
+            story,
             digests: HashMap::new(),
             artifacts: HashMap::new(),
-            seconds: tree.as_deref().map(|tree| timeline::ran(&recorded, tree)).unwrap_or_default(),
+            seconds: tree.as_deref().map(|tree| timeline::ran(&events, tree)).unwrap_or_default(),
             sources: runs::sources(state, &run.run).ok(),
             run,
         };
-        recorded.iter().for_each(|event| side.take(event));
+        events.iter().for_each(|event| side.take(event));
         if let Some(tree) = tree {
             side.digests.iter_mut().for_each(|(path, digests)| name_values(&tree, path, digests));
         }

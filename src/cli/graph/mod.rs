@@ -9,7 +9,7 @@ mod tests;
 use super::global::{Format, Global};
 use super::runs;
 use super::source::TreeFile;
-use super::story::Story;
+use super::story::Retold;
 use crate::failure::{Exit, Failure};
 use crate::report::out;
 use crate::report::said::status_word;
@@ -77,11 +77,7 @@ fn subject(name: &str, global: &Global) -> Result<Result<Subject, Exit>, Failure
 
 /// The status of each path after all events.
 fn statuses(run: &RunId, definitions: &Definitions, events: &[Event]) -> Statuses {
-    let mut story = Story::of(events, Some(definitions.newest()));
-    // A record that this version cannot replay is drawn as it stands.
-    if let Ok(replayed) = runs::replayed(run, definitions.clone(), events) {
-        story.settle(&replayed);
-    }
+    let Retold { story, .. } = Retold::of(run, events, Some(definitions.clone()));
     let mut statuses = Statuses::default();
     for (path, status) in story.steps.iter().filter_map(|told| Some((&told.path, told.status?))) {
         statuses.insert(path, status);
