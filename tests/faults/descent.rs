@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_millis(300);
 /// From SIGTERM to SIGKILL, as the page on the command line says.
 const KILL: Duration = Duration::from_secs(5);
+/// After so long the step's processes are taken to live for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What the bound leaves for the rest.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -109,7 +111,7 @@ fn end(way: Way, place: &Place, run: &str, grace: &str, mut sitting: Sitting) ->
             return next;
         }
     }
-    while sitting.line().is_some() {}
+    sitting.rest(PATIENCE);
     sitting
 }
 

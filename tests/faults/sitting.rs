@@ -8,6 +8,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 /// One.
 pub struct Sitting {
@@ -67,6 +70,21 @@ impl Sitting {
         while self.line().is_some() {}
         let status = self.child.wait().unwrap();
         Told { code: code(status), stdout: self.said.clone(), stderr: self.errors() }
+    }
+
+    /// Reads all that it still says; one that has not ended by then is killed.
+    pub fn rest(&mut self, within: Duration) {
+        let pid = Pid::from_child(&self.child);
+        let (done, waits) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if waits.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
+                    kill_process(pid, Signal::KILL).unwrap();
+                }
+            });
+            while self.line().is_some() {}
+            drop(done);
+        });
     }
 
     /// Kills it with SIGKILL, unless it has ended by itself.
