@@ -98,6 +98,10 @@ impl Run {
             (Halt::RolledBack, _) => {
                 EventKind::StepCancelled { reason: self.reason(id, "cancelled", format!("the run is taken back before it {began}")) }
             }
+            (Halt::Stopped | Halt::Failing | Halt::Late, _) if self.node(id).status == StepStatus::Undoing => {
+                let error = self.node(id).error.clone().map_or_else(super::reopen::cut_off, |error| *error);
+                EventKind::StepFailed { error: super::undo::not_taken_back(error) }
+            }
             (Halt::Stopped | Halt::Failing, Some(error)) => EventKind::StepFailed { error: *error },
             (Halt::Stopped | Halt::Failing, None) => {
                 let text = format!("another step failed and on_failure is {}", self.on_failure().as_str());

@@ -90,12 +90,7 @@ impl Run {
             return self.emit(now, Some(id), EventKind::AttemptFailed { error, retry_at });
         }
         if !self.is_rolled_back(id) {
-            let message = format!("it could not be taken back after an unknown outcome: {}", error.message);
-            return self.emit(
-                now,
-                Some(id),
-                EventKind::StepFailed { error: StepError { reason: ErrorReason::Interrupted, message, ..error } },
-            );
+            return self.emit(now, Some(id), EventKind::StepFailed { error: not_taken_back(error) });
         }
         self.emit(now, Some(id), EventKind::UndoFailed { error })?;
         self.leave_undo(id);
@@ -147,4 +142,10 @@ impl Run {
         names.insert("failure".into(), json!({ "step": failed, "error": error }));
         names
     }
+}
+
+/// `on_crash: undo_first`, and the undo failed or is not tried again: what came of the step stays unknown.
+pub(super) fn not_taken_back(error: StepError) -> StepError {
+    let message = format!("it could not be taken back after an unknown outcome: {}", error.message);
+    StepError { reason: ErrorReason::Interrupted, message, ..error }
 }

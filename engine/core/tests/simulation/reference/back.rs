@@ -221,13 +221,19 @@ impl Reference<'_> {
     }
 
     /// `on_crash: undo_first`: how an undo that did not succeed ends.
-    pub(super) fn undo_first_end(&self, event: &Event, path: &str) -> Result<Vec<Then>, String> {
+    pub(super) fn undo_first_end(&mut self, event: &Event, path: &str) -> Result<Vec<Then>, String> {
         ensure(self.back.is_none() || self.written.in_finally(path), "it belongs to the rollback")?;
         match self.end_of(event, path) {
             _ if self.seen(path).since < self.sitting => Ok(vec![Then::Interrupted]),
             // Between two tries nothing is under way.
-            Some(End::Bad { .. }) if self.seen(path).retry_at.is_some() && self.halted(path).is_some() => {
-                Ok(self.halted(path).map(|halt| self.halted_end(path, halt)).unwrap_or_default())
+            Some(End::Bad { .. }) if self.seen(path).retry_at.is_some() && (self.halted(path).is_some() || self.may_be_late(path)) => {
+                if self.halted(path).is_none() {
+                    self.note_late(path);
+                }
+                Ok(match self.halted(path) {
+                    Some(halt @ (Halt::Cancelled | Halt::TakenBack)) => self.halted_end(path, halt),
+                    _ => vec![Then::Failed],
+                })
             }
             Some(End::Bad { .. }) if self.is_interrupted(event) => Ok(vec![Then::Interrupted]),
             Some(End::Bad { permanent, .. }) => {
