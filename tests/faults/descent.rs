@@ -2,7 +2,7 @@
 //! cancelled, timed out, or its engine was killed and the run resumed.
 
 use crate::place::Place;
-use crate::sitting::Sitting;
+use crate::sitting::{PATIENCE, Sitting};
 use rustix::process::Signal;
 use std::fmt::Display;
 use std::thread;
@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_millis(300);
 /// From SIGTERM to SIGKILL, as the page on the command line says.
 const KILL: Duration = Duration::from_secs(5);
-/// After so long the step's processes are taken to live for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What the bound leaves for the rest.
 const SLACK: Duration = Duration::from_secs(1);
 

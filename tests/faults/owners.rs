@@ -3,7 +3,7 @@
 
 use crate::ledger::{Ledger, Line};
 use crate::place::{Place, Told};
-use crate::sitting::Sitting;
+use crate::sitting::{PATIENCE, Sitting};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -111,7 +111,9 @@ fn a_stopped_owner_is_not_overtaken_while_it_holds_the_lock() {
     let place = Place::with(TREE);
     let (mut sitting, run) = under_way(&place);
     sitting.signal(Signal::STOP);
-    let refused = place.run(&["resume", &run]).expect(6);
+    let mut second = place.start(&["resume", &run]);
+    second.rest(PATIENCE);
+    let refused = second.end().expect(6);
     calm(&refused);
     assert!(refused.stderr.contains(&format!("held by process {}", sitting.pid())), "{}", refused.stderr);
     place.run(&["list"]).expect(0);

@@ -12,6 +12,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+/// What has not ended after so long is taken to go on for ever.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One.
 pub struct Sitting {
     child: Child,
