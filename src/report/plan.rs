@@ -65,6 +65,9 @@ pub fn drifts(head: &str, drifts: &[Drift], quiet: bool) -> Vec<Line> {
     let drifted = drifts.iter().filter(|d| d.holds == Some(false)).count();
     let unknown = drifts.iter().filter(|d| d.holds.is_none() && !d.blind).count();
     let (paint, text) = match (drifted, unknown) {
+        (0, 0) if drifts.iter().all(|d| d.blind) => {
+            (Paint::Care, "nothing was looked at: no step of this run has a `check`, or a kind that can look at its target".to_owned())
+        }
         (0, 0) => (Paint::Good, "nothing has drifted".to_owned()),
         (0, n) => (Paint::Care, format!("{} could not be told", plural(n, "step"))),
         (n, 0) => (Paint::Bad, format!("{} drifted", plural(n, "step"))),

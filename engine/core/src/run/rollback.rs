@@ -87,12 +87,26 @@ impl Run {
 
     /// What the event does to the tables.
     pub(super) fn begin_rollback(&mut self, ts: Timestamp, how: &RollbackStarted) {
+        if self.rollback.is_none() {
+            self.break_off_undos();
+        }
         self.rollback = Some(Box::new(Rollback { how: how.clone(), cancelled: false }));
         if how.epoch.is_some() {
             self.clock.last = Some(ts);
             self.reopen_rollback();
         }
         self.status = RunStatus::RollingBack;
+    }
+
+    /// `on_crash: undo_first`, cut off in its undo: that was no part of a rollback, and the step has not ended.
+    fn break_off_undos(&mut self) {
+        for id in 0..super::tables::index(self.nodes.len()) {
+            if self.node(id).status == StepStatus::Undoing && !self.is_final_part(id) {
+                self.drop_timer(id);
+                self.set(id, StepStatus::Interrupted);
+                self.node_mut(id).error.get_or_insert_with(|| Box::new(super::reopen::cut_off()));
+            }
+        }
     }
 
     /// A sitting takes a rollback up, at its beginning or in its midst.

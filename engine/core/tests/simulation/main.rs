@@ -91,6 +91,16 @@ fn a_crash_after_every_event_of_a_rollback_is_survived() {
     crash_after_every_event(seeds(40), Forest::grow_undoable, Plan::backwards);
 }
 
+/// Seeds beyond those of the short form under which something was found once.
+#[test]
+fn what_was_found_once_stays_mended() {
+    for seed in [20_345, 39_145, 67_912] {
+        judged(seed, Forest::grow, Plan::wild);
+        judged(seed, Forest::grow_undoable, Plan::backwards);
+    }
+    crash_after_every_event(63..64, Forest::grow_undoable, Plan::backwards);
+}
+
 /// The journal alone tells what the world said, and the scheduler decides the same again. The world answers at once
 /// here, as the driver does; still, what was said in silence is now and then ambiguous (of the next 350 seeds for five):
 /// it is asked of these.
