@@ -269,7 +269,7 @@ impl Run {
                 if self.spec(id).finally {
                     continue;
                 }
-                if self.node(id).status == StepStatus::Running {
+                if self.node(id).status == StepStatus::Running || self.is_reopening(id) {
                     nodes.extend(self.node(id).fan.iter().flat_map(|f| f.children.iter().rev()));
                     scopes.extend(self.node(id).child);
                 }
@@ -284,6 +284,8 @@ impl Run {
         let node = self.node(id);
         match (node.status, node.stage) {
             _ if node.counted => Ok(()),
+            // It stays once the looks at its parts that are under way have ended.
+            _ if self.is_reopening(id) => Ok(()),
             _ if node.suspect => {
                 self.keep(id);
                 Ok(())

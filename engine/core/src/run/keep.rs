@@ -203,7 +203,7 @@ impl Run {
     pub(super) fn confirm_tree(&mut self, id: NodeId, child: ScopeId, now: Timestamp) -> Kept {
         let (outputs, _) = self.tree_outputs(child);
         let recorded = self.node(id).result.as_ref().and_then(|r| r.outputs.as_object()).cloned().unwrap_or_default();
-        if outputs == recorded || !self.node(id).status.is_success() {
+        if outputs == recorded || !self.node(id).status.is_success() || self.halted(id).is_some() {
             self.confirm(id);
             return Ok(());
         }
