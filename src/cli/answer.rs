@@ -2,7 +2,7 @@
 
 use super::global::Global;
 use super::runs;
-use super::story::Story;
+use super::story::Retold;
 use crate::failure::{Exit, Failure};
 use crate::report::say;
 use trees_core::journal::{Journal as _, RequestBody, RunSummary};
@@ -54,7 +54,8 @@ pub fn reject(args: RejectArgs, global: &Global) -> Result<Exit, Failure> {
 fn asked(state: &State, run: &str, step: &str) -> Result<(RunSummary, String), Failure> {
     let run = runs::find(state, run)?;
     runs::at_home(state, &run.run)?;
-    let story = Story::of(&state.load(&run.run, 0)?, None);
+    let recorded = state.load(&run.run, 0)?;
+    let Retold { story, .. } = Retold::of(&run.run, &recorded, runs::definitions(state, &run.run).ok());
     let path = runs::step_path(step).0;
     if run.status.is_ended() {
         return Err(Failure::wrong(format!("run {} has ended: {}", run.run, run.status.as_str())));

@@ -21,6 +21,9 @@ pub struct Args {
     /// Do not await steps that change the outside world: their outcome is unknown then
     #[arg(long)]
     now: bool,
+    /// Go on though the clock stands far behind what is recorded
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Does it.
@@ -42,7 +45,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         Err(error) => return Err(error.into()),
     };
     let definitions = runs::definitions(&state, &run.run)?;
-    let before = drive::recorded(&state, &*hold)?;
+    let before = drive::recorded(&state, &*hold, "cancel", args.yes)?;
     let sitting = Sitting { state: Arc::clone(&state), hold, definitions, vault: None, approve: Vec::new(), strict: false, before };
     let exit = sitting.drive(Begin::Cancel { now: args.now }, global)?;
     // The run was to be cancelled, and it is.

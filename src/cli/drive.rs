@@ -6,14 +6,17 @@ use super::finish;
 use super::global::{Format, Global};
 use super::runs;
 use super::signals::Ears;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Kind};
 use crate::report::closing::Closing;
+use crate::report::said::took;
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
 use crate::report::{Line, Paint};
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trees_core::event::{Event, RunStatus};
 use trees_core::journal::{Hold, Journal as _, RunFilter};
+use trees_core::path::RunId;
 use trees_core::run::Definitions;
 use trees_core::store::Store as _;
 use trees_core::tree::{KindInfo, Kinds};
@@ -205,7 +208,28 @@ pub fn estimate(state: &State, tree: &str) -> Option<Duration> {
     Some(all.iter().sum::<Duration>() / count)
 }
 
-/// Everything recorded of a run.
-pub fn recorded(state: &State, hold: &dyn Hold) -> Result<Vec<Event>, Failure> {
-    Ok(state.load(hold.run(), 0)?)
+/// Everything recorded of a run that a command is about to drive; `yes`: whatever the clock says.
+pub fn recorded(state: &State, hold: &dyn Hold, command: &str, yes: bool) -> Result<Vec<Event>, Failure> {
+    let recorded = state.load(hold.run(), 0)?;
+    if let Some(newest) = recorded.last().filter(|_| !yes) {
+        clock_fits(hold.run(), newest.ts, command)?;
+    }
+    Ok(recorded)
+}
+
+/// A clock far behind what is recorded is wrong, or was when that was recorded: which of the two, a
+/// person must say. Little is no harm: time goes on from the newest event.
+fn clock_fits(run: &RunId, newest: Timestamp, command: &str) -> Result<(), Failure> {
+    const LITTLE: SignedDuration = SignedDuration::from_mins(10);
+    let now = Timestamp::now();
+    let behind = newest.duration_since(now);
+    if behind <= LITTLE {
+        return Ok(());
+    }
+    let behind = took(behind.unsigned_abs());
+    let text = format!("the clock of this machine ({now:.0}) is {behind} behind the newest event of run {run} ({newest:.0})");
+    let again = format!("trees {command} {run}");
+    Err(Failure::new(Kind::State, text)
+        .hint(format!("set the clock (`timedatectl set-ntp true`, or `date`), then: {again}"))
+        .hint(format!("if the clock is right and what was recorded is not: {again} --yes")))
 }

@@ -51,7 +51,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let retold = Retold::of(&run, &recorded, runs::definitions(&state, &run).ok());
     let step = args.step.as_deref().map(runs::step_path);
     if let Some(step) = &step {
-        known(&retold.story, &run, step, args.attempt)?;
+        // One that another tree left behind has its logs still.
+        let gone = || known(&Story::of(&recorded, None), &run, step, args.attempt);
+        known(&retold.story, &run, step, args.attempt).or_else(|unknown| gone().map_err(|_| unknown))?;
     }
     let mut reader = Reader {
         state: &state,

@@ -9,10 +9,9 @@ use super::proposal::Proposal;
 use super::run::Consent;
 use super::runs;
 use crate::diagnose::Findings;
-use crate::failure::{Exit, Failure, Kind};
-use crate::report::said::{status_word, took};
+use crate::failure::{Exit, Failure};
+use crate::report::said::status_word;
 use crate::report::{say, say_line};
-use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use trees_core::event::{Event, Json, RunStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
@@ -88,8 +87,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         say(&format!("run {} has succeeded; there is nothing to do", run.run));
         return Ok(Exit::OK);
     }
-    let before = drive::recorded(&state, &*hold)?;
-    clock_fits(&run, &before, args.consent.yes)?;
+    let before = drive::recorded(&state, &*hold, "resume", args.consent.yes)?;
     let Asked { definitions, edited, force, skip } = match Asked::read(&args, &state, &run, &before)? {
         Ok(asked) => asked,
         Err(exit) => return Ok(exit),
@@ -137,26 +135,6 @@ impl Asked {
         };
         Ok(Ok(Self { definitions, edited, force, skip }))
     }
-}
-
-/// A clock far behind what is recorded is wrong, or was when that was recorded: which of the two, a
-/// person must say. Little is no harm: time goes on from the newest event.
-fn clock_fits(run: &RunSummary, before: &[Event], yes: bool) -> Result<(), Failure> {
-    const LITTLE: SignedDuration = SignedDuration::from_mins(10);
-    let (Some(newest), now) = (before.last().map(|event| event.ts), Timestamp::now()) else { return Ok(()) };
-    let behind = newest.duration_since(now);
-    if behind <= LITTLE || yes {
-        return Ok(());
-    }
-    let behind = took(behind.unsigned_abs());
-    let failure = Failure::new(
-        Kind::State,
-        format!("the clock of this machine ({now:.0}) is {behind} behind the newest event of run {} ({newest:.0})", run.run),
-    );
-    let again = format!("trees resume {}", run.run);
-    Err(failure
-        .hint(format!("set the clock (`timedatectl set-ntp true`, or `date`), then: {again}"))
-        .hint(format!("if the clock is right and what was recorded is not: {again} --yes")))
 }
 
 /// Takes another definition of the run from a file, where it is another than the one in force.

@@ -35,6 +35,9 @@ pub struct Args {
     /// Only show what would be taken back, and in which order
     #[arg(long)]
     dry_run: bool,
+    /// Go on though the clock stands far behind what is recorded
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Does it.
@@ -51,7 +54,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     drive::ready(global)?;
     runs::at_home(&state, &summary.run)?;
     let hold = state.hold(&summary.run)?;
-    let before = drive::recorded(&state, &*hold)?;
+    let before = drive::recorded(&state, &*hold, "rollback", args.yes)?;
     let run = runs::replayed(&summary.run, definitions.clone(), &before)?;
     let asked = asked(args, &run)?;
     if begun(&before) {

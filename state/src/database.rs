@@ -111,14 +111,14 @@ impl Place {
         let look = || -> Result<(i64, String, bool), Fault> {
             let db = self.connect()?;
             let version = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            let known = version != schema::VERSION || is_known(&db)?;
+            let known = schema::known(version).map_or(Ok(true), |tables| is_known(&db, tables))?;
             Ok((version, db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?, known))
         };
         let (version, mode, known) = look().map_err(|fault| fault.explain(&self.folder))?;
         if version > schema::VERSION {
             return Err(self.too_new(version));
         }
-        if !known || (1..schema::VERSION).contains(&version) {
+        if !known || (1..schema::OLDEST).contains(&version) {
             return Err(self.too_old(version));
         }
         Ok(version == schema::VERSION && mode == "wal")
@@ -229,8 +229,8 @@ impl Place {
 }
 
 /// Whether all tables have the columns that are read and written.
-fn is_known(db: &Connection) -> Result<bool, Fault> {
-    match db.prepare(schema::KNOWN) {
+fn is_known(db: &Connection, tables: &str) -> Result<bool, Fault> {
+    match db.prepare(tables) {
         Ok(_) => Ok(true),
         // No such table, no such column: the statement itself is wrong.
         Err(Error::SqlInputError { .. }) => Ok(false),

@@ -11,9 +11,23 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Before the first release the tables changed without a number of their own: nothing leads here from there.
 const MIGRATIONS: &[M<'_>] = &[M::up(""), M::up(FIRST), M::up(WITHOUT_STEPS)];
 
-/// Reads nothing, and can be prepared only where every table is of a form that this program knows.
-pub(crate) const KNOWN: &str = "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, begun.digest
-    FROM runs, amendments, audit, audit_head, events, results, begun WHERE 0";
+/// The oldest schema that something leads on from.
+pub(crate) const OLDEST: i64 = 2;
+
+/// What reads nothing, and can be prepared only where every table is as a schema says.
+pub(crate) fn known(version: i64) -> Option<&'static str> {
+    match version {
+        2 => Some(
+            "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, steps.digest
+             FROM runs, amendments, audit, audit_head, events, results, steps WHERE 0",
+        ),
+        VERSION => Some(
+            "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, begun.digest
+             FROM runs, amendments, audit, audit_head, events, results, begun WHERE 0",
+        ),
+        _ => None,
+    }
+}
 
 /// The number of a run's newest event, 0 before the first, where `runs` is asked.
 pub(crate) const SEQ: &str = "coalesce((SELECT max(seq) FROM events WHERE run = runs.n), 0)";
@@ -164,8 +178,10 @@ mod tests {
     fn the_migrations_hold() {
         super::migrations().validate().unwrap();
         let mut db = rusqlite::Connection::open_in_memory().unwrap();
-        super::migrations().to_latest(&mut db).unwrap();
-        db.prepare(super::KNOWN).unwrap();
+        for version in super::OLDEST..=super::VERSION {
+            super::migrations().to_version(&mut db, usize::try_from(version).unwrap()).unwrap();
+            db.prepare(super::known(version).unwrap()).unwrap();
+        }
     }
 
     #[test]

@@ -174,9 +174,11 @@ fn a_clock_far_behind_what_is_recorded_is_refused() {
     sitting.kill();
     let before = place.ledger();
     let recorded = place.run(&["events", "@last", "--format", "json"]).expect(0).stdout;
-    let refused = place.run(&["resume", "@last"]).expect(7);
-    for part in ["the clock of this machine", "behind the newest event", "set the clock", "--yes"] {
-        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    for command in ["resume", "rollback", "cancel"] {
+        let refused = place.run(&[command, "@last"]).expect(7);
+        for part in ["the clock of this machine", "behind the newest event", "set the clock", &format!("trees {command} "), "--yes"] {
+            assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+        }
     }
     assert_eq!(place.ledger(), before, "nothing was started");
     assert_eq!(place.run(&["events", "@last", "--format", "json"]).expect(0).stdout, recorded, "nothing was recorded");

@@ -75,8 +75,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = runs::required(global)?;
     let run = runs::counted(&state, runs::find(&state, &args.run)?);
     let recorded = state.load(&run.run, 0)?;
-    let tree = runs::tree(&state, &run.run)?;
-    let timeline = Timeline::of(run, &recorded, &tree);
+    let definitions = runs::definitions(&state, &run.run)?;
+    let timeline = Timeline::of(run, &definitions.retold(&recorded), definitions.newest());
     if let Some(file) = &args.html {
         let text = page::page(&timeline)?;
         write(file, &text)?;
