@@ -256,6 +256,33 @@ fn what_a_resume_with_another_tree_opened_again_is_not_told_as_it_was() {
 }
 
 #[test]
+fn a_word_on_a_step_reaches_it_under_its_new_name() {
+    let tree = |ask: &str, act: &str| {
+        format!("tree: t\nsteps:\n  {ask} approve: Sure? }}\n  {act} run: 'echo $TREES_IDEMPOTENCY_KEY >> keys; test -e mended' }}\n")
+    };
+    let bench = Bench::with("t.yaml", tree("ask: {", "act: {"));
+    bench.run(&["run", "t.yaml"]).expect(3);
+    bench.write("second.yaml", tree("asked: { was: ask,", "did: { was: act,"));
+    bench.run(&["resume", "@last", "--tree", "second.yaml"]).expect(3);
+    bench.run(&["approve", "@last", "asked"]).expect(0);
+    // The first name of both is free, and others take it.
+    bench.write(
+        "third.yaml",
+        tree("question: { was: asked,", "deed: { was: did,") + "  act: { run: 'echo $TREES_IDEMPOTENCY_KEY >> keys; echo another' }\n",
+    );
+    bench.write("mended", "");
+    let resumed = bench.run(&["resume", "@last", "--tree", "third.yaml"]).expect(0);
+    assert!(resumed.stderr.contains("question approved by tester"), "{}", resumed.stderr);
+    let keys = fs::read_to_string(bench.path("keys")).unwrap();
+    let mut keys: Vec<&str> = keys.lines().collect();
+    assert_eq!(keys.len(), 4, "{keys:?}");
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 2, "one for the deed by all its names, one for the step that took its name: {keys:?}");
+    assert_eq!(bench.run(&["logs", "@last", "act"]).expect(0).stdout, "another\n");
+}
+
+#[test]
 fn a_resume_with_another_tree_is_told_by_its_names() {
     let tree = |steps: &str, end: &str| format!("tree: t\nsteps:\n{steps}  c: {{ needs: [x], run: '{end}' }}\n");
     let before = tree(

@@ -3,6 +3,7 @@
 
 use crate::event::{Event, Json, Progress, RunStatus};
 use crate::path::RunId;
+use crate::tree::Heirs;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -108,6 +109,18 @@ impl RequestBody {
             Self::Cancel { .. } => None,
             Self::Approve { step, .. } | Self::Reject { step, .. } | Self::Resolve { step, .. } => Some(step),
         }
+    }
+
+    /// The same, of the step by its name in the tree that came after.
+    #[must_use]
+    pub fn renamed(mut self, heirs: &Heirs) -> Self {
+        match &mut self {
+            Self::Cancel { .. } => {}
+            Self::Approve { step, .. } | Self::Reject { step, .. } | Self::Resolve { step, .. } => {
+                heirs.name(step).into_iter().for_each(|name| *step = name);
+            }
+        }
+        self
     }
 
     /// Refuses a second word on a step while another waits to be taken up.

@@ -83,6 +83,7 @@ impl Run {
         }
         let mut old = Old { scopes: std::mem::take(&mut self.scopes), nodes: nodes.into_iter().map(Some).collect(), instances };
         self.paths.clear();
+        self.spend(&old);
         self.links.clear();
         self.count = Count::default();
         self.adopt_params(&tree);
@@ -100,6 +101,19 @@ impl Run {
             if let Some(counter) = self.count.of(status, leaf) {
                 *counter += 1;
             }
+        }
+    }
+
+    /// The names that steps get with a definition that a resume brings.
+    pub fn heirs(&self, digest: &str) -> Option<Heirs> {
+        self.later.iter().find(|(known, _)| known == digest).map(|(_, tree)| Heirs::of(&self.tree, tree))
+    }
+
+    /// What was begun under a path stays its own, whoever has the path from here on.
+    fn spend(&mut self, old: &Old) {
+        for node in old.nodes.iter().flatten().filter(|node| node.attempt > 0) {
+            let spent = self.spent.entry(node.path.clone()).or_default();
+            *spent = node.attempt.max(*spent);
         }
     }
 
@@ -168,8 +182,12 @@ impl Run {
     /// What is known of a step, under its new name.
     fn take_over(&mut self, id: NodeId, old: Node) {
         let node = self.node_mut(id);
+        let moved = node.path != old.path;
         (node.status, node.stage, node.follows) = (old.status, Stage::Idle, old.follows);
-        (node.attempt, node.tries) = (old.attempt, old.tries);
+        (node.attempt, node.tries) = (if moved { node.attempt.max(old.attempt) } else { old.attempt }, old.tries);
         (node.result, node.error, node.more) = (old.result, old.error, old.more);
+        if moved && node.attempt > 0 {
+            node.more().deed.get_or_insert(old.path.0);
+        }
     }
 }

@@ -96,6 +96,8 @@ pub struct Run {
     refused: Vec<(StepPath, String)>,
     /// Steps that did something and are gone from the tree.
     lost: Vec<(StepPath, StepStatus)>,
+    /// Attempts of steps that the tree before had, by path: whoever has the path now is another.
+    spent: HashMap<StepPath, u32>,
     /// The rollback at work, in this sitting.
     order: Option<Box<Order>>,
     clock: Clock,
@@ -218,6 +220,7 @@ impl Run {
             accepts_changes: false,
             refused: Vec::new(),
             lost: Vec::new(),
+            spent: HashMap::new(),
             order: None,
             clock: Clock::default(),
             todo: VecDeque::new(),

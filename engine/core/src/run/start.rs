@@ -374,11 +374,12 @@ impl Run {
         self.limits.insert((at, id));
     }
 
-    /// Stable over attempts, crashes and resumes; a new one when a success was thrown away.
+    /// Stable over attempts, crashes, resumes and new names; a new one when a success was thrown away.
     pub(super) fn idempotency_key(&self, id: NodeId) -> String {
         let node = self.node(id);
         let generation = node.more.as_ref().map_or(0, |m| m.generation);
-        hash::bytes(format!("{}\n{}\n{generation}", self.id, node.path).as_bytes())[..32].to_owned()
+        let deed = node.more.as_ref().and_then(|m| m.deed.as_deref()).unwrap_or(node.path.as_str());
+        hash::bytes(format!("{}\n{deed}\n{generation}", self.id).as_bytes())[..32].to_owned()
     }
 
     /// Only the verify is repeated where the action of an external script, or a sub-tree, is

@@ -186,6 +186,8 @@ pub(super) struct More {
     pub undo_tries: u32,
     /// Tries of its undo in all.
     pub undos: u32,
+    /// What its idempotency key is made of, where that is not its path.
+    pub deed: Option<String>,
     /// It ended with the run's beginning, by what was asked for.
     pub aside: Option<Aside>,
 }

@@ -37,8 +37,13 @@ impl Run {
         id
     }
 
-    pub(super) fn add(&mut self, node: Node) -> NodeId {
+    pub(super) fn add(&mut self, mut node: Node) -> NodeId {
         let id = index(self.nodes.len());
+        if let Some(attempt) = self.spent.get(&node.path) {
+            // Another step had the path: its logs and its deeds are not this one's.
+            node.attempt = *attempt;
+            node.more().deed = Some(format!("{}\n{attempt}", node.path));
+        }
         self.paths.insert(node.path.clone(), id);
         self.nodes.push(node);
         id

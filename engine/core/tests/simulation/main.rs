@@ -1,7 +1,7 @@
 //! The run state machine against a seeded world: random trees, failures, cancels, approvals, and a
 //! crash after every event. Any failure names the seed that repeats it.
 //!
-//! `TREES_SEEDS=20000` runs more seeds, `TREES_SEED=7` one of them, `TREES_FAULTS=long` 100,000 of whole runs. What must
+//! `TREES_SEEDS=20000` runs more seeds, `TREES_SEED=7` one of them, `TREES_SEED=5..9` some, `TREES_FAULTS=long` 100,000 of whole runs. What must
 //! have become of each run is told by two that share no code with the machine: the laws, and the reference, which
 //! works it out from the files as written and from what the world said.
 
@@ -19,10 +19,11 @@ use std::ops::Range;
 use world::{Plan, World};
 
 fn seeds(default: u64) -> Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    match number("TREES_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TREES_SEEDS").unwrap_or(default),
+    let given = |name: &str| std::env::var(name).ok();
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    match (given("TREES_SEED"), given("TREES_SEEDS")) {
+        (Some(one), _) => one.split_once("..").map_or_else(|| number(&one)..number(&one) + 1, |(from, to)| number(from)..number(to)),
+        (None, many) => 0..many.map_or(default, |many| number(&many)),
     }
 }
 

@@ -304,6 +304,10 @@ impl Sitting {
         let actor = self.setup.options.actor.clone();
         let (epoch, approved) = (self.hold.epoch(), self.setup.options.approve.clone());
         let recovered = |how: Recovered| Input::Recovered(Box::new(Recovered { epoch, approved, actor: actor.clone(), ..how }));
+        let heirs = match &begin {
+            Begin::Resume(how) => how.definition.as_deref().and_then(|digest| self.run.heirs(digest)),
+            Begin::New(_) | Begin::Part(..) | Begin::RollBack(_) | Begin::Cancel { .. } => None,
+        };
         let mut inputs = match begin {
             Begin::New(started) => return Ok(vec![Input::Started(started)]),
             Begin::Part(started, course) => return Ok(vec![Input::Started(started), Input::Selected(course)]),
@@ -315,7 +319,12 @@ impl Sitting {
         self.end_leftovers().await?;
         // What ran out at rest did so before any answer that came later.
         let due = self.run.next_wakeup();
-        let (in_time, late): (Vec<_>, Vec<_>) = self.unanswered()?.into_iter().partition(|r| due.is_none_or(|due| r.ts < due));
+        // What was said of a step was said of it by its former name.
+        let named = |r: Request| match &heirs {
+            Some(heirs) => Request { body: r.body.renamed(heirs), ..r },
+            None => r,
+        };
+        let (in_time, late): (Vec<_>, Vec<_>) = self.unanswered()?.into_iter().map(named).partition(|r| due.is_none_or(|due| r.ts < due));
         inputs.extend(in_time.into_iter().map(|r| self.request(r)));
         inputs.push(Input::Woke);
         inputs.extend(late.into_iter().map(|r| self.request(r)));
