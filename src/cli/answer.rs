@@ -5,7 +5,10 @@ use super::runs;
 use super::story::Retold;
 use crate::failure::{Exit, Failure};
 use crate::report::say;
+use jiff::Timestamp;
+use trees_core::event::{Event, EventKind};
 use trees_core::journal::{Journal as _, RequestBody, RunSummary};
+use trees_core::path::RunId;
 use trees_state::State;
 
 /// Say yes to an approval that a run asks for.
@@ -55,17 +58,29 @@ fn asked(state: &State, run: &str, step: &str) -> Result<(RunSummary, String), F
     let run = runs::find(state, run)?;
     runs::at_home(state, &run.run)?;
     let recorded = state.load(&run.run, 0)?;
-    let Retold { story, .. } = Retold::of(&run.run, &recorded, runs::definitions(state, &run.run).ok());
+    let Retold { events, story, .. } = Retold::of(&run.run, &recorded, runs::definitions(state, &run.run).ok());
     let path = runs::step_path(step).0;
     if run.status.is_ended() {
         return Err(Failure::wrong(format!("run {} has ended: {}", run.run, run.status.as_str())));
     }
     if story.asked.iter().any(|(name, _)| *name == path) {
-        return Ok((run, path));
+        return in_time(&events, &path, &run.run).map(|()| (run, path));
     }
     let names: Vec<&str> = story.asked.iter().map(|(name, _)| name.as_str()).collect();
     let hint = if names.is_empty() { "it asks for nothing now".to_owned() } else { format!("it asks for: {}", names.join(", ")) };
     Err(Failure::wrong(format!("run {} does not ask for `{step}`", run.run)).hint(hint))
+}
+
+/// Refuses an answer that comes too late: nobody would take it up.
+fn in_time(events: &[Event], path: &str, run: &RunId) -> Result<(), Failure> {
+    let asked = events.iter().rev().filter(|event| event.step.as_ref().is_some_and(|step| step.as_str() == path));
+    let mut limits =
+        asked.filter_map(|event| if let EventKind::ApprovalRequested { expires_at, .. } = &event.kind { Some(*expires_at) } else { None });
+    match limits.next().flatten().filter(|limit| *limit <= Timestamp::now()) {
+        Some(limit) => Err(Failure::wrong(format!("`{path}` was to be answered by {limit:.0}; that is over"))
+            .hint(format!("`trees resume {run}` records that nobody answered in time"))),
+        None => Ok(()),
+    }
 }
 
 /// Says what follows: a living process takes the word, a run at rest must be resumed.
