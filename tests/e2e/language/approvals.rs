@@ -54,7 +54,10 @@ fn a_yes_that_came_too_late_is_none() {
     let ran = run("steps: { ask: { approve: { message: go?, timeout: 1ms } }, go: { needs: ask, run: 'touch went' } }");
     // The process may have seen it expire itself.
     if ran.outcome.code == 3 {
-        let ran = ran.then(&["approve", "@last", "ask"]).code(0).resume(&[]).code(1);
+        let ran = ran.then(&["approve", "@last", "ask"]).code(2);
+        has(&ran.outcome.stderr, "`ask` was to be answered by ");
+        has(&ran.outcome.stderr, "that is over");
+        let ran = ran.resume(&[]).code(1);
         assert_eq!(ran.statuses(), "ask=timed_out go=blocked");
     }
 }
