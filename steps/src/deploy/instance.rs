@@ -1,6 +1,6 @@
 //! One started release: its folder, its supervisor, how it is, and how it ends.
 
-use super::record::{Spec, Status};
+use super::record::{Identity, Spec, Status};
 use super::supervisor;
 use crate::file::{failed, replace};
 use rustix::process::Signal;
@@ -86,6 +86,28 @@ impl Instance {
     /// Something of it lives: the supervisor, or a process that a killed supervisor left.
     pub fn lives(&self) -> bool {
         self.supervised() || self.status().and_then(|s| s.child).is_some_and(|child| child.is_alive())
+    }
+
+    /// Whether nothing of it has begun, and nothing will: a supervisor that is only now starting ends at once.
+    ///
+    /// # Errors
+    /// When its folder cannot be written.
+    pub fn given_up(&self) -> Result<bool, KindError> {
+        if self.status().is_some() {
+            return Ok(false);
+        }
+        let path = self.folder.join(LOCK);
+        let wrong = |e: &std::io::Error| failed("cannot open", &path, e);
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| wrong(&e))?;
+        match lock.try_lock() {
+            Ok(()) if self.status().is_none() => {}
+            Ok(()) | Err(fs::TryLockError::WouldBlock) => return Ok(false),
+            Err(fs::TryLockError::Error(e)) => return Err(wrong(&e)),
+        }
+        let status = Status::new(Identity::of(std::process::id()));
+        let text = serde_json::to_vec_pretty(&Status { ended: true, ..status }).map_err(|e| KindError::new(e.to_string()))?;
+        replace(&self.folder.join(STATUS), &text, 0o600)?;
+        Ok(true)
     }
 
     /// Asks it to end; see [`Self::ended`].

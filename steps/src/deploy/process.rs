@@ -295,8 +295,11 @@ async fn settle(root: &Root, folder: &str) -> Result<(), KindError> {
     let stray = |i: &Instance| {
         i.spec.role == Role::Trial || (Some(&i.spec.folder) != current.as_ref() && i.spec.folder != folder) || !i.supervised()
     };
-    for instance in root.instances().into_iter().filter(Instance::lives).filter(stray) {
-        instance.stop().await?;
+    for instance in root.instances() {
+        // Its supervisor may be starting at this moment: a deploy that was killed had just called for it.
+        if !instance.given_up()? && instance.lives() && stray(&instance) {
+            instance.stop().await?;
+        }
     }
     Ok(())
 }

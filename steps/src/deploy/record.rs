@@ -132,6 +132,13 @@ pub struct Status {
     pub ended: bool,
 }
 
+impl Status {
+    /// Of an instance whose process has not begun.
+    pub fn new(supervisor: Identity) -> Self {
+        Self { supervisor, child: None, restarts: 0, since: Timestamp::now(), last_exit: None, ended: false }
+    }
+}
+
 /// One process, and no other that gets the same pid later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

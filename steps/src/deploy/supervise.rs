@@ -62,15 +62,11 @@ impl Supervisor {
         let folder = spec.parent().unwrap_or(Path::new("/")).to_path_buf();
         let spec: Spec = serde_json::from_slice(&fs::read(spec)?)?;
         let lock = hold(&folder.join(LOCK))?;
+        if folder.join(STATUS).exists() {
+            return Err(io::Error::other("this instance was given up before it began"));
+        }
         std::env::set_current_dir("/")?;
-        let status = Status {
-            supervisor: Identity::of(std::process::id()),
-            child: None,
-            restarts: 0,
-            since: Timestamp::now(),
-            last_exit: None,
-            ended: false,
-        };
+        let status = Status::new(Identity::of(std::process::id()));
         Ok(Self { folder, spec, status, _lock: lock })
     }
 

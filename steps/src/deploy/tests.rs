@@ -300,8 +300,13 @@ async fn an_apply_that_was_cut_off_anywhere_is_settled_by_the_next() {
     site.deploy("v1").await;
     for (round, after) in [1, 20, 60, 120, 200, 300].into_iter().enumerate() {
         let next = format!("r{round}");
-        let with = serde_json::from_value(site.with(&next)).unwrap();
-        let _ = tokio::time::timeout(Duration::from_millis(after), alone(&with, &site.bench.cx())).await;
+        let (with, cx) = (serde_json::from_value(site.with(&next)).unwrap(), site.bench.cx());
+        // In a runtime of its own, as in a process of its own: with it ends all that was begun.
+        let cut_off = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            drop(runtime.block_on(async { tokio::time::timeout(Duration::from_millis(after), alone(&with, &cx)).await }));
+        });
+        cut_off.join().unwrap();
         let (out, _) = site.bench.run::<Process>(site.with(&next)).await.unwrap();
         assert_eq!((out.release, site.answer(), site.root().current()), (next.clone(), version(&next), version(&next)));
         site.until("one instance", || site.living() == 1);
