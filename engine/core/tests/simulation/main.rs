@@ -137,7 +137,7 @@ fn a_calm_world_succeeds() {
 /// Seeds that once found something.
 #[test]
 fn what_was_found_stays_mended() {
-    for seed in [3, 295, 479, 617, 673, 752, 1055, 1142, 1436, 1777, 2032, 3806, 20_345, 39_145, 67_912, 70_346] {
+    for seed in [3, 295, 479, 617, 673, 752, 1055, 1142, 1436, 1777, 2032, 3806, 20_345, 39_145, 67_912, 70_346, 73_842, 89_479] {
         judged(seed, Forest::grow, Plan::wild);
         judged(seed, Forest::grow_undoable, Plan::backwards);
     }

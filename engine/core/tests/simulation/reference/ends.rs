@@ -150,17 +150,19 @@ impl Reference<'_> {
         if self.is_interrupted(event) {
             return vec![Then::Interrupted];
         }
-        // A limit of what it is in shows by what happens.
-        let late = || self.bad_end(path, (ErrorReason::Timeout, None), true, Some(false));
+        // When the time of what it is in is over, nothing looks at it any more either.
+        let asks = self.is_unknown(path, ErrorReason::Timeout) && self.written.on_crash(path) == "ask";
+        let late = if asks { Then::Interrupted } else { Then::TimedOut };
         let mut all = match self.halted(path) {
-            Some(Halt::Late) => late(),
+            Some(Halt::Late) => vec![late],
             None if self.back.as_ref().is_none_or(|b| !b.cancelled) => vec![],
             _ if self.written.is_external(path) => vec![Then::Interrupted],
             _ => vec![Then::Cancelled],
         };
         let otherwise = all.contains(&now);
+        // A limit of what it is in shows by what happens.
         if self.may_be_late(path) {
-            all.extend(late());
+            all.push(late);
         }
         if self.halted(path).is_none() && !all.is_empty() && !otherwise {
             self.note_late(path);
