@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use trees_core::event::{ErrorReason, Event, EventKind, Resolution, RunStatus, StepStatus, WaitFor};
 use written::{Written, containers, key_of, scope_of};
 
+/// Seconds by which two ways of adding up times may differ.
+const SLACK: f64 = 0.001;
+
 /// What is wrong with an event, in words.
 type Judged = Result<(), String>;
 
@@ -125,8 +128,9 @@ pub struct Reference<'a> {
     places: usize,
     /// Seconds in which a process drove the run; the last time seen.
     driven: f64,
-    /// Of that, when the run's own time began anew.
+    /// Of that, when the run's own time began anew, and when this sitting began.
     anew: f64,
+    sat: f64,
     clock: Option<Timestamp>,
 }
 
@@ -149,6 +153,7 @@ pub fn judge(files: &BTreeMap<String, Value>, facts: &[Fact], journal: &[Event])
         places: files["top"]["max_parallel"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(4),
         driven: 0.0,
         anew: 0.0,
+        sat: 0.0,
         clock: None,
     };
     journal.iter().try_for_each(|event| reference.hear(event).map_err(|wrong| (event.seq, wrong)))
@@ -215,6 +220,7 @@ impl Reference<'_> {
     /// A process takes the run up.
     fn sit(&mut self, event: &Event) {
         (self.sitting, self.clock, self.pausing) = (event.seq, Some(event.ts), self.status == RunStatus::Paused);
+        self.sat = self.driven;
         for answer in self.gates.values_mut().filter(|a| **a == Some(false)) {
             *answer = None;
         }
@@ -439,27 +445,23 @@ impl Reference<'_> {
 
     /// Whether its time, or that of what it is in, may be over.
     fn may_be_late(&self, path: &str) -> bool {
-        let slack = 0.001;
-        let run = self.written.seconds("", "deadline").is_some_and(|d| self.driven - self.anew + slack >= d);
-        let trees = |c: &str| {
-            let seen = self.seen(c);
-            let timeout = self.written.seconds(c, "timeout").is_some_and(|t| self.driven - seen.last + slack >= t);
-            self.written.is_tree(c)
-                && (timeout || self.written.seconds(c, "deadline").is_some_and(|d| self.driven - seen.first + slack >= d))
-        };
+        let run = self.written.seconds("", "deadline").is_some_and(|d| self.driven - self.anew + SLACK >= d);
+        let trees = |c: &str| self.written.is_tree(c) && self.may_have_passed(c);
         run || containers(path).any(trees) || trees(path)
+    }
+
+    /// Whether a limit of a sub-tree may have passed. That of an attempt which goes on in another sitting begins anew.
+    fn may_have_passed(&self, path: &str) -> bool {
+        let seen = self.seen(path);
+        let over = |key: &str, from: f64| self.written.seconds(path, key).is_some_and(|limit| self.driven - from + SLACK >= limit);
+        over("timeout", seen.last.max(self.sat)) || over("deadline", seen.first)
     }
 
     /// Which of them it was shows by what happens.
     fn note_late(&mut self, path: &str) {
-        let (driven, slack) = (self.driven, 0.001);
-        for c in containers(path).filter(|c| self.written.is_tree(c)) {
-            let seen = self.seen(c);
-            let over = |key: &str, from: f64| self.written.seconds(c, key).is_some_and(|limit| driven - from + slack >= limit);
-            if over("timeout", seen.last) || over("deadline", seen.first) {
-                self.late.insert(c.to_owned());
-                return;
-            }
+        if let Some(late) = containers(path).find(|c| self.written.is_tree(c) && self.may_have_passed(c)) {
+            self.late.insert(late.to_owned());
+            return;
         }
         self.halt = match self.halt {
             None | Some(Halt::Stopped | Halt::Failing) => Some(Halt::Late),
