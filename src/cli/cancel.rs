@@ -21,7 +21,7 @@ pub struct Args {
     /// Do not await steps that change the outside world: their outcome is unknown then
     #[arg(long)]
     now: bool,
-    /// Go on though the clock stands far behind what is recorded
+    /// Go on though the clock stands far behind what is recorded, or the record has lost its end
     #[arg(long)]
     yes: bool,
 }

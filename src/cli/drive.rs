@@ -8,7 +8,7 @@ use super::runs;
 use super::signals::Ears;
 use crate::failure::{Exit, Failure, Kind};
 use crate::report::closing::Closing;
-use crate::report::said::took;
+use crate::report::said::{plural, took};
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
 use crate::report::{Line, Paint};
 use jiff::{SignedDuration, Timestamp};
@@ -24,7 +24,7 @@ use trees_runner::clock::Clock;
 use trees_runner::driver::{Begin, DriveError, Driver, Ended, Handle, KindSet, Options, Setup, Vault};
 use trees_runner::kind::AnyKind;
 use trees_runner::room;
-use trees_state::State;
+use trees_state::{Remains, State};
 use trees_steps::Catalogue;
 
 /// Bytes of one attempt's log.
@@ -208,13 +208,34 @@ pub fn estimate(state: &State, tree: &str) -> Option<Duration> {
     Some(all.iter().sum::<Duration>() / count)
 }
 
-/// Everything recorded of a run that a command is about to drive; `yes`: whatever the clock says.
+/// Everything recorded of a run that a command is about to drive; `yes`: whatever the clock says, and what its folder
+/// tells of attempts that are not recorded.
 pub fn recorded(state: &State, hold: &dyn Hold, command: &str, yes: bool) -> Result<Vec<Event>, Failure> {
     let recorded = state.load(hold.run(), 0)?;
     if let Some(newest) = recorded.last().filter(|_| !yes) {
         clock_fits(hold.run(), newest.ts, command)?;
     }
+    let remains = state.remains(hold.run(), &recorded)?;
+    match remains.first() {
+        Some(_) if yes => state.put_aside(&remains)?,
+        Some(first) => return Err(cut_short(state, hold.run(), command, first, remains.len())),
+        None => {}
+    }
     Ok(recorded)
+}
+
+/// Steps have begun of which nothing is recorded: what they did nobody here can know.
+fn cut_short(state: &State, run: &RunId, command: &str, first: &Remains, all: usize) -> Failure {
+    let Remains { folder, step, attempt } = first;
+    let others = if all > 1 { format!(" and {} more", plural(all - 1, "attempt")) } else { String::new() };
+    let text = format!(
+        "the record of run {run} has lost its end: attempt {attempt} of `{step}`{others} began and is not in it; trees.db-wal in {} was damaged or removed",
+        runs::folder(state).display()
+    );
+    Failure::new(Kind::State, text).hint("put back a copy of the state folder, if there is one").hint(format!(
+        "else see what was done ({}), then: trees {command} {run} --yes (what is not recorded counts as not begun)",
+        folder.display()
+    ))
 }
 
 /// A clock far behind what is recorded is wrong, or was when that was recorded: which of the two, a

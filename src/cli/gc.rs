@@ -4,7 +4,7 @@ use super::global::Global;
 use super::runs;
 use crate::failure::{Exit, Failure};
 use crate::report::said::plural;
-use crate::report::{out_json, out_line};
+use crate::report::{out_json, out_line, say};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub struct Args {
     /// Runs that ended longer ago go, and no others
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     older: Option<Duration>,
+    /// Folders of runs whose record is lost go too
+    #[arg(long)]
+    lost: bool,
     /// Only say what would go
     #[arg(long)]
     dry_run: bool,
@@ -34,7 +37,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let older = args.older.map(|d| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX));
     let keep = if older.is_some() { None } else { args.keep.or(Gc::default().keep) };
     let removed = match runs::existing(global)? {
-        Some(state) => state.gc(&Gc { keep, older, dry_run: args.dry_run, ..Gc::default() })?,
+        Some(state) => state.gc(&Gc { keep, older, lost: args.lost, dry_run: args.dry_run, ..Gc::default() })?,
         None => Removed::default(),
     };
     if json {
@@ -52,6 +55,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         plural(removed.artifacts.len(), "artifact"),
         size(removed.bytes)
     ));
+    if let Some(text) = runs::lost(&removed.lost) {
+        say(&text);
+    }
     Ok(Exit::OK)
 }
 

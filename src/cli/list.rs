@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use trees_core::event::RunStatus;
 use trees_core::journal::{RunFilter, RunSummary};
-use trees_state::Origin;
+use trees_state::{Origin, State};
 
 /// List runs, newest first.
 #[derive(clap::Args)]
@@ -46,13 +46,17 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         let rows: Vec<Value> = all.iter().map(|run| marked(run, origins.get(&run.run))).collect();
         out_json(&json!({ "schema": "trees/list", "version": 1, "runs": rows }));
     } else if all.is_empty() {
-        let others = state.map_or(Ok(0), |state| runs::list(&state, &RunFilter::default()).map(|all| all.len()))?;
+        let others = state.as_ref().map_or(Ok(0), |state| runs::list(state, &RunFilter::default()).map(|all| all.len()))?;
         say(&nothing(others));
     } else {
         let mark = |run: &RunSummary| if origins.contains_key(&run.run) { "  imported" } else { "" };
         let lines = table(&all).into_iter().zip(&all).map(|(line, run)| line.with(Paint::Faint, mark(run)));
         let fit = |line: Line| style::columns().map_or(line.clone(), |columns| line.fit(columns));
         out(&lines.map(|line| fit(line).painted_out() + "\n").collect::<String>());
+    }
+    let lost = state.as_ref().map_or(Ok(Vec::new()), State::lost)?;
+    if let Some(text) = runs::lost(&lost) {
+        say(&text);
     }
     Ok(Exit::OK)
 }

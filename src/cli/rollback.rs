@@ -35,7 +35,7 @@ pub struct Args {
     /// Only show what would be taken back, and in which order
     #[arg(long)]
     dry_run: bool,
-    /// Go on though the clock stands far behind what is recorded
+    /// Go on though the clock stands far behind what is recorded, or the record has lost its end
     #[arg(long)]
     yes: bool,
 }

@@ -4,6 +4,7 @@
 use super::global::{Durability, Global};
 use super::witness;
 use crate::failure::{Failure, Kind};
+use crate::report::said::plural;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Json, RunStarted, Selection};
@@ -68,6 +69,13 @@ pub fn required(global: &Global) -> Result<State, Failure> {
         Failure::wrong(format!("there are no runs here yet (no state in {place})"))
             .hint("start one with `trees run FILE`, or name the folder with --state")
     })
+}
+
+/// What is to be said of runs whose record is lost.
+pub fn lost(runs: &[RunId]) -> Option<String> {
+    let first = runs.first()?;
+    let all = plural(runs.len(), "run");
+    Some(format!("the record of {all} is lost, {first} among them (see trees doctor); the folders stay, `trees gc --lost` removes them"))
 }
 
 /// Where the state folder is.

@@ -88,13 +88,7 @@ impl State {
         found.extend(database(&self.place));
         found.push(self.chain_health());
         found.extend(self.key_health());
-        match self.strays() {
-            Ok(strays) if strays.is_empty() => {}
-            Ok(strays) => {
-                found.push(Finding::note("folders", format!("{} folders of runs that are not recorded", strays.len()), "trees gc"))
-            }
-            Err(error) => found.push(Finding { check: "folders", health: Health::Bad, text: error.to_string(), cure: None }),
-        }
+        found.extend(self.folders_health());
         let resting = RunFilter { statuses: vec![RunStatus::Interrupted], ..RunFilter::default() };
         if let Ok(runs) = self.runs(&resting)
             && let Some(newest) = runs.first()
@@ -106,6 +100,23 @@ impl State {
                 &cure,
             ));
         }
+    }
+
+    fn folders_health(&self) -> Vec<Finding> {
+        let strays = match self.strays() {
+            Ok(strays) => strays,
+            Err(error) => return vec![Finding { check: "folders", health: Health::Bad, text: error.to_string(), cure: None }],
+        };
+        let mut found = Vec::new();
+        if !strays.idle.is_empty() {
+            found.push(Finding::note("folders", format!("{} folders of runs that are not recorded", strays.idle.len()), "trees gc"));
+        }
+        if let Some(first) = strays.lost.first() {
+            let text = format!("the record of {} runs that have begun is lost, {first} among them", strays.lost.len());
+            let cure = "put back a copy of the state folder, or let their logs go too: trees gc --lost";
+            found.push(Finding::bad("folders", text, cure));
+        }
+        found
     }
 
     fn chain_health(&self) -> Finding {

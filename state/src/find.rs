@@ -65,6 +65,11 @@ impl State {
             let rows = statement.query_map([&wanted], |row| row.get(0).map(RunId))?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
         })?;
+        if found.is_empty()
+            && let Some(lost) = self.lost_run(&wanted)
+        {
+            return Err(lost.into());
+        }
         match (found.pop(), found.is_empty()) {
             (Some(run), true) => Ok(run),
             (Some(run), false) => {

@@ -5,7 +5,7 @@ use crate::artifacts::remove;
 use crate::audit::{Change, Witness};
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
-use crate::folder::is_run_id;
+use crate::remains::{Strays, is_lost};
 use crate::schema::SEQ;
 use crate::state::State;
 use jiff::{SignedDuration, Timestamp};
@@ -36,13 +36,15 @@ pub struct Gc {
     pub cache: u64,
     /// Content younger than this stays: a step may just be recording it.
     pub grace: Duration,
+    /// Folders of runs whose record is lost go too.
+    pub lost: bool,
     /// Only say what would go.
     pub dry_run: bool,
 }
 
 impl Default for Gc {
     fn default() -> Self {
-        Self { keep: Some(50), older: None, cache: 5 << 30, grace: Duration::from_secs(3600), dry_run: false }
+        Self { keep: Some(50), older: None, cache: 5 << 30, grace: Duration::from_secs(3600), lost: false, dry_run: false }
     }
 }
 
@@ -55,6 +57,8 @@ pub struct Removed {
     pub artifacts: Vec<String>,
     /// Bytes on disk: logs and artifacts.
     pub bytes: u64,
+    /// Runs whose record is lost and whose folders stay.
+    pub lost: Vec<RunId>,
 }
 
 impl State {
@@ -64,12 +68,15 @@ impl State {
     /// When the state cannot be read or written. What went before is gone.
     pub fn gc(&self, gc: &Gc) -> Result<Removed, JournalError> {
         let mut removed = Removed::default();
-        let old = self.read(|db| old_runs(db, gc))?;
+        let mut old = self.read(|db| old_runs(db, gc))?;
+        if !gc.lost {
+            old.retain(|old| old.begun || !self.run_folder(&old.run).is_ok_and(|home| is_lost(&home)));
+        }
         for some in old.chunks(TOGETHER) {
             self.remove_runs(some, gc, &mut removed)?;
         }
+        self.remove_strays(gc, &mut removed)?;
         if !gc.dry_run {
-            self.remove_strays()?;
             self.remove_aside(gc)?;
         }
         self.remove_artifacts(gc, &mut removed)?;
@@ -95,6 +102,7 @@ impl State {
         if held.is_empty() {
             return Ok(());
         }
+        held.iter().try_for_each(|(run, ..)| self.mark_removed(run))?;
         let ids: Vec<(String, bool)> = held.iter().map(|(run, begun, _)| (run.0.clone(), *begun)).collect();
         let witness = self.witness();
         hit(Point::BeforeRunsRemoved);
@@ -107,23 +115,40 @@ impl State {
                 remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
                 hit(Point::RunFolderRemoved);
                 removed.runs.push(run);
+            } else {
+                self.unmark_removed(&run)?;
             }
             drop(lock);
         }
         Ok(())
     }
 
-    /// Folders whose run is not in the database: a process died while it made or removed one.
-    fn remove_strays(&self) -> Result<(), JournalError> {
-        for run in self.strays()? {
-            let home = self.run_folder(&run)?;
-            let lock = Flock::open(self.dir(), &home.join("lock"))?;
-            // Whoever makes a run holds its lock before the run is in the database.
-            if lock.take()? && lock.is_current() && matches!(self.number_of(&run), Err(JournalError::Unknown(_))) {
-                remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+    /// Folders whose run is not in the database. Those of runs that had begun go only when that is asked for.
+    fn remove_strays(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
+        let Strays { idle, lost } = self.strays()?;
+        for run in lost {
+            if gc.lost && (gc.dry_run || self.remove_stray(&run, removed)?) {
+                removed.runs.push(run);
+            } else {
+                removed.lost.push(run);
             }
         }
+        if !gc.dry_run {
+            idle.iter().try_for_each(|run| self.remove_stray(run, removed).map(drop))?;
+        }
         Ok(())
+    }
+
+    fn remove_stray(&self, run: &RunId, removed: &mut Removed) -> Result<bool, JournalError> {
+        let home = self.run_folder(run)?;
+        let lock = Flock::open(self.dir(), &home.join("lock"))?;
+        // Whoever makes a run holds its lock before the run is in the database.
+        let ours = lock.take()? && lock.is_current() && matches!(self.number_of(run), Err(JournalError::Unknown(_)));
+        if ours {
+            removed.bytes += size(&home);
+            remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+        }
+        Ok(ours)
     }
 
     /// What a process that died had not yet renamed.
@@ -136,17 +161,6 @@ impl State {
             }
         }
         Ok(())
-    }
-
-    /// The folders of runs that the database does not know.
-    pub(crate) fn strays(&self) -> Result<Vec<RunId>, JournalError> {
-        let known: BTreeSet<String> = self.read(|db| {
-            let mut statement = db.prepare_cached("SELECT id FROM runs")?;
-            Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
-        })?;
-        let Ok(entries) = fs::read_dir(self.dir().join("runs")) else { return Ok(Vec::new()) };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter(|name| is_run_id(name) && !known.contains(name)).map(RunId).collect())
     }
 
     fn remove_artifacts(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {

@@ -59,6 +59,7 @@ impl Patient {
         let mut trial = Trial::new(sample);
         let mut sitting = trial.sit();
         sitting.until("step_started", "s2");
+        trial.place.until_marked("s2", "start");
         trial.note_crash(sitting.kill());
         let state = trial.place.path(".trees");
         // Before anybody looks: who closes last takes the log into the database.
@@ -86,8 +87,7 @@ impl Patient {
         Cut { what: what.into(), files }
     }
 
-    /// Operates and looks: each command of it must hold.
-    fn outcome(&self, cut: &Cut, reference: &Reference) -> Outcome {
+    fn operate(&self, cut: &Cut) {
         let state = self.place.path(".trees");
         for name in [DATABASE, LOG, INDEX] {
             drop(fs::remove_file(state.join(name)));
@@ -95,6 +95,11 @@ impl Patient {
                 fs::write(state.join(name), bytes).unwrap();
             }
         }
+    }
+
+    /// Operates and looks: each command of it must hold.
+    fn outcome(&self, cut: &Cut, reference: &Reference) -> Outcome {
+        self.operate(cut);
         let list = self.ask(cut, &["list", "--format", "json"]);
         let show = self.ask(cut, &["show", &self.run, "--format", "json"]);
         let events = self.ask(cut, &["events", &self.run, "--format", "json"]);
@@ -148,11 +153,8 @@ fn flip(bytes: &mut [u8], at: usize, chance: &mut Chance) {
     bytes[at] ^= 1 << chance.below(8);
 }
 
-#[test]
-fn the_log_is_cut_and_flipped() {
-    let sample = sample();
-    let reference = reference(&sample);
-    let patient = Patient::new(&sample);
+/// The log cut at and within each frame, with bits flipped in its header and in its frames.
+fn cuts_of_the_log(patient: &Patient) -> Vec<Cut> {
     let (mut chance, mut cuts) = (Chance(1), Vec::new());
     let length = patient.files[LOG].len();
     let frames = (length - HEADER) / FRAME;
@@ -172,10 +174,56 @@ fn the_log_is_cut_and_flipped() {
             cuts.push(patient.cut(format!("bit in byte {at} of the log"), |files| flip(files.get_mut(LOG).unwrap(), at, &mut chance)));
         }
     }
-    let counts = operate("the log", &patient, &reference, &cuts);
+    cuts
+}
+
+#[test]
+fn the_log_is_cut_and_flipped() {
+    let sample = sample();
+    let reference = reference(&sample);
+    let patient = Patient::new(&sample);
+    let counts = operate("the log", &patient, &reference, &cuts_of_the_log(&patient));
     // The log's own checksums find each flip: nothing behind it is believed.
     assert!(!counts.contains_key(&Outcome::Refused), "{counts:?}");
     assert!(counts[&Outcome::Part] > 0 && counts[&Outcome::Whole] > 0, "{counts:?}");
+}
+
+/// Of an external step the folder of its attempt tells that it began, should its record be lost: nothing begins it again
+/// until a person has said so.
+#[test]
+fn an_external_step_does_not_begin_again_unasked() {
+    let mut sample = sample();
+    sample.tree = sample.tree.replace("s2: { needs", "s2: { effect: external, needs");
+    let patient = Patient::new(&sample);
+    let cuts = cuts_of_the_log(&patient);
+    let (mut asked, mut refused) = (0, 0);
+    for cut in &cuts {
+        patient.operate(cut);
+        let told = patient.place.run(&["resume", &patient.run]);
+        match told.code {
+            3 => asked += 1,
+            7 if told.stderr.contains("has lost its end") || told.stderr.contains("is lost") => refused += 1,
+            _ => panic!("{}: {told:?}", cut.what),
+        }
+        let gc = patient.place.run(&["gc"]).expect(0);
+        assert!(gc.stdout.contains("removed 0 runs"), "{}: {gc:?}", cut.what);
+        assert_eq!(began(&patient), 1, "{}\n{}", cut.what, patient.place.ledger());
+    }
+    assert!(asked > 0 && refused > 0, "asked {asked}, refused {refused}");
+    let lost = patient.cut("without its last commit", |files| {
+        let log = files.get_mut(LOG).unwrap();
+        log.truncate(log.len() - FRAME);
+    });
+    patient.operate(&lost);
+    patient.place.run(&["resume", &patient.run]).expect(7);
+    patient.place.run(&["resume", &patient.run, "--yes"]).expect(0);
+    assert_eq!(began(&patient), 2, "{}", patient.place.ledger());
+    println!("wal: an external step: {} operations, {asked} asked, {refused} refused, 0 begun again", cuts.len());
+}
+
+/// How often the last step began.
+fn began(patient: &Patient) -> usize {
+    patient.place.ledger().marked("start").iter().filter(|(step, _)| *step == "s2").count()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use trees_core::event::{EventKind, RunStatus};
 use trees_core::journal::{Journal as _, RunFilter};
 use trees_core::path::{RunId, StepPath};
 use trees_core::store::Store as _;
-use trees_state::{Gc, Health, State};
+use trees_state::{Gc, Health, Remains, State};
 
 fn now(gc: Gc) -> Gc {
     Gc { grace: Duration::ZERO, ..gc }
@@ -169,4 +169,48 @@ fn what_is_wrong_is_told() {
     assert!(found(&bench, "database").contains(&(Health::Bad, "a row of uses points nowhere".into())));
     fs::set_permissions(bench.dir.path().join(".trees"), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(found(&bench, "folder")[..], [(Health::Bad, _)]));
+}
+
+#[test]
+fn a_run_whose_record_is_lost_keeps_its_folder() {
+    let bench = bench();
+    let lost = bench.dir.path().join(".trees/runs/0123456789ab");
+    fs::create_dir_all(lost.join("steps/a/1")).unwrap();
+    let cure = "put back a copy of the state folder, or let their logs go too: trees gc --lost";
+    let finding = State::doctor(&bench.dir.path().join(".trees")).into_iter().find(|f| f.check == "folders").unwrap();
+    assert_eq!((finding.health, finding.cure.as_deref()), (Health::Bad, Some(cure)));
+    let unknown = bench.state.find("0123456789ab").unwrap_err().to_string();
+    assert!(unknown.contains("its record is lost") && unknown.contains("trees gc --lost"), "{unknown}");
+    let gc = Gc { grace: Duration::ZERO, ..Gc::default() };
+    assert_eq!(bench.state.gc(&gc).unwrap().lost, [RunId("0123456789ab".into())]);
+    assert!(lost.exists());
+    assert_eq!(bench.state.gc(&Gc { lost: true, ..gc }).unwrap().runs, [RunId("0123456789ab".into())]);
+    assert!(!lost.exists());
+}
+
+#[test]
+fn a_run_that_was_being_removed_goes_for_good() {
+    let bench = bench();
+    let removed = bench.dir.path().join(".trees/runs/0123456789ab");
+    fs::create_dir_all(removed.join("steps/a/1")).unwrap();
+    fs::write(removed.join("removed"), "").unwrap();
+    assert_eq!(bench.state.gc(&Gc::default()).unwrap().lost, []);
+    assert!(!removed.exists());
+}
+
+#[test]
+fn attempts_that_are_not_recorded_are_seen() {
+    let bench = bench();
+    let run = run_with(&bench.state, "t", vec![(None, started("t")), (Some("a"), begins("i"))]).run().clone();
+    let steps = bench.dir.path().join(".trees/runs").join(&run.0).join("steps");
+    for attempt in ["a/1", "a/2", "b[x]/1"] {
+        fs::create_dir_all(steps.join(attempt)).unwrap();
+    }
+    let events = bench.state.load(&run, 0).unwrap();
+    let seen = |all: Vec<Remains>| all.into_iter().map(|r| (r.step, r.attempt)).collect::<Vec<_>>();
+    let remains = bench.state.remains(&run, &events).unwrap();
+    bench.state.put_aside(&remains).unwrap();
+    assert_eq!(seen(remains), [("a".into(), 2), ("b[x]".into(), 1)]);
+    assert_eq!(bench.state.remains(&run, &events).unwrap(), []);
+    assert!(steps.join("a/1").exists() && steps.join("a/2.lost-1").exists());
 }

@@ -24,6 +24,7 @@ use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
 use trees_core::journal::Hold;
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
+use trees_core::tree::Effect;
 use trees_core::units;
 
 /// All of one attempt.
@@ -208,6 +209,7 @@ impl Attempt {
             return Ok(self.ended(outcome));
         }
         let Some(job) = &self.task.job else { return Ok(self.ended(Outcome::NotDone)) };
+        self.leave_trace()?;
         let done = self.job(job, self.task.timeout, "action").await?;
         let artifacts = self.artifacts()?;
         let outputs = done.outputs;
@@ -219,6 +221,15 @@ impl Attempt {
             return Ok(Input::ActionDone { step: self.marks.step.clone(), attempt: self.marks.attempt, outputs, artifacts });
         }
         Ok(self.ended(Outcome::Succeeded { outputs, artifacts }))
+    }
+
+    /// Should its record be lost, the folder of an external step's attempt tells that it was begun.
+    fn leave_trace(&self) -> Made<()> {
+        if self.task.spec().effect != Effect::External {
+            return Ok(());
+        }
+        let wrong = |error| format!("the folder of the attempt, {}, cannot be made: {error}", self.folder.display());
+        std::fs::create_dir_all(&self.folder).map_err(|error| self.fail(ErrorReason::Spawn, None, wrong(error)))
     }
 
     /// What `check` says: an outcome where it is done.
