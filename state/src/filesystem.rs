@@ -27,10 +27,18 @@ pub(crate) fn free(folder: &Path) -> std::io::Result<u64> {
 pub(crate) fn network(folder: &Path) -> std::io::Result<Option<String>> {
     let magic = u64::try_from(rustix::fs::statfs(folder)?.f_type).unwrap_or(0) & 0xFFFF_FFFF;
     if magic == FUSE {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        return Ok(mount_type(&mounts, folder).filter(|name| is_network_fuse(name)));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        return fuse(&mounts, &folder.canonicalize()?);
     }
     Ok(NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| (*name).into()))
+}
+
+/// The same of a folder on FUSE, by the kernel's list of mounts. One that is not in it may be anything: an error.
+#[cfg(target_os = "linux")]
+fn fuse(mounts: &str, folder: &Path) -> std::io::Result<Option<String>> {
+    let unknown = || std::io::Error::other("what it is mounted from does not stand in /proc/self/mountinfo");
+    let name = mount_type(mounts, folder).filter(|name| name.starts_with("fuse")).ok_or_else(unknown)?;
+    Ok(is_network_fuse(&name).then_some(name))
 }
 
 /// The name of the network file system that the folder is on, if it is on one.
@@ -100,7 +108,7 @@ fn mount_type(mounts: &str, folder: &Path) -> Option<String> {
     for line in mounts.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };
         let (Some(point), Some(name)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
-        let point = point.replace("\\040", " ");
+        let point = unescaped(point);
         // A later mount on the same point hides the one before.
         if folder.starts_with(&point) && best.is_none_or(|(length, _)| point.len() >= length) {
             best = Some((point.len(), name));
@@ -109,28 +117,43 @@ fn mount_type(mounts: &str, folder: &Path) -> Option<String> {
     best.map(|(_, name)| name.to_owned())
 }
 
+/// Blanks, tabs, line ends and backslashes stand there as octal numbers (proc_pid_mountinfo(5)).
+#[cfg(target_os = "linux")]
+fn unescaped(point: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(point.to_owned(), |text, (code, letter)| text.replace(code, letter))
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(folder: &str, expected: Option<&str>) {
-        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            30 22 0:40 / /mnt/far rw - fuse.sshfs me@far:/ rw\n\
-            31 22 0:41 / /mnt/far/near rw - tmpfs none rw\n\
-            32 22 0:42 / /mnt/a\\040b rw - fuse.rclone r: rw\n\
-            33 22 0:43 / /home rw - fuse.fuse-overlayfs x rw\n";
-        assert_eq!(mount_type(mounts, Path::new(folder)).filter(|name| is_network_fuse(name)).as_deref(), expected);
-    }
+    const MOUNTS: &str = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        30 22 0:40 / /mnt/far rw - fuse.sshfs me@far:/ rw\n\
+        31 22 0:41 / /mnt/far/near rw - tmpfs none rw\n\
+        32 22 0:42 / /mnt/a\\040b\\134 rw - fuse.rclone r: rw\n\
+        33 22 0:43 / /home rw - fuse.fuse-overlayfs x rw\n\
+        34 22 0:44 / /disk rw - fuseblk /dev/sdb1 rw\n";
 
     #[test]
     fn the_innermost_mount_decides() {
-        check("/srv", None);
-        check("/mnt/far/x", Some("fuse.sshfs"));
-        check("/mnt/farther", None);
-        check("/mnt/far/near/x", None);
-        check("/mnt/a b/c", Some("fuse.rclone"));
-        check("/home/me", None);
+        let of = |folder: &str| mount_type(MOUNTS, Path::new(folder)).unwrap();
+        assert_eq!(of("/srv"), "ext4");
+        assert_eq!(of("/mnt/far/x"), "fuse.sshfs");
+        assert_eq!(of("/mnt/farther"), "ext4");
+        assert_eq!(of("/mnt/far/near/x"), "tmpfs");
+        assert_eq!(of("/mnt/a b\\/c"), "fuse.rclone");
+    }
+
+    #[test]
+    fn of_fuse_the_mount_must_be_known() {
+        let of = |folder: &str| fuse(MOUNTS, Path::new(folder));
+        assert_eq!(of("/mnt/far/x").unwrap().as_deref(), Some("fuse.sshfs"));
+        assert_eq!(of("/home/me").unwrap(), None);
+        assert_eq!(of("/disk").unwrap(), None);
+        // The kernel says that it is FUSE, the list knows no such mount: hidden, or not to be read.
+        assert!(of("/srv").is_err() && fuse("", Path::new("/home")).is_err());
     }
 
     #[test]
