@@ -66,6 +66,8 @@ pub(crate) enum Fault {
     Sql(rusqlite::Error),
     /// We said no; nothing was written.
     Refused(JournalError),
+    /// Something beside the database does not fit it; one sentence with the cure.
+    Unfit(String),
     /// What stands in the database cannot be understood.
     Damaged(String),
 }
@@ -88,6 +90,7 @@ impl Fault {
         match self {
             Self::Sql(error) => unusable(folder, sql_message(&error)),
             Self::Refused(error) => error,
+            Self::Unfit(message) => unusable(folder, message),
             Self::Damaged(what) => unusable(folder, damaged(&what)),
         }
     }
@@ -103,8 +106,12 @@ pub(crate) fn io_unusable(folder: &Path, what: &str, path: &Path, error: &io::Er
     unusable(folder, format!("{what} {} failed: {error}{}", path.display(), io_cure(error)))
 }
 
+/// What to do with a thing that stands in the place of a file of ours.
+pub(crate) const AWAY: &str = "move it away, then run the command again";
+
 fn io_cure(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::IsADirectory => "; move that folder away, then run the command again",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space, then run the command again",
         io::ErrorKind::PermissionDenied => "; give yourself the right to write there, or choose another folder with --state",
         io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written with --state",

@@ -5,7 +5,7 @@ use crate::artifacts::remove;
 use crate::audit::{Change, Witness};
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
-use crate::folder::is_run_id;
+use crate::folder::{self, is_run_id};
 use crate::schema::SEQ;
 use crate::state::State;
 use jiff::{SignedDuration, Timestamp};
@@ -80,7 +80,7 @@ impl State {
         let mut held = Vec::new();
         for Old { run, begun } in runs {
             if gc.dry_run {
-                if self.driver(run).is_none() {
+                if self.driver(run)?.is_none() {
                     removed.bytes += size(&self.run_folder(run)?);
                     removed.runs.push(run.clone());
                 }
@@ -144,9 +144,8 @@ impl State {
             let mut statement = db.prepare_cached("SELECT id FROM runs")?;
             Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })?;
-        let Ok(entries) = fs::read_dir(self.dir().join("runs")) else { return Ok(Vec::new()) };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter(|name| is_run_id(name) && !known.contains(name)).map(RunId).collect())
+        let names = folder::names(self.dir(), &self.dir().join("runs"))?;
+        Ok(names.into_iter().filter(|name| is_run_id(name) && !known.contains(name)).map(RunId).collect())
     }
 
     fn remove_artifacts(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {

@@ -125,7 +125,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fault> + Send> Job for Task<T,
     fn trouble(&self) -> Option<String> {
         match &self.result {
             Some(Err(Fault::Sql(error))) => Some(sql_message(error)),
-            Some(Ok(_) | Err(Fault::Refused(_) | Fault::Damaged(_))) | None => None,
+            Some(Ok(_) | Err(Fault::Refused(_) | Fault::Unfit(_) | Fault::Damaged(_))) | None => None,
         }
     }
 
