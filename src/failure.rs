@@ -102,6 +102,15 @@ impl Failure {
         Self::new(Kind::Bug, source).hint("this is a bug in trees; please report it with this text and `trees doctor`")
     }
 
+    /// What is told of it beside the message: the cures, or of a state that cannot be used, where nobody
+    /// said how to go on, that the command can be given again.
+    pub fn way_on(&self) -> Vec<&str> {
+        match self.kind {
+            Kind::State if self.hints.is_empty() => vec!["when that is mended, run the command again"],
+            Kind::Failed | Kind::Wrong | Kind::Held | Kind::State | Kind::Bug => self.hints.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// Adds a cure.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -1,6 +1,6 @@
 //! The folders below the state folder, and names that stay inside them.
 
-use crate::error::{io_unusable, unusable};
+use crate::error::{FREE, io_unusable, unusable};
 use crate::filesystem;
 use crate::state::State;
 use rustix::fs::Access;
@@ -93,7 +93,7 @@ fn forbidden(deed: &str, path: &Path, there: &fs::Metadata) -> (String, String) 
 /// Why nothing can be written to a state folder that is there, and the cure; `None` where it can be.
 pub(crate) fn unwritable(folder: &Path) -> Option<(String, String)> {
     let files = ["", "trees.db", "trees.db-wal", "trees.db-shm", "write.lock"].map(|name| folder.join(name));
-    files.iter().find_map(|path| {
+    let forbidden = files.iter().find_map(|path| {
         let refused = rustix::fs::access(path, Access::WRITE_OK).err()?;
         let there = path.metadata().ok()?;
         if refused == Errno::ROFS {
@@ -101,7 +101,8 @@ pub(crate) fn unwritable(folder: &Path) -> Option<(String, String)> {
             return Some((what, format!("mount it for writing, or {ELSEWHERE}")));
         }
         Some(forbidden("write", path, &there))
-    })
+    });
+    forbidden.or_else(|| filesystem::is_full(folder).then(|| (format!("the disk of {} is full", folder.display()), FREE.into())))
 }
 
 /// The folder as an absolute path, its links resolved where it exists.

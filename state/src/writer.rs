@@ -62,10 +62,7 @@ impl Writer {
         match result.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => match state.compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => Err(unusable(
-                    &self.folder,
-                    "another `trees` has been writing for a minute; is it stopped? continue or end it, then run the command again",
-                )),
+                Ok(_) => Err(unusable(&self.folder, "another `trees` has been writing for a minute; is it stopped? continue or end it")),
                 Err(_) => result.recv().unwrap_or_else(|_| Err(gone())),
             },
             Err(RecvTimeoutError::Disconnected) => Err(gone()),

@@ -135,7 +135,17 @@ fn a_full_disk_is_found() {
     bench.run(&["run", "t.yaml", "--state", "small/state"]).expect(0);
     disk.fill();
     let told = bench.run(&["doctor", "--state", "small/state"]).expect(1).stdout;
-    assert!(told.contains("✗ writing") && told.contains("No space left on device") && told.contains("free some space"), "{told}");
+    assert!(told.contains("✗ writing      the disk of ") && told.contains("is full") && told.contains("free some space"), "{told}");
+    // Nothing can be written, and what is there can still be read.
+    assert!(told.contains("✓ database") && told.contains("✓ events"), "{told}");
+    assert!(bench.run(&["list", "--state", "small/state"]).expect(0).stdout.contains("t #1  succeeded"));
+    bench.run(&["show", "--state", "small/state"]).expect(0);
+    for command in [&["run", "t.yaml"][..], &["rerun", "@last"], &["secret", "set", "S", "--project", "p"]] {
+        let refused = bench.run_with_input(&[command, &["--state", "small/state"]].concat(), "value").expect(7).stderr;
+        for part in ["is full; free some space", "hint: when that is mended, run the command again"] {
+            assert!(refused.contains(part), "no `{part}`: {refused}");
+        }
+    }
     disk.free();
     bench.run(&["doctor", "--state", "small/state"]).expect(0);
     assert!(!bench.path("small/state/.trees-probe").exists());

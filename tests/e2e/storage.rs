@@ -80,6 +80,7 @@ fn a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room() {
     for part in ["small/state", "full", &format!("trees resume {run}")] {
         assert!(outcome.stderr.contains(part), "no `{part}`: {}", outcome.stderr);
     }
+    assert!(!outcome.stderr.contains("run the command again"), "a run is resumed: {}", outcome.stderr);
     disk.free();
     let mut resumed = Live::start(&bench, &["resume", "--state", "small/state", "--format", "json"]);
     if resumed.until("step_started", "")["step"] == "wait" {
