@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 use trees_core::journal::JournalError;
+use trees_state::stopped;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,15 @@ impl Failure {
         Self::new(Kind::Bug, source).hint("this is a bug in trees; please report it with this text and `trees doctor`")
     }
 
+    /// What is told of it beside the message: the cures, or of a state that cannot be used, where nobody
+    /// said how to go on, that the command can be given again.
+    pub fn way_on(&self) -> Vec<&str> {
+        match self.kind {
+            Kind::State if self.hints.is_empty() => vec!["when that is mended, run the command again"],
+            Kind::Failed | Kind::Wrong | Kind::Held | Kind::State | Kind::Bug => self.hints.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// Adds a cure.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -135,7 +145,10 @@ impl From<JournalError> for Failure {
             JournalError::State { .. } => Kind::State,
         };
         let hint = match &error {
-            JournalError::Held { run, .. } => Some(format!("follow it with `trees show {run} -f`, or end it with `trees cancel {run}`")),
+            JournalError::Held { run, pid } => match stopped(run, *pid) {
+                Some((text, cure)) => Some(format!("{text}: {cure}")),
+                None => Some(format!("follow it with `trees show {run} -f`, or end it with `trees cancel {run}`")),
+            },
             JournalError::Unknown(_) => Some("`trees list` shows the runs there are".to_owned()),
             JournalError::Answered { .. } => Some("the first word counts; it is taken up when the run goes on".to_owned()),
             JournalError::Fenced { .. } | JournalError::State { .. } => None,
@@ -158,9 +171,9 @@ mod tests {
 
     #[test]
     fn a_held_run_says_how_to_follow_it() {
-        let failure = Failure::from(JournalError::Held { run: RunId("abc".into()), pid: 7 });
+        let failure = Failure::from(JournalError::Held { run: RunId("abc".into()), pid: 0 });
         assert_eq!(failure.kind, Kind::Held);
-        assert_eq!(failure.to_string(), "run abc is held by process 7");
+        assert_eq!(failure.to_string(), "run abc is held by process 0");
         assert_eq!(failure.hints, ["follow it with `trees show abc -f`, or end it with `trees cancel abc`"]);
     }
 }

@@ -86,7 +86,10 @@ fn in_time(events: &[Event], path: &str, run: &RunId) -> Result<(), Failure> {
 /// Says what follows: a living process takes the word, a run at rest must be resumed.
 pub fn told(run: &RunSummary, word: &str) {
     match run.pid {
-        Some(_) => say(&format!("{word}; run {} goes on", run.run)),
+        Some(_) => {
+            say(&format!("{word}; run {} goes on", run.run));
+            runs::tell_stopped(run);
+        }
         None => say(&format!("{word}; run {0} is at rest, go on with: trees resume {0}", run.run)),
     }
 }

@@ -31,9 +31,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Shows the run until it ends or rests, or a signal comes; the exit code is the run's.
 pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, Failure> {
     let look = drive::look(global)?;
+    runs::tell_stopped(run);
     let state = Arc::new(state);
     let tree = runs::tree(&state, &run.run)?;
     let recorded = state.load(&run.run, 0)?;
+    let words = runs::words(&state, &run.run)?;
     // A program gets all; a person what the screen of the last sitting has said.
     let begun = if look == Look::Json { 0 } else { sitting(&recorded) };
     let screen = Screen::open(
@@ -42,7 +44,8 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
             quiet: global.quiet,
             estimate: drive::estimate(&state, &run.tree),
             tree,
-            approved: Vec::new(),
+            // What was answered is not asked again.
+            approved: words.keys().cloned().collect(),
             state: runs::folder(&state).to_owned(),
             before: recorded[..begun].to_vec(),
         },
@@ -68,9 +71,10 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
         return Ok(Exit::signal(number));
     }
     let status = runs::find(&state, &run.run.0)?.status;
+    let words = runs::words(&state, &run.run)?;
     let took = recorded.get(begun).zip(last).map(|(first, last)| last.duration_since(first.ts));
     let took = took.and_then(|t| Duration::try_from(t).ok()).unwrap_or_default();
-    finish::tell(&Closing { run: run.run.clone(), status, signal, took, tally }, global);
+    finish::tell(&Closing { run: run.run.clone(), status, signal, took, tally, words }, global);
     Ok(signal.map_or_else(|| finish::exit(status, false), Exit::signal))
 }
 

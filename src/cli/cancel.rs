@@ -38,8 +38,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let hold = match state.hold(&run.run) {
         Ok(hold) => hold,
         Err(JournalError::Held { pid, .. }) => {
-            runs::ask(&state, &run.run, &RequestBody::Cancel { now: args.now })?;
+            let run = runs::ask(&state, &run.run, &RequestBody::Cancel { now: args.now })?;
             say(&format!("asked process {pid} to end run {0}; see: trees show {0} -f", run.run));
+            runs::tell_stopped(&run);
             return Ok(Exit::OK);
         }
         Err(error) => return Err(error.into()),

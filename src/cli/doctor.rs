@@ -1,25 +1,30 @@
 //! `trees doctor`: is everything there that runs need, and is the state well?
 
 use super::global::Global;
-use crate::failure::{Exit, Failure};
+use super::runs;
+use crate::failure::{Exit, Failure, Kind};
 use crate::report::{Line, Paint, clean, out_json, out_line};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
+use trees_core::event::Event;
+use trees_core::path::RunId;
 use trees_state::{Finding, Health, State};
 
 /// Look whether the state is well and everything is there that runs need.
 ///
-/// Nothing is changed. Exit 1 if something will make runs fail.
+/// Nothing is changed: one small file is written and taken away. Exit 1 if something will make runs
+/// fail, or cannot be read.
 #[derive(clap::Args)]
 pub struct Args {}
 
 /// Does it.
 pub fn run(global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
-    let folder = super::runs::place(global)?;
-    let mut found = vec![good("trees", format!("{} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH))];
-    found.push(good("state", folder.display().to_string()));
-    found.extend(State::doctor(&folder));
+    let folder = runs::place(global)?;
+    let mut found =
+        vec![Finding::good("trees", format!("{} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH))];
+    found.push(Finding::good("state", folder.display().to_string()));
+    found.extend(State::doctor(&folder, &judge));
     found.push(tool("sh", &["-c", "echo the shell answers"], "steps with `run` need it"));
     found.push(tool("git", &["--version"], "the git kinds need it"));
     if json {
@@ -32,8 +37,17 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
     Ok(if bad { Exit::FAILED } else { Exit::OK })
 }
 
-fn good(check: &'static str, text: String) -> Finding {
-    Finding { check, health: Health::Good, text, cure: None }
+/// Whether the events of a run follow from one another, as a resume would find.
+fn judge(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding> {
+    let failure = runs::definitions(state, run).and_then(|known| runs::replayed(run, known, recorded)).err()?;
+    let text = format!("run {run} cannot be taken up again: {failure}");
+    Some(match failure.kind {
+        // Another version of trees would take it.
+        Kind::Wrong => Finding::note("events", text, "use the version that began it"),
+        Kind::Failed | Kind::Held | Kind::State | Kind::Bug => {
+            Finding::bad("events", text, "put back a copy of the state folder; the other runs are not touched by it")
+        }
+    })
 }
 
 /// Whether a program can be started.
@@ -41,7 +55,7 @@ fn tool(name: &'static str, arguments: &[&str], needed: &str) -> Finding {
     match Command::new(name).args(arguments).stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
-            good(name, clean(text.lines().next().unwrap_or_default()))
+            Finding::good(name, clean(text.lines().next().unwrap_or_default()))
         }
         Ok(output) => missing(name, format!("`{name}` ends with {}", output.status), needed),
         Err(error) => missing(name, format!("`{name}` cannot be started: {error}"), needed),
@@ -49,7 +63,7 @@ fn tool(name: &'static str, arguments: &[&str], needed: &str) -> Finding {
 }
 
 fn missing(check: &'static str, text: String, needed: &str) -> Finding {
-    Finding { check, health: Health::Note, text, cure: Some(format!("install {check}; {needed}")) }
+    Finding::note(check, text, &format!("install {check}; {needed}"))
 }
 
 fn print(finding: &Finding) {

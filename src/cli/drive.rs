@@ -12,6 +12,7 @@ use crate::report::said::{plural, took};
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
 use crate::report::{Line, Paint};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trees_core::event::{Event, RunStatus};
@@ -162,7 +163,9 @@ impl Sitting {
         let ended = driver.drive(begin, listener);
         let tally = screen.close();
         let ended = ended.map_err(|error| resumable(error.into(), &state, &run.0))?;
-        finish::tell(&Closing { run, status: ended.status, signal: ended.signal, took: started.elapsed(), tally }, global);
+        // It has taken up all that was said.
+        let words = BTreeMap::new();
+        finish::tell(&Closing { run, status: ended.status, signal: ended.signal, took: started.elapsed(), tally, words }, global);
         finish::tidy(&state);
         Ok(ended)
     }

@@ -24,7 +24,7 @@ pub struct Args {
     /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
     #[arg(default_value = "@last")]
     run: String,
-    /// The file to write, `-` for standard output [default: RUN.trees.tgz]
+    /// The file to write, or a pipe or device to write into; `-` for standard output [default: RUN.trees.tgz]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -42,8 +42,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         export(&state, &run, &mut io::stdout().lock())?;
         return Ok(Exit::OK);
     }
-    let manifest = aside::write(&file, |to| export(&state, &run, to))?;
-    let bytes = file.metadata().map_or(0, |there| there.len());
+    let (manifest, bytes) = aside::write(&file, |to| export(&state, &run, to))?;
     if json {
         out_json(&json!({
             "schema": "trees/exported", "version": 1, "run": run.run, "tree": run.tree, "number": run.number, "file": file.display().to_string(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use trees_core::event::RunStatus;
 use trees_core::journal::{RunFilter, RunSummary};
-use trees_state::{Origin, State};
+use trees_state::{Origin, State, stopped};
 
 /// List runs, newest first.
 #[derive(clap::Args)]
@@ -53,6 +53,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         let lines = table(&all).into_iter().zip(&all).map(|(line, run)| line.with(Paint::Faint, mark(run)));
         let fit = |line: Line| style::columns().map_or(line.clone(), |columns| line.fit(columns));
         out(&lines.map(|line| fit(line).painted_out() + "\n").collect::<String>());
+        all.iter().for_each(runs::tell_stopped);
     }
     let lost = state.as_ref().map_or(Ok(Vec::new()), State::lost)?;
     if let Some(text) = runs::lost(&lost) {
@@ -76,7 +77,7 @@ pub fn row(run: &RunSummary) -> Value {
         "run": run.run, "tree": run.tree, "number": run.number, "file": run.file, "environment": run.environment,
         "status": run.status, "started": stamp(run.started), "finished": run.finished.map(stamp),
         "done": run.progress.map(|p| p.done), "failed": run.progress.map(|p| p.failed), "total": run.progress.map(|p| p.total),
-        "pid": run.pid,
+        "pid": run.pid, "stopped": run.pid.is_some_and(|pid| stopped(&run.run, pid).is_some()),
     })
 }
 

@@ -5,11 +5,14 @@ use super::global::{Durability, Global};
 use super::witness;
 use crate::failure::{Failure, Kind};
 use crate::report::said::plural;
+use crate::report::say;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{Event, EventKind, Json, RunStarted, Selection};
 use trees_core::hash;
-use trees_core::journal::{Journal as _, JournalError, RequestBody, RunFilter, RunSummary};
+use trees_core::journal::{Journal as _, JournalError, Request, RequestBody, RunFilter, RunSummary};
 use trees_core::language::{self, Sources};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Definitions, Run};
@@ -17,7 +20,7 @@ use trees_core::store::Store as _;
 use trees_core::tree::Tree;
 use trees_runner::driver::Vault;
 use trees_runner::mask::Masker;
-use trees_state::{State, StateError, is_alive};
+use trees_state::{State, StateError, is_alive, stopped};
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -111,13 +114,39 @@ pub fn at_rest(run: &RunSummary) -> Result<(), Failure> {
     run.pid.filter(|pid| is_alive(*pid)).map_or(Ok(()), |pid| Err(JournalError::Held { run: run.run.clone(), pid }.into()))
 }
 
+/// Says of a run whose process was stopped that it is, and how to go on: nobody hears a word until then.
+pub fn tell_stopped(run: &RunSummary) {
+    let told = run.pid.and_then(|pid| stopped(&run.run, pid));
+    told.into_iter().for_each(|(text, cure)| say(&format!("{text}: {cure}")));
+}
+
+/// The words that wait to be taken up, by the step they are on: who said what.
+pub fn words(state: &State, run: &RunId) -> Result<BTreeMap<String, String>, Failure> {
+    let said = |request: Request| {
+        let word = match &request.body {
+            RequestBody::Approve { .. } => "approved",
+            RequestBody::Reject { .. } => "rejected",
+            RequestBody::Resolve { .. } => "settled",
+            RequestBody::Cancel { .. } => return None,
+        };
+        Some((request.body.step()?.to_owned(), format!("{word} by {}", request.actor)))
+    };
+    Ok(state.requests(run)?.into_iter().filter_map(said).collect())
+}
+
 /// Refuses to drive a run from elsewhere where its folder is not.
 pub fn at_home(state: &State, run: &RunId) -> Result<(), Failure> {
     let Some(origin) = state.origins()?.remove(run) else { return Ok(()) };
     let recorded = state.load(run, 0)?;
     let folder = facts(&recorded).map(|facts| facts.dir.clone()).unwrap_or_default();
-    if Path::new(&folder).is_dir() {
-        return Ok(());
+    match Path::new(&folder).metadata() {
+        Ok(there) if there.is_dir() => return Ok(()),
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(error) => {
+            let failure = Failure::failed(format!("cannot look at {folder}, where run {run} works: {error}"));
+            return Err(failure.hint("see to its owner and mode"));
+        }
     }
     let text = format!("run {run} was imported from {} of {}; it works in {folder}, which is not here", origin.file, origin.host);
     let hint = format!("look at it with `trees show {run}` and `trees logs {run}`; `trees run FILE` begins a run here");

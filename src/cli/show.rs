@@ -9,6 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::report::tone::Tone;
 use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use trees_core::event::{Changed, Event, Json, Selection, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
@@ -48,7 +49,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let project = runs::facts(&recorded).map(|f| f.project.clone()).unwrap_or_default();
     let deployed = deploy::list(runs::folder(&state)).into_iter().filter(|d| d.project == project).collect();
     let origin = state.origins()?.remove(&run.run);
-    let shown = Shown { deployed, origin, ..Shown::of(run, &recorded, tree) };
+    let words = runs::words(&state, &run.run)?;
+    let shown = Shown { deployed, origin, words, ..Shown::of(run, &recorded, tree) };
     match json {
         true => out_json(&shown.document()),
         false => shown.print(&state, global.quiet),
@@ -64,6 +66,8 @@ pub struct Shown {
     changed: Option<Changed>,
     origin: Option<Origin>,
     selection: Option<Selection>,
+    /// What was answered and not taken up yet, by step.
+    words: BTreeMap<String, String>,
     deployed: Vec<Deployment>,
 }
 
@@ -75,7 +79,7 @@ impl Shown {
         let params = runs::facts(recorded).map(|f| Json::Object(f.params.clone())).unwrap_or_default();
         let changed = runs::facts(recorded).and_then(|f| f.changed.clone());
         let selection = runs::facts(recorded).and_then(|f| f.selection.as_deref().cloned());
-        Self { run, story, params, changed, origin: None, selection, deployed: Vec::new() }
+        Self { run, story, params, changed, origin: None, selection, words: BTreeMap::new(), deployed: Vec::new() }
     }
 
     /// For programs.
@@ -86,6 +90,8 @@ impl Shown {
         document["params"] = self.params.clone();
         document["outputs"] = Json::Object(self.story.outputs.clone());
         document["reason"] = self.story.reason.clone().into();
+        let asked = self.story.asked.iter();
+        document["asked"] = asked.map(|(step, text)| json!({ "step": step, "message": text, "answer": self.words.get(step) })).collect();
         document["selection"] = json!(self.selection);
         document["deployments"] = json!(self.deployed);
         document["steps"] = self.story.steps.iter().map(step).collect();
@@ -97,7 +103,8 @@ impl Shown {
         head(self);
         steps(&self.story, quiet);
         failures(&self.story, state);
-        foot(&self.run, &self.story, &self.deployed);
+        foot(self);
+        runs::tell_stopped(&self.run);
     }
 }
 
@@ -187,17 +194,17 @@ fn failures(story: &Story, state: &State) {
     }
 }
 
-fn foot(run: &RunSummary, story: &Story, deployed: &[Deployment]) {
+fn foot(Shown { run, story, words, deployed, .. }: &Shown) {
     for (name, value) in &story.outputs {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         print(&Line::default().with(Paint::Strong, format!("{name} = ")).with(Paint::Plain, text));
     }
     for (name, message) in &story.asked {
-        print(
-            &Line::default()
-                .with(Paint::Care, "asked: ")
-                .with(Paint::Plain, format!("{} (trees approve {} {name})", clean(message), run.run)),
-        );
+        let (label, next) = match words.get(name) {
+            Some(word) => ("answered: ", format!("{}; taken up by: trees resume {}", clean(word), run.run)),
+            None => ("asked: ", format!("trees approve {} {name}", run.run)),
+        };
+        print(&Line::default().with(Paint::Care, label).with(Paint::Plain, format!("{} ({next})", clean(message))));
     }
     deployed.iter().map(deployment).for_each(|line| print(&line));
 }

@@ -4,6 +4,7 @@ use super::clean::clean;
 use super::said::{plural, status_word, took};
 use super::style::{Line, Paint};
 use super::view::Tally;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use trees_core::event::{RunStatus, StepStatus};
 use trees_core::path::RunId;
@@ -20,6 +21,8 @@ pub struct Closing {
     pub took: Duration,
     /// How far the run came.
     pub tally: Tally,
+    /// What was answered and not taken up yet: who said what, by step.
+    pub words: BTreeMap<String, String>,
 }
 
 /// Told one by one; of the others only how many they are.
@@ -69,7 +72,7 @@ impl Closing {
         match (self.status, self.signal, &self.tally.reason) {
             (_, Some(signal), _) => vec![format!("ended by {}", signal_name(signal))],
             // What follows says more.
-            (RunStatus::Waiting, None, _) if !self.tally.questions.is_empty() || !self.tally.undecided.is_empty() => Vec::new(),
+            (RunStatus::Waiting, None, _) if !self.awaited().is_empty() => Vec::new(),
             (_, None, Some(reason)) => reason.lines().map(clean).filter(|l| !l.is_empty()).collect(),
             (_, None, None) => Vec::new(),
         }
@@ -96,15 +99,18 @@ impl Closing {
     /// What a person is asked, each with the command that answers it.
     fn awaited(&self) -> Vec<String> {
         let run = &self.run;
-        let mut texts = Vec::new();
-        for (name, message) in self.tally.questions.iter().take(FEW) {
+        let open = |name: &String| !self.words.contains_key(name);
+        let questions: Vec<_> = self.tally.questions.iter().filter(|(name, _)| open(name)).collect();
+        let undecided: Vec<_> = self.tally.undecided.iter().filter(|step| open(step)).collect();
+        let mut texts: Vec<String> = self.words.iter().map(|(name, word)| format!("{name} was {}", clean(word))).collect();
+        for (name, message) in questions.iter().take(FEW) {
             texts.push(format!("{name} asks: {message}"));
             texts.push(format!("  answer with: trees approve {run} {name}, or: trees reject {run} {name} --note WHY"));
         }
-        for step in self.tally.undecided.iter().take(FEW) {
+        for step in undecided.iter().take(FEW) {
             texts.push(format!("nobody knows how {step} ended; look, then say: trees resolve {run} {step} --done|--retry|--fail"));
         }
-        let more = self.tally.questions.len().saturating_sub(FEW) + self.tally.undecided.len().saturating_sub(FEW);
+        let more = questions.len().saturating_sub(FEW) + undecided.len().saturating_sub(FEW);
         if more > 0 {
             texts.push(format!("and {more} more: trees show {run}"));
         }
@@ -131,7 +137,9 @@ mod tests {
 
     fn check(status: RunStatus, signal: Option<i32>, tally: Tally, expected: &[&str]) {
         let tally = Tally { name: "chat #3".into(), total: 9, ..tally };
-        let closing = Closing { run: RunId("abc".into()), status, signal, took: Duration::from_millis(1200), tally };
+        let word = |(name, _): &(String, String)| name.starts_with("answered").then(|| (name.clone(), "approved by ada".into()));
+        let words = tally.questions.iter().filter_map(word).collect();
+        let closing = Closing { run: RunId("abc".into()), status, signal, took: Duration::from_millis(1200), tally, words };
         assert_eq!(closing.lines().iter().map(Line::plain).collect::<Vec<_>>(), expected);
     }
 
@@ -154,6 +162,22 @@ mod tests {
             "  go on with: trees resume abc",
         ];
         check(RunStatus::Interrupted, Some(2), some, &lines);
+    }
+
+    #[test]
+    fn what_was_answered_is_not_asked_again() {
+        let waits = Tally {
+            questions: vec![("answered".into(), "Ship it?".into())],
+            undecided: vec!["pay".into()],
+            ..counts(&[(StepStatus::Waiting, 2)])
+        };
+        let lines = [
+            "chat #3 waits after 1.2s: 0 of 9 steps done (run abc)",
+            "  answered was approved by ada",
+            "  nobody knows how pay ended; look, then say: trees resolve abc pay --done|--retry|--fail",
+            "  then go on with: trees resume abc",
+        ];
+        check(RunStatus::Waiting, None, waits, &lines);
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub fn finish(result: Result<Exit, Failure>) -> Exit {
         Ok(exit) => exit,
         Err(failure) => {
             say_line(&Line::default().with(Paint::Bad, "error: ").with(Paint::Plain, clean_lines(&failure.to_string())));
-            for hint in &failure.hints {
+            for hint in failure.way_on() {
                 say_line(&Line::default().with(Paint::Faint, "  hint: ").with(Paint::Plain, clean_lines(hint)));
             }
             failure.kind.exit()

@@ -144,7 +144,7 @@ enum Sync {
 }
 
 fn full(error: &io::Error) -> &'static str {
-    if error.kind() == ErrorKind::StorageFull { "; free some space, then run the command again" } else { "" }
+    if error.kind() == ErrorKind::StorageFull { "; free some space" } else { "" }
 }
 
 fn is_same(to: &Path, object: &Path, sha256: &str) -> bool {

@@ -8,7 +8,7 @@ use crate::state::Durability;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use trees_core::journal::JournalError;
@@ -28,11 +28,18 @@ const KEPT_READERS: usize = 4;
 pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     pub(crate) durability: Durability,
+    /// Why it can only be read, with the cure, where that is so.
+    pub(crate) unwritable: Option<String>,
 }
 
 impl Place {
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.join("trees.db")
+    }
+
+    /// Refuses a folder that can only be read.
+    pub(crate) fn writable(&self) -> Result<(), JournalError> {
+        self.unwritable.as_ref().map_or(Ok(()), |why| Err(unusable(&self.folder, why.clone())))
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -46,12 +53,37 @@ impl Place {
 
     /// A connection of either sort, set up but for what only the writer does.
     pub(crate) fn connect(&self) -> Result<Connection, Fault> {
-        self.open(OpenFlags::empty())
+        match &self.unwritable {
+            None => self.open(&self.file(), OpenFlags::SQLITE_OPEN_READ_WRITE),
+            Some(why) => self.look(why),
+        }
     }
 
-    fn open(&self, more: OpenFlags) -> Result<Connection, Fault> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
-        let db = Connection::open_with_flags(self.file(), flags)?;
+    /// A connection to a database that cannot be written: SQLite would make a log and an index beside
+    /// it, so without a log it is told that nothing changes, and with one their files must be there.
+    fn look(&self, why: &str) -> Result<Connection, Fault> {
+        let logged = self.folder.join("trees.db-wal").metadata().is_ok_and(|log| log.len() > 0);
+        let opened = if logged {
+            self.open(&self.file(), OpenFlags::SQLITE_OPEN_READ_ONLY)
+        } else {
+            self.open(&still(&self.file()), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+        };
+        let looked = opened.and_then(|db| {
+            db.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))?;
+            Ok(db)
+        });
+        match looked {
+            Err(Fault::Sql(error)) if logged && error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                let (why, _) = why.split_once("; ").unwrap_or((why, ""));
+                let copy = "copy it to where you may write (cp -r) and name the copy with --state";
+                Err(unusable(&self.folder, format!("{why}, and it can be read only after its log trees.db-wal is taken in; {copy}")).into())
+            }
+            looked => looked,
+        }
+    }
+
+    fn open(&self, file: &Path, how: OpenFlags) -> Result<Connection, Fault> {
+        let db = Connection::open_with_flags(file, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.busy_timeout(PATIENCE)?;
         db.set_prepared_statement_cache_capacity(64);
         db.execute_batch(
@@ -62,7 +94,7 @@ impl Place {
 
     /// The one connection that writes.
     pub(crate) fn writer(&self) -> Result<Connection, Fault> {
-        let db = self.open(OpenFlags::SQLITE_OPEN_CREATE)?;
+        let db = self.open(&self.file(), OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         let synchronous = match self.durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
@@ -89,6 +121,10 @@ impl Place {
         self.check_header()?;
         if self.is_ready()? {
             return Ok(());
+        }
+        if let Some(why) = &self.unwritable {
+            let older = "it was written by an older `trees` and has to be brought up to date before it is read";
+            return Err(unusable(&self.folder, format!("{older}, but {why}")));
         }
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
@@ -121,7 +157,8 @@ impl Place {
         if !known || (1..schema::OLDEST).contains(&version) {
             return Err(self.too_old(version));
         }
-        Ok(version == schema::VERSION && mode == "wal")
+        // Where nothing can change there is no log, whatever SQLite calls that.
+        Ok(version == schema::VERSION && (mode == "wal" || self.unwritable.is_some()))
     }
 
     fn migrate(&self) -> Result<(), Fault> {
@@ -239,6 +276,20 @@ fn is_known(db: &Connection, tables: &str) -> Result<bool, Fault> {
     }
 }
 
+/// The name by which SQLite opens a file that nobody changes: as an address, where only some bytes
+/// stand for themselves.
+fn still(file: &Path) -> PathBuf {
+    let mut name = String::from("file:");
+    for byte in file.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' => name.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => name.push(char::from(*byte)),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    PathBuf::from(name + "?immutable=1")
+}
+
 /// A few connections for reading, opened on need.
 #[derive(Debug, Default)]
 pub(crate) struct Readers {
@@ -254,7 +305,8 @@ impl Readers {
             Ok(db) => {
                 let answer = work(&db);
                 let mut idle = locked(&self.idle);
-                if idle.len() < KEPT_READERS {
+                // One that was told that nothing changes is told so for one look.
+                if idle.len() < KEPT_READERS && place.unwritable.is_none() {
                     idle.push(db);
                 }
                 answer

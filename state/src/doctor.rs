@@ -1,19 +1,26 @@
 //! Whether the state folder is well: each check as data, also where the folder cannot be opened.
+//! What recorded events mean is not known here; who knows it judges them.
+
+mod places;
 
 use crate::audit::Chain;
 use crate::database::Place;
-use crate::error::{Fault, sql_message};
+use crate::error::{Fault, StateError};
+use crate::folder;
+use crate::hold::stopped;
 use crate::state::{Durability, State};
-use crate::{filesystem, folder};
 use rusqlite::Connection;
 use serde::Serialize;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use trees_core::event::RunStatus;
-use trees_core::journal::{JournalError, RunFilter};
+use trees_core::event::{Event, RunStatus};
+use trees_core::journal::{Journal as _, JournalError, RunFilter};
+use trees_core::path::RunId;
 
-/// Less is said to be little.
-const LITTLE: u64 = 256 << 20;
+/// Findings of one sort that are told.
+const TOLD: usize = 5;
+
+/// Whether the events of a run follow from one another: what is wrong with them, if something is.
+pub type Judge<'a> = &'a dyn Fn(&State, &RunId, &[Event]) -> Option<Finding>;
 
 /// How well a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -41,71 +48,119 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn good(check: &'static str, text: impl Into<String>) -> Self {
+    /// As it should be.
+    pub fn good(check: &'static str, text: impl Into<String>) -> Self {
         Self { check, health: Health::Good, text: text.into(), cure: None }
     }
 
-    fn note(check: &'static str, text: impl Into<String>, cure: &str) -> Self {
+    /// Worth knowing.
+    pub fn note(check: &'static str, text: impl Into<String>, cure: &str) -> Self {
         Self { check, health: Health::Note, text: text.into(), cure: Some(cure.into()) }
     }
 
-    fn bad(check: &'static str, text: impl Into<String>, cure: &str) -> Self {
+    /// Runs will fail, or have.
+    pub fn bad(check: &'static str, text: impl Into<String>, cure: &str) -> Self {
         Self { check, health: Health::Bad, text: text.into(), cure: Some(cure.into()) }
+    }
+
+    /// What the state said when it refused; the cure stands behind the first semicolon.
+    pub(crate) fn refused(check: &'static str, error: &JournalError) -> Self {
+        let message = match error {
+            JournalError::State { message, .. } => message.clone(),
+            JournalError::Unknown(_) | JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } => {
+                error.to_string()
+            }
+        };
+        match message.split_once("; ") {
+            Some((text, cure)) => Self::bad(check, text, cure),
+            None => Self { check, health: Health::Bad, text: message, cure: None },
+        }
     }
 }
 
 impl State {
-    /// Looks at a state folder that need not be well. Nothing is made or mended.
+    /// Looks at a state folder that need not be well. Nothing is mended, and nothing left: one small
+    /// file is written to see whether that can be done.
     #[must_use]
-    pub fn doctor(folder: &Path) -> Vec<Finding> {
+    pub fn doctor(folder: &Path, judge: Judge<'_>) -> Vec<Finding> {
         let mut found = vec![Finding::good("sqlite", format!("SQLite {}", rusqlite::version()))];
-        let database = folder.join("trees.db");
-        let Ok(there) = folder::is_there(folder, &database) else {
-            let (text, cure) = folder::unreadable(&database);
-            found.push(Finding::bad("folder", text, &cure));
-            return found;
+        let there = match folder::is_there(folder, &folder.join("trees.db")) {
+            Ok(there) => there,
+            Err(error) => {
+                found.push(Finding::refused("folder", &error));
+                return found;
+            }
         };
         if !folder.exists() {
             found.push(Finding::good("folder", format!("there is no state at {} yet", folder.display())));
             return found;
         }
-        found.push(mode(folder));
-        found.push(file_system(folder));
-        found.push(space(folder));
+        found.extend(places::look(folder));
         if !there {
-            found.push(Finding::good("database", "there is no database yet"));
+            found.push(places::missing(folder));
             return found;
         }
         match Self::open_existing(folder, Durability::Full) {
-            Ok(Some(state)) => state.look(&mut found),
-            Ok(None) => found.push(Finding::good("database", "there is no database yet")),
+            Ok(Some(state)) => state.look(judge, &mut found),
+            Ok(None) => found.push(places::missing(folder)),
+            Err(StateError::Unusable { folder, message }) => {
+                found.push(Finding::refused("database", &JournalError::State { folder, message }));
+            }
             Err(error) => found.push(Finding { check: "database", health: Health::Bad, text: error.to_string(), cure: None }),
         }
         found
     }
 
-    fn look(&self, found: &mut Vec<Finding>) {
+    fn look(&self, judge: Judge<'_>, found: &mut Vec<Finding>) {
         found.extend(database(&self.place));
+        found.extend(self.records(judge));
         found.push(self.chain_health());
         found.extend(self.key_health());
         found.extend(self.folders_health());
-        let resting = RunFilter { statuses: vec![RunStatus::Interrupted], ..RunFilter::default() };
-        if let Ok(runs) = self.runs(&resting)
-            && let Some(newest) = runs.first()
-        {
-            let cure = format!("trees resume {}", newest.run);
-            found.push(Finding::note(
-                "runs",
-                format!("{} interrupted; the newest is {} of {}", runs.len(), newest.run, newest.tree),
-                &cure,
-            ));
+        found.extend(self.unfinished().unwrap_or_else(|error| vec![Finding::refused("runs", &error)]));
+    }
+
+    /// Whether what is recorded of each run can be read and taken up again.
+    fn records(&self, judge: Judge<'_>) -> Vec<Finding> {
+        let all = match self.runs(&RunFilter::default()) {
+            Ok(all) => all,
+            Err(error) => return vec![Finding::refused("events", &error)],
+        };
+        let (mut events, mut wrong) = (0, Vec::new());
+        for run in &all {
+            match self.load(&run.run, 0) {
+                Ok(recorded) => {
+                    events += recorded.len();
+                    wrong.extend(judge(self, &run.run, &recorded));
+                }
+                Err(error) => wrong.push(Finding::refused("events", &error)),
+            }
         }
+        if wrong.is_empty() {
+            return vec![Finding::good("events", format!("{events} of {} runs; they can be read and taken up again", all.len()))];
+        }
+        wrong.truncate(TOLD);
+        wrong
+    }
+
+    /// Runs that somebody has to see to.
+    fn unfinished(&self) -> Result<Vec<Finding>, JournalError> {
+        let mut found = Vec::new();
+        let all = self.runs(&RunFilter::default())?;
+        let held = all.iter().filter_map(|run| stopped(&run.run, run.pid?));
+        found.extend(held.take(TOLD).map(|(text, cure)| Finding::note("runs", text, &cure)));
+        let mut resting = all.iter().filter(|run| run.status == RunStatus::Interrupted);
+        if let Some(newest) = resting.next() {
+            let text = format!("{} interrupted; the newest is {} of {}", resting.count() + 1, newest.run, newest.tree);
+            found.push(Finding::note("runs", text, &format!("trees resume {}", newest.run)));
+        }
+        Ok(found)
     }
 
     fn folders_health(&self) -> Vec<Finding> {
         let strays = match self.strays() {
             Ok(strays) => strays,
-            Err(error) => return vec![Finding { check: "folders", health: Health::Bad, text: error.to_string(), cure: None }],
+            Err(error) => return vec![Finding::refused("folders", &error)],
         };
         let mut found = Vec::new();
         if !strays.idle.is_empty() {
@@ -125,48 +180,21 @@ impl State {
             Ok(Chain { broken: Some(broken), .. }) => {
                 Finding::bad("audit", broken.text, "see trees audit --verify; somebody or something changed the database by hand")
             }
-            Err(error) => Finding { check: "audit", health: Health::Bad, text: error.to_string(), cure: None },
+            Err(error) => Finding::refused("audit", &error),
         }
     }
 
     fn key_health(&self) -> Option<Finding> {
-        let wrong = match self.key_origin() {
-            Ok(origin) => return origin.map(|origin| Finding::good("master key", origin)),
-            Err(JournalError::State { message, .. }) => message,
-            Err(error) => error.to_string(),
-        };
-        let (text, cure) = wrong.split_once("; ").unwrap_or((&wrong, "see to its owner and mode"));
-        Some(Finding::bad("master key", text, cure))
-    }
-}
-
-fn mode(folder: &Path) -> Finding {
-    match folder.metadata() {
-        Ok(there) if !there.is_dir() => Finding::bad("folder", format!("{} is no folder", folder.display()), "move it away"),
-        Ok(there) if there.permissions().mode() & 0o077 != 0 => {
-            let text = format!("others may enter {} (mode {:03o})", folder.display(), there.permissions().mode() & 0o777);
-            Finding::bad("folder", text, &format!("chmod 700 {}", folder.display()))
+        let checked = self.key_origin().and_then(|origin| {
+            if origin.is_some() {
+                self.check_sealed()?;
+            }
+            Ok(origin)
+        });
+        match checked {
+            Ok(origin) => origin.map(|origin| Finding::good("master key", origin)),
+            Err(error) => Some(Finding::refused("master key", &error)),
         }
-        Ok(_) => Finding::good("folder", "nobody else may enter it"),
-        Err(error) => Finding::bad("folder", format!("{}: {error}", folder.display()), "see to its owner and mode"),
-    }
-}
-
-fn file_system(folder: &Path) -> Finding {
-    match filesystem::network(folder) {
-        Ok(None) => Finding::good("file system", "local"),
-        Ok(Some(name)) => {
-            Finding::bad("file system", format!("{name}, over the network"), "choose a local folder with --state or TREES_STATE")
-        }
-        Err(error) => Finding::bad("file system", error.to_string(), "see to the mount"),
-    }
-}
-
-fn space(folder: &Path) -> Finding {
-    match filesystem::free(folder) {
-        Ok(free) if free < LITTLE => Finding::note("space", format!("{} MiB free", free >> 20), "trees gc, or free some space"),
-        Ok(free) => Finding::good("space", format!("{} MiB free", free >> 20)),
-        Err(error) => Finding::note("space", error.to_string(), "see to the mount"),
     }
 }
 
@@ -174,14 +202,7 @@ fn database(place: &Place) -> Vec<Finding> {
     match place.connect().and_then(|db| questions(&db)) {
         Ok(wrong) if wrong.is_empty() => vec![Finding::good("database", "whole; the events have no gaps")],
         Ok(wrong) => wrong.into_iter().map(|text| Finding::bad("database", text, "put back a copy of the state folder")).collect(),
-        Err(fault) => {
-            let text = match fault {
-                Fault::Sql(error) => sql_message(&error),
-                Fault::Refused(error) => error.to_string(),
-                Fault::Damaged(text) => text,
-            };
-            vec![Finding { check: "database", health: Health::Bad, text, cure: None }]
-        }
+        Err(fault) => vec![Finding::refused("database", &fault.explain(&place.folder))],
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why the state folder said no, with the cure. The words are the product: each names the folder
 //! and what to do.
 
+use crate::filesystem;
 use rusqlite::ErrorCode;
 use rustix::io::Errno;
 use std::io;
@@ -66,6 +67,8 @@ pub(crate) enum Fault {
     Sql(rusqlite::Error),
     /// We said no; nothing was written.
     Refused(JournalError),
+    /// Something beside the database does not fit it; one sentence with the cure.
+    Unfit(String),
     /// What stands in the database cannot be understood.
     Damaged(String),
 }
@@ -86,8 +89,12 @@ impl Fault {
     /// As the contract has it.
     pub(crate) fn explain(self, folder: &Path) -> JournalError {
         match self {
+            Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) && filesystem::is_full(folder) => {
+                unusable(folder, format!("the disk is full; {FREE}"))
+            }
             Self::Sql(error) => unusable(folder, sql_message(&error)),
             Self::Refused(error) => error,
+            Self::Unfit(message) => unusable(folder, message),
             Self::Damaged(what) => unusable(folder, damaged(&what)),
         }
     }
@@ -103,12 +110,18 @@ pub(crate) fn io_unusable(folder: &Path, what: &str, path: &Path, error: &io::Er
     unusable(folder, format!("{what} {} failed: {error}{}", path.display(), io_cure(error)))
 }
 
+/// What to do where nothing more fits.
+pub(crate) const FREE: &str = "free some space";
+/// What to do with a thing that stands in the place of a file of ours.
+pub(crate) const AWAY: &str = "move it away";
+
 fn io_cure(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space, then run the command again",
+        io::ErrorKind::IsADirectory => "; move that folder away",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space",
         io::ErrorKind::PermissionDenied => "; give yourself the right to write there, or choose another folder with --state",
         io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written with --state",
-        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => "; see to the disk, then run the command again",
+        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => "; see to the disk",
         _ => "",
     }
 }
@@ -137,15 +150,17 @@ pub(crate) fn sql_message(error: &rusqlite::Error) -> String {
     match code {
         // Our statements are fixed: one that is not understood meets a schema that is not ours any more.
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => damaged(&error.to_string()),
-        ErrorCode::DiskFull => "the disk is full; free some space, then run the command again".into(),
+        ErrorCode::DiskFull => format!("the disk is full; {FREE}"),
         ErrorCode::SystemIoFailure => {
-            format!("reading or writing the database failed ({error}); see to the disk and its free space, then run the command again")
+            format!("reading or writing the database failed ({error}); see to the disk and its free space")
         }
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
-            format!("the database cannot be opened for writing ({error}); see to the owner and mode of the folder, or choose another with --state")
+            format!(
+                "the database cannot be opened for writing ({error}); see to the owner and mode of the folder, or choose another with --state"
+            )
         }
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            "another program keeps the database locked (a stopped `trees`, a backup, a database browser); end it, then run the command again".into()
+            "another program keeps the database locked (a stopped `trees`, a backup, a database browser); end it".into()
         }
         _ => format!("the database answered: {error}"),
     }

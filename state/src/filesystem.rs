@@ -16,6 +16,19 @@ pub(crate) fn refuse_network(folder: &Path) -> Result<(), JournalError> {
     }
 }
 
+/// Whether not even the smallest thing fits on the file system of a folder: the index that SQLite
+/// keeps beside a log takes as much.
+pub(crate) fn is_full(folder: &Path) -> bool {
+    const SMALLEST: u64 = 32 << 10;
+    let full = |stat: rustix::fs::StatVfs| {
+        // What is kept back is kept for root.
+        let blocks = if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
+        // Some file systems do not say how large they are.
+        stat.f_blocks > 0 && blocks.saturating_mul(stat.f_frsize) < SMALLEST
+    };
+    rustix::fs::statvfs(folder).is_ok_and(full)
+}
+
 /// Free bytes for us on the file system of a folder.
 pub(crate) fn free(folder: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(folder)?;

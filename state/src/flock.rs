@@ -1,10 +1,10 @@
 //! Kernel locks on files: they die with their holder, whatever happens to it.
 
-use crate::error::{io_unusable, unusable};
+use crate::error::{AWAY, io_unusable, unusable};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +46,22 @@ impl Flock {
         Ok(Self { folder: folder.into(), path: path.into(), file, which })
     }
 
+    /// The same for a look at who holds it: nothing is made or written. `None` where there is no such file.
+    pub(crate) fn look(folder: &Path, path: &Path) -> Result<Option<Self>, JournalError> {
+        let failed = |error| io_unusable(folder, "looking at", path, &error);
+        let found = match path.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(failed)?,
+        };
+        if !found.is_file() {
+            return Err(unusable(folder, format!("{} is no file; {AWAY}", path.display())));
+        }
+        match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            file => Ok(Some(Self { folder: folder.into(), path: path.into(), file: file.map_err(failed)?, which: which(&found) })),
+        }
+    }
+
     /// Waits for the lock, however long; the kernel serves the waiting in order.
     pub(crate) fn wait(&self) -> Result<Turn<'_>, JournalError> {
         loop {
@@ -83,13 +99,17 @@ impl Flock {
     }
 
     /// Whether somebody holds the lock.
-    pub(crate) fn is_taken(&self) -> bool {
-        match flock(&self.file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => {
-                drop(Turn(&self.file));
-                false
+    pub(crate) fn is_taken(&self) -> Result<bool, JournalError> {
+        loop {
+            match flock(&self.file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => {
+                    drop(Turn(&self.file));
+                    return Ok(false);
+                }
+                Err(Errno::WOULDBLOCK) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(self.failed(error)),
             }
-            Err(_) => true,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The folders below the state folder, and names that stay inside them.
 
-use crate::error::{io_unusable, unusable};
+use crate::error::{FREE, io_unusable, unusable};
 use crate::filesystem;
 use crate::state::State;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -11,6 +13,8 @@ use trees_core::hash;
 use trees_core::journal::JournalError;
 use trees_core::path::{RunId, StepPath};
 
+/// Where else the state can be.
+const ELSEWHERE: &str = "name another folder with --state or TREES_STATE";
 /// Longer names are cut and marked with their digest; file systems end at 255 bytes.
 const LONGEST: usize = 180;
 
@@ -18,6 +22,9 @@ const LONGEST: usize = 180;
 pub(crate) fn make(folder: &Path) -> Result<PathBuf, JournalError> {
     let folder = absolute(folder)?;
     is_there(&folder, &folder.join("trees.db"))?;
+    if let Some((what, cure)) = unwritable(&folder) {
+        return Err(unusable(&folder, format!("{what}; {cure}")));
+    }
     refuse_foreign(&folder)?;
     if let Some(there) = folder.ancestors().find(|ancestor| ancestor.exists()) {
         filesystem::refuse_network(there)?;
@@ -51,7 +58,11 @@ fn refuse_foreign(folder: &Path) -> Result<(), JournalError> {
 pub(crate) fn is_there(state: &Path, path: &Path) -> Result<bool, JournalError> {
     match path.metadata() {
         Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let file = path.ancestors().find(|above| above.metadata().is_ok_and(|there| !there.is_dir())).unwrap_or(path);
+            Err(unusable(state, format!("{} is no folder; move it away, or {ELSEWHERE}", file.display())))
+        }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let (what, cure) = unreadable(path);
             Err(unusable(state, format!("{what}; {cure}")))
@@ -64,15 +75,34 @@ pub(crate) fn is_there(state: &Path, path: &Path) -> Result<bool, JournalError> 
 /// looked at tells whose it is.
 pub(crate) fn unreadable(path: &Path) -> (String, String) {
     let seen = path.ancestors().find_map(|above| Some((above, above.metadata().ok()?)));
-    let elsewhere = "name another folder with --state or TREES_STATE";
-    let Some((above, there)) = seen else {
-        return (format!("you may not read {}", path.display()), elsewhere.into());
-    };
+    match seen {
+        Some((above, there)) => forbidden("read", above, &there),
+        None => (format!("you may not read {}", path.display()), ELSEWHERE.into()),
+    }
+}
+
+/// What is said of a file that may not be read or written, and the cure.
+fn forbidden(deed: &str, path: &Path, there: &fs::Metadata) -> (String, String) {
     let (owner, mode) = (there.uid(), there.permissions().mode() & 0o777);
-    let what = format!("you may not read {} (it is of user {owner}, mode {mode:03o})", above.display());
+    let what = format!("you may not {deed} {} (it is of user {owner}, mode {mode:03o})", path.display());
     let own = owner == rustix::process::geteuid().as_raw();
-    let first = if own { format!("chmod u+rwX {}", above.display()) } else { "run the command as that user".into() };
-    (what, format!("{first}, or {elsewhere}"))
+    let first = if own { format!("chmod u+rwX {}", path.display()) } else { "run the command as that user".into() };
+    (what, format!("{first}, or {ELSEWHERE}"))
+}
+
+/// Why nothing can be written to a state folder that is there, and the cure; `None` where it can be.
+pub(crate) fn unwritable(folder: &Path) -> Option<(String, String)> {
+    let files = ["", "trees.db", "trees.db-wal", "trees.db-shm", "write.lock"].map(|name| folder.join(name));
+    let forbidden = files.iter().find_map(|path| {
+        let refused = rustix::fs::access(path, Access::WRITE_OK).err()?;
+        let there = path.metadata().ok()?;
+        if refused == Errno::ROFS {
+            let what = format!("{} is on a file system that is mounted read-only", folder.display());
+            return Some((what, format!("mount it for writing, or {ELSEWHERE}")));
+        }
+        Some(forbidden("write", path, &there))
+    });
+    forbidden.or_else(|| filesystem::is_full(folder).then(|| (format!("the disk of {} is full", folder.display()), FREE.into())))
 }
 
 /// The folder as an absolute path, its links resolved where it exists.
@@ -113,6 +143,21 @@ pub(crate) fn component(text: &str) -> String {
         Some(start) if name.len() > LONGEST => format!("{start}-{}", &hash::bytes(text.as_bytes())[..16]),
         _ => name,
     }
+}
+
+/// The names in a folder of the state, sorted; none where it is not there yet.
+pub(crate) fn names(state: &Path, folder: &Path) -> Result<Vec<String>, JournalError> {
+    let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, std::io::Error>>();
+    let mut names: Vec<String> = match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => {
+            let read = read.map_err(|error| io_unusable(state, "reading", folder, &error))?;
+            // What we name is UTF-8.
+            read.into_iter().filter_map(|name| name.into_string().ok()).collect()
+        }
+    };
+    names.sort();
+    Ok(names)
 }
 
 /// Whether a text has the form of a run's id: a folder may be named so.

@@ -87,7 +87,7 @@ impl State {
         let mut held = Vec::new();
         for Old { run, begun } in runs {
             if gc.dry_run {
-                if self.driver(run).is_none() {
+                if self.driver(run)?.is_none() {
                     removed.bytes += size(&self.run_folder(run)?);
                     removed.runs.push(run.clone());
                 }

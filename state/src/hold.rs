@@ -98,6 +98,7 @@ impl State {
     pub(crate) fn lock_run(&self, run: &RunId) -> Result<Flock, JournalError> {
         let home = self.run_folder(run)?;
         let path = home.join("lock");
+        self.place.writable()?;
         loop {
             folder::make_private(self.dir(), &home)?;
             let mut lock = match Flock::open(self.dir(), &path) {
@@ -118,13 +119,12 @@ impl State {
     }
 
     /// The process that drives the run, if one does.
-    pub(crate) fn driver(&self, run: &RunId) -> Option<u32> {
-        let path = self.run_folder(run).ok()?.join("lock");
-        if !path.exists() {
-            return None;
-        }
-        let mut lock = Flock::open(self.dir(), &path).ok()?;
-        lock.is_taken().then(|| lock.signature().trim().parse().unwrap_or(0))
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub(crate) fn driver(&self, run: &RunId) -> Result<Option<u32>, JournalError> {
+        let Some(mut lock) = Flock::look(self.dir(), &self.run_folder(run)?.join("lock"))? else { return Ok(None) };
+        Ok(lock.is_taken()?.then(|| lock.signature().trim().parse().unwrap_or(0)))
     }
 }
 
@@ -142,6 +142,20 @@ fn claim(lock: &mut Flock) -> Result<Result<(), u32>, JournalError> {
             return Ok(Err(holder));
         }
     }
+}
+
+/// Whether a process was stopped (SIGSTOP, Ctrl-Z) and goes on only when it is told to. Where the
+/// system does not say so in a file, none was.
+fn is_stopped(pid: u32) -> bool {
+    // The name before the state may hold anything, brackets too.
+    let told = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    told.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// What is said of a run whose process was stopped, and how to go on.
+pub fn stopped(run: &RunId, pid: u32) -> Option<(String, String)> {
+    let cure = || format!("kill -CONT {pid} lets it go on; kill -KILL {pid} ends it, then: trees resume {run}");
+    is_stopped(pid).then(|| (format!("process {pid}, which holds run {run}, is stopped"), cure()))
 }
 
 /// Whether there is such a process.

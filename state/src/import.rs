@@ -21,6 +21,7 @@ use std::path::Path;
 use tar::{Archive, Entry, EntryType};
 use trees_core::event::{Event, EventKind};
 use trees_core::hash;
+use trees_core::journal::JournalError;
 use trees_core::path::RunId;
 use trees_points::{Point, hit};
 
@@ -102,9 +103,10 @@ impl State {
     /// Whether the very same run is here; another one with its id is an error.
     fn known(&self, manifest: &Manifest, file: &str) -> Result<Option<Imported>, StateError> {
         let run = &manifest.run;
-        if self.number_of(run).is_err() {
-            return Ok(None);
-        }
+        match self.number_of(run) {
+            Err(JournalError::Unknown(_)) => return Ok(None),
+            there => there?,
+        };
         let digest = |path: &str| manifest.item(path).map(|item| item.sha256.clone());
         let here = [hash::bytes(&self.lines(run)?), hash::bytes(&self.sources(run)?)].map(Some);
         if here == [EVENTS, DEFINITION].map(digest) {

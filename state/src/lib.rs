@@ -35,10 +35,10 @@ mod writer;
 
 pub use audit::{AuditFilter, Broken, Chain, Entry, Witness};
 pub use bundle::{Item, Manifest, Sort};
-pub use doctor::{Finding, Health};
+pub use doctor::{Finding, Health, Judge};
 pub use error::StateError;
 pub use gc::{Gc, Removed};
-pub use hold::is_alive;
+pub use hold::{is_alive, stopped};
 pub use import::{Imported, Origin};
 pub use remains::Remains;
 pub use secrets::SecretRow;

@@ -18,7 +18,7 @@ impl State {
         let rows = self.read(|db| rows(db, filter))?;
         let mut runs = Vec::new();
         for mut run in rows {
-            self.settle(&mut run);
+            self.settle(&mut run)?;
             if !filter.statuses.is_empty() && !filter.statuses.contains(&run.status) {
                 continue;
             }
@@ -42,19 +42,20 @@ impl State {
             rows.next()?.map(summary).transpose()
         })?;
         let mut run = found.ok_or_else(|| JournalError::Unknown(run.0.clone()))?;
-        self.settle(&mut run);
+        self.settle(&mut run)?;
         Ok(run)
     }
 
     /// What the record cannot know: whether the process that drives the run still lives.
-    fn settle(&self, run: &mut RunSummary) {
+    fn settle(&self, run: &mut RunSummary) -> Result<(), JournalError> {
         if run.status.is_ended() {
-            return;
+            return Ok(());
         }
-        run.pid = self.driver(&run.run);
+        run.pid = self.driver(&run.run)?;
         if run.pid.is_none() && matches!(run.status, RunStatus::Pending | RunStatus::Running | RunStatus::RollingBack) {
             run.status = RunStatus::Interrupted;
         }
+        Ok(())
     }
 }
 

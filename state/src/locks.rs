@@ -29,6 +29,7 @@ impl LockGuard for Guard {}
 
 impl State {
     pub(crate) fn take_lock(&self, name: &str, run: &RunId) -> Result<Result<Box<dyn LockGuard>, String>, JournalError> {
+        self.place.writable()?;
         let home = self.dir().join("locks");
         folder::make_private(self.dir(), &home)?;
         let mut lock = Flock::open(self.dir(), &home.join(folder::component(name)))?;

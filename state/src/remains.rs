@@ -3,12 +3,11 @@
 //! folder, and no attempt makes it before its start is recorded.
 
 use crate::error::{io_unusable, unusable};
-use crate::folder::{component, is_run_id};
+use crate::folder::{component, is_run_id, names};
 use crate::schema::SEQ;
 use crate::state::State;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use trees_core::event::{Event, EventKind};
 use trees_core::journal::JournalError;
@@ -51,10 +50,12 @@ impl State {
             }
         }
         let mut remains = Vec::new();
-        for (step, folder) in self.entries(&self.run_folder(run)?.join("steps"))? {
+        let steps = self.run_folder(run)?.join("steps");
+        for step in names(self.dir(), &steps)? {
             let newest = recorded.get(&step).copied().unwrap_or(0);
-            let attempts = self.entries(&folder)?.into_iter().filter_map(|(name, folder)| Some((name.parse().ok()?, folder)));
-            remains.extend(attempts.filter(|(n, _)| *n > newest).map(|(attempt, folder)| Remains { folder, step: step.clone(), attempt }));
+            let folder = steps.join(&step);
+            let attempts = names(self.dir(), &folder)?.into_iter().filter_map(|name| name.parse().ok()).filter(|n| *n > newest);
+            remains.extend(attempts.map(|attempt: u32| Remains { folder: folder.join(attempt.to_string()), step: step.clone(), attempt }));
         }
         remains.sort();
         Ok(remains)
@@ -84,14 +85,20 @@ impl State {
     /// The folders of runs of which nothing is recorded.
     pub(crate) fn strays(&self) -> Result<Strays, JournalError> {
         // The folders first: what begins meanwhile is in the database by then.
-        let entries = self.entries(&self.dir().join("runs"))?.into_iter();
-        let homes: Vec<(String, bool)> = entries.map(|(name, home)| (name, is_lost(&home))).collect();
+        let runs = self.dir().join("runs");
+        let homes = names(self.dir(), &runs)?.into_iter().filter(|name| is_run_id(name));
+        let homes: Vec<(String, bool)> = homes
+            .map(|name| {
+                let lost = is_lost(&runs.join(&name));
+                (name, lost)
+            })
+            .collect();
         let known: BTreeMap<String, bool> = self.read(|db| {
             let mut statement = db.prepare_cached(&format!("SELECT id, {SEQ} > 0 FROM runs"))?;
             Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
         })?;
         let mut strays = Strays::default();
-        for (name, lost) in homes.into_iter().filter(|(name, _)| is_run_id(name)) {
+        for (name, lost) in homes {
             match (known.get(&name), lost) {
                 (None, false) => strays.idle.push(RunId(name)),
                 (None | Some(false), true) => strays.lost.push(RunId(name)),
@@ -118,21 +125,6 @@ impl State {
     pub(crate) fn unmark_removed(&self, run: &RunId) -> Result<(), JournalError> {
         let mark = self.run_folder(run)?.join(REMOVED);
         fs::remove_file(&mark).map_err(|error| io_unusable(self.dir(), "removing", &mark, &error))
-    }
-
-    fn entries(&self, folder: &Path) -> Result<Vec<(String, PathBuf)>, JournalError> {
-        let failed = |error| io_unusable(self.dir(), "reading", folder, &error);
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut named = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            named.extend(entry.file_name().into_string().ok().map(|name| (name, entry.path())));
-        }
-        Ok(named)
     }
 }
 

@@ -90,11 +90,41 @@ impl Scope {
     fn insert(&self, db: &Connection, master: &Master, value: &str) -> Result<i64, Fault> {
         let mut statement = db.prepare_cached("SELECT coalesce(max(version), 0) + 1 FROM secrets WHERE project = ? AND name = ?")?;
         let version: i64 = statement.query_row(params![self.project, self.name], |row| row.get(0))?;
+        unopened(db, master)?;
         let sealed = self.seal(master, version, value).ok_or_else(|| Fault::Damaged(format!("sealing `{}` failed", self.name)))?;
         db.prepare_cached("INSERT INTO secrets (project, environment, name, version, sealed, created) VALUES (?, ?, ?, ?, ?, ?)")?
             .execute(params![self.project, self.environment, self.name, version, sealed, Timestamp::now().as_microsecond()])?;
         Ok(version)
     }
+}
+
+/// Refuses a key that does not open what is sealed: with a second key the store would be mixed, and
+/// no key would open all of it.
+fn unopened(db: &Connection, master: &Master) -> Result<(), Fault> {
+    let mut statement = db.prepare_cached(
+        "SELECT project, environment, name, max(version), sealed FROM secrets WHERE sealed IS NOT NULL
+         GROUP BY project, environment, name ORDER BY project, name, environment",
+    )?;
+    let mut rows = statement.query([])?;
+    let (mut closed, mut all) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let scope = Scope { project: row.get(0)?, environment: row.get(1)?, name: row.get(2)? };
+        all += 1;
+        if scope.open(master, row.get(3)?, &row.get::<_, Vec<u8>>(4)?).is_none() {
+            closed.push(scope);
+        }
+    }
+    let Some(first) = closed.first() else { return Ok(()) };
+    let place = if first.environment.is_empty() { String::new() } else { format!(" -e {}", first.environment) };
+    let remove = format!("trees secret remove {} --project {}{place}", first.name, first.project);
+    let more = if closed.len() > 1 { " and the like, see trees secret list" } else { "" };
+    Err(Fault::Unfit(format!(
+        "this master key is another than the one the secrets were sealed with: it does not open {} of {all} (`{}` of {}); \
+         use the key they were sealed with, or where that is lost remove what it does not open ({remove}{more}) and set it again",
+        closed.len(),
+        first.name,
+        first.project
+    )))
 }
 
 fn cipher(master: &Master, label: &str) -> Option<XChaCha20Poly1305> {
@@ -215,10 +245,16 @@ impl State {
         self.opened(&scope, version, &sealed)
     }
 
+    /// Says so where the master key is another than the one that secrets are sealed with.
+    pub(crate) fn check_sealed(&self) -> Result<(), JournalError> {
+        let master = self.master()?;
+        self.read(|db| unopened(db, master))
+    }
+
     fn opened(&self, scope: &Scope, version: i64, sealed: &[u8]) -> Result<SecretValue, JournalError> {
         let wrong = || {
             let message = format!(
-                "the secret `{}` cannot be opened with this master key; use the key it was sealed with, or set it again",
+                "the secret `{}` cannot be opened with this master key; use the key it was sealed with, or where that is lost remove the secret and set it again",
                 scope.name
             );
             unusable(self.dir(), message)

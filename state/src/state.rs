@@ -54,26 +54,27 @@ impl State {
     /// On a network file system, when it cannot be written, is damaged or from a newer `trees`.
     pub fn open(folder: impl AsRef<Path>, durability: Durability) -> Result<Self, StateError> {
         let folder = folder::make(folder.as_ref())?;
-        Self::ready(folder, durability)
+        Self::ready(Place { folder, durability, unwritable: None })
     }
 
-    /// Opens a state folder that is there; `None` where there is none.
+    /// Opens a state folder that is there; `None` where there is none. One that cannot be written is
+    /// opened for reading; what would write to it says why it cannot.
     ///
     /// # Errors
     /// As [`State::open`].
     pub fn open_existing(folder: impl AsRef<Path>, durability: Durability) -> Result<Option<Self>, StateError> {
         let folder = folder.as_ref();
         if !folder::is_there(folder, &folder.join("trees.db"))? {
-            let place = Place { folder: folder.to_owned(), durability };
+            let place = Place { folder: folder.to_owned(), durability, unwritable: None };
             return Ok(place.check_missing().map(|()| None)?);
         }
         let folder = folder::absolute(folder)?;
         filesystem::refuse_network(&folder)?;
-        Self::ready(folder, durability).map(Some)
+        let unwritable = folder::unwritable(&folder).map(|(what, cure)| format!("{what}; {cure}"));
+        Self::ready(Place { folder, durability, unwritable }).map(Some)
     }
 
-    fn ready(folder: PathBuf, durability: Durability) -> Result<Self, StateError> {
-        let place = Place { folder, durability };
+    fn ready(place: Place) -> Result<Self, StateError> {
         place.prepare()?;
         Ok(Self {
             place,
@@ -107,6 +108,7 @@ impl State {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, JournalError> {
+        self.place.writable()?;
         let writer = {
             let mut slot = crate::database::locked(&self.writer);
             match &*slot {

@@ -62,10 +62,7 @@ impl Writer {
         match result.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => match state.compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => Err(unusable(
-                    &self.folder,
-                    "another `trees` has been writing for a minute; is it stopped? continue or end it, then run the command again",
-                )),
+                Ok(_) => Err(unusable(&self.folder, "another `trees` has been writing for a minute; is it stopped? continue or end it")),
                 Err(_) => result.recv().unwrap_or_else(|_| Err(gone())),
             },
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
@@ -125,7 +122,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fault> + Send> Job for Task<T,
     fn trouble(&self) -> Option<String> {
         match &self.result {
             Some(Err(Fault::Sql(error))) => Some(sql_message(error)),
-            Some(Ok(_) | Err(Fault::Refused(_) | Fault::Damaged(_))) | None => None,
+            Some(Ok(_) | Err(Fault::Refused(_) | Fault::Unfit(_) | Fault::Damaged(_))) | None => None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! A run goes to a colleague: another folder, another state, without what was secret.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, fifo};
 use crate::live::Live;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::process::{Command, Stdio};
 
 const TREE: &str = r#"tree: t
@@ -134,4 +135,34 @@ fn a_living_run_is_not_exported() {
     bench.write("go", "");
     live.finish();
     bench.run(&["export"]).expect(0);
+}
+
+/// A pipe, a device and a link were replaced by a file.
+#[test]
+fn an_export_goes_where_a_redirection_would() {
+    let bench = Bench::with("t.yaml", TREE);
+    exported(&bench);
+    let whole = fs::read(bench.path("run.tgz")).unwrap();
+    fifo(&bench.path("pipe"));
+    let reader = std::thread::spawn({
+        let pipe = bench.path("pipe");
+        move || fs::read(pipe).unwrap()
+    });
+    let said = bench.run(&["export", "-o", "pipe"]).expect(0).stderr;
+    assert!(reader.join().unwrap() == whole && bench.path("pipe").symlink_metadata().unwrap().file_type().is_fifo());
+    assert!(!said.contains(" 0 B"), "{said}");
+    fs::create_dir(bench.path("there")).unwrap();
+    std::os::unix::fs::symlink("there/linked.tgz", bench.path("link")).unwrap();
+    for _ in 0..2 {
+        bench.run(&["export", "-o", "link"]).expect(0);
+        assert!(fs::read(bench.path("there/linked.tgz")).unwrap() == whole && bench.path("link").is_symlink());
+    }
+    bench.run(&["export", "-o", "/dev/null"]).expect(0);
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    let refused = bench.run(&["export", "-o", "there"]).expect(1).stderr;
+    assert!(refused.contains("cannot write there: is a directory") && refused.contains("name a file in it"), "{refused}");
+    let _socket = std::os::unix::net::UnixListener::bind(bench.path("socket")).unwrap();
+    assert!(bench.run(&["export", "-o", "socket"]).expect(1).stderr.contains("cannot write socket: "));
+    assert!(bench.path("socket").symlink_metadata().unwrap().file_type().is_socket());
+    assert_eq!(fs::read_dir(bench.path("there")).unwrap().count(), 1, "nothing lies beside it");
 }

@@ -16,6 +16,7 @@ mod cookbooks;
 mod detached;
 mod diff;
 mod docs;
+mod doctor;
 mod export;
 #[path = "../shared/git.rs"]
 mod git;

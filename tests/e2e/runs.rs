@@ -339,3 +339,21 @@ fn a_cancelled_step_that_had_run_is_not_said_to_have_never_started() {
     assert!(why("bad").contains("cancelled before it began again"), "{}", why("bad"));
     assert!(why("after").contains("cancelled before it started"), "{}", why("after"));
 }
+
+/// A carriage return before the end of the line was lost.
+#[test]
+fn an_output_arrives_byte_for_byte() {
+    let bench = Bench::with(
+        "t.yaml",
+        r#"tree: t
+steps:
+  a:
+    run: |
+      printf 'line=value\r\nblock<<END\r\none\r\ntwo\r\nEND\r\n' >> "$TREES_OUTPUT"
+    outputs: { line: string, block: string }
+  b: { run: "printf %s {{ steps.a.outputs.line }} > line; printf %s {{ steps.a.outputs.block }} > block" }
+"#,
+    );
+    bench.run(&["run", "t.yaml"]).expect(0);
+    assert_eq!((bench.read("line").as_str(), bench.read("block").as_str()), ("value\r", "one\r\ntwo\r"));
+}

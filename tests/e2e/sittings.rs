@@ -296,3 +296,23 @@ fn a_step_has_no_terminal_to_ask_at() {
     let status = |step: &str| show["steps"].as_array().unwrap().iter().find(|s| s["path"] == step).unwrap()["status"].clone();
     assert_eq!((status("a"), status("b")), (Value::from("failed"), Value::from("succeeded")));
 }
+
+/// Until the run went on it was shown as asking, and the second answer was refused.
+#[test]
+fn what_was_answered_is_not_shown_as_asked_for() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps: { ship: { approve: { message: Go? } } }\n");
+    bench.run(&["run", "t.yaml"]).expect(3);
+    let run = bench.run(&["list", "--format", "json"]).expect(0).json()["runs"][0]["run"].as_str().unwrap().to_owned();
+    assert!(bench.run(&["show"]).expect(0).stdout.contains(&format!("asked: Go? (trees approve {run} ship)")));
+    bench.run(&["approve", &run, "ship"]).expect(0);
+    let shown = bench.run(&["show"]).expect(0).stdout;
+    assert!(shown.contains(&format!("answered: Go? (approved by tester; taken up by: trees resume {run})")), "{shown}");
+    assert!(!shown.contains("trees approve"), "{shown}");
+    let asked = &bench.run(&["show", "--format", "json"]).expect(0).json()["asked"];
+    assert_eq!(asked.to_string(), r#"[{"answer":"approved by tester","message":"Go?","step":"ship"}]"#);
+    let followed = bench.run(&["show", "-f"]).expect(3).stderr;
+    assert!(followed.contains("ship was approved by tester") && followed.contains(&format!("trees resume {run}")), "{followed}");
+    assert!(!followed.contains("trees approve"), "{followed}");
+    bench.run(&["resume"]).expect(0);
+    assert!(!bench.run(&["show"]).expect(0).stdout.contains("answered"));
+}

@@ -33,10 +33,11 @@ fn meet(bench: &Bench, between: impl FnOnce()) {
 }
 
 /// A file system of its own size, gone with the test. Only root can make one.
-struct Small(PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
-    fn mount(bench: &Bench, size: &str) -> Option<Self> {
+    /// Mounts one; `None` where that cannot be done.
+    pub fn mount(bench: &Bench, size: &str) -> Option<Self> {
         let place = bench.path("small");
         fs::create_dir(&place).unwrap();
         let options = format!("size={size},mode=0700");
@@ -45,14 +46,15 @@ impl Small {
     }
 
     /// Writes until nothing more fits.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut file = fs::File::create(self.0.join("filler")).unwrap();
         for size in [1 << 16, 1 << 12, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
     }
 
-    fn free(&self) {
+    /// Makes room again.
+    pub fn free(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
@@ -78,6 +80,7 @@ fn a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room() {
     for part in ["small/state", "full", &format!("trees resume {run}")] {
         assert!(outcome.stderr.contains(part), "no `{part}`: {}", outcome.stderr);
     }
+    assert!(!outcome.stderr.contains("run the command again"), "a run is resumed: {}", outcome.stderr);
     disk.free();
     let mut resumed = Live::start(&bench, &["resume", "--state", "small/state", "--format", "json"]);
     if resumed.until("step_started", "")["step"] == "wait" {

@@ -1,4 +1,4 @@
-//! What the user may not read is not taken for what is not there.
+//! What the user may not read is not taken for what is not there, and what he may only read is read.
 
 use crate::bench::{Bench, Outcome};
 use std::fs;
@@ -16,7 +16,7 @@ struct Locked {
 
 impl Locked {
     fn new() -> Result<Self, String> {
-        let bench = Bench::with("t.yaml", "tree: t\nsteps: { a: { run: ':' } }\n");
+        let bench = Bench::with("t.yaml", "tree: t\nsteps: { a: { run: echo heard } }\n");
         bench.run(&["run", "t.yaml"]).expect(0);
         if !rustix::process::geteuid().is_root() {
             return Ok(Self { bench, binary: None });
@@ -32,6 +32,12 @@ impl Locked {
         let built = env!("CARGO_BIN_EXE_trees");
         fs::hard_link(built, &binary).or_else(|_| fs::copy(built, &binary).map(drop)).unwrap();
         Ok(Self { bench, binary: Some(binary) })
+    }
+
+    /// Everybody may read all of the state now, and nobody but root write it.
+    fn close(&self) {
+        let changed = Command::new("chmod").args(["-R", "a+rX,a-w"]).arg(self.bench.path(".trees")).status().unwrap();
+        assert!(changed.success());
     }
 
     /// Nobody but root may enter it now.
@@ -52,6 +58,7 @@ impl Locked {
 impl Drop for Locked {
     fn drop(&mut self) {
         mode(&self.bench.path(".trees"), 0o700);
+        drop(Command::new("chmod").args(["-R", "u+rwX"]).arg(self.bench.path(".trees")).status());
     }
 }
 
@@ -73,4 +80,50 @@ fn a_state_folder_of_another_user_is_no_empty_one() {
     }
     let doctor = locked.run(&["doctor"]).expect(1);
     assert!(doctor.stdout.contains("✗ folder       you may not read "), "{}", doctor.stdout);
+}
+
+/// SQLite makes a log and an index beside a database, also to read it.
+#[test]
+fn a_state_folder_that_may_only_be_read_is_read() {
+    let locked = match Locked::new() {
+        Ok(locked) => locked,
+        Err(reason) => return eprintln!("left out: {reason}"),
+    };
+    locked.close();
+    assert!(locked.run(&["list"]).expect(0).stdout.contains("t #1  succeeded"));
+    assert!(locked.run(&["show"]).expect(0).stdout.contains("t #1 succeeded"));
+    assert_eq!(locked.run(&["logs"]).expect(0).stdout, "a │ heard\n");
+    assert!(locked.run(&["events"]).expect(0).stdout.contains("step_succeeded"));
+    locked.run(&["audit", "--verify"]).expect(0);
+    for command in [&["run", "t.yaml"][..], &["rerun", "@last"]] {
+        let refused = locked.run(command).expect(7).stderr;
+        assert!(refused.contains("you may not write ") && refused.contains("name another folder with --state or TREES_STATE"), "{refused}");
+    }
+    let told = locked.run(&["doctor"]).expect(1).stdout;
+    assert!(told.contains("✗ writing      you may not write ") && told.contains("✓ events"), "{told}");
+}
+
+/// What a killed `trees` left in the log is read with it, or it is said why that cannot be.
+#[test]
+fn a_log_that_cannot_be_taken_in_is_read_or_said() {
+    let locked = match Locked::new() {
+        Ok(locked) => locked,
+        Err(reason) => return eprintln!("left out: {reason}"),
+    };
+    let bench = &locked.bench;
+    bench.write("k.yaml", "tree: k\nsteps: { a: { run: 'kill -9 $PPID' } }\n");
+    bench.run(&["run", "k.yaml"]);
+    assert!(fs::metadata(bench.path(".trees/trees.db-wal")).unwrap().len() > 0);
+    locked.close();
+    assert!(locked.run(&["list"]).expect(0).stdout.contains("k #1  interrupted"));
+    fs::remove_file(bench.path(".trees/trees.db-shm"))
+        .or_else(|_| {
+            mode(&bench.path(".trees"), 0o700);
+            fs::remove_file(bench.path(".trees/trees.db-shm")).map(|()| mode(&bench.path(".trees"), 0o555))
+        })
+        .unwrap();
+    let refused = locked.run(&["list"]).expect(7).stderr;
+    for part in ["you may not write ", "its log trees.db-wal", "copy it to where you may write (cp -r)"] {
+        assert!(refused.contains(part), "no `{part}`: {refused}");
+    }
 }

@@ -29,8 +29,11 @@ pub struct Masker(Option<Arc<Forms>>);
 
 struct Forms {
     search: AhoCorasick,
+    /// Sorted.
     forms: Vec<Vec<u8>>,
     longest: usize,
+    /// The bytes with which a form begins.
+    first: [bool; 256],
     /// For the content of files; made when it is first asked for.
     in_files: OnceLock<AhoCorasick>,
 }
@@ -50,9 +53,11 @@ impl Masker {
         }
         let forms: Vec<Vec<u8>> = forms.into_iter().collect();
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
+        let mut first = [false; 256];
+        forms.iter().for_each(|form| first[usize::from(form[0])] = true);
         let search = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&forms);
         match search {
-            Ok(search) => Self(Some(Arc::new(Forms { search, forms, longest, in_files: OnceLock::new() }))),
+            Ok(search) => Self(Some(Arc::new(Forms { search, forms, longest, first, in_files: OnceLock::new() }))),
             // Only gigabytes of forms get here; what cannot be masked must not be printed either.
             Err(e) => panic!("cannot build the search for secrets: {e}"),
         }
@@ -213,17 +218,13 @@ impl Forms {
     /// How many of the last bytes may begin a secret: the longest end of `text` that begins a form.
     fn held(&self, text: &[u8]) -> usize {
         let most = text.len().min(self.longest.saturating_sub(1));
-        let tail = &text[text.len() - most..];
-        let mut best = 0;
-        for form in &self.forms {
-            let from = tail.len().saturating_sub(form.len() - 1);
-            let longer = tail.len() - best;
-            let Some(places) = tail.get(from..longer) else { continue };
-            if let Some(skip) = (0..places.len()).find(|i| places[*i] == form[0] && form.starts_with(&tail[from + i..])) {
-                best = tail.len() - from - skip;
-            }
-        }
-        best
+        let begins = |tail: &[u8]| {
+            // Sorted: what goes on from `tail` stands right behind it.
+            let next = self.forms.partition_point(|form| form.as_slice() <= tail);
+            self.forms.get(next).is_some_and(|form| form.starts_with(tail))
+        };
+        let tails = (text.len() - most..text.len()).map(|at| &text[at..]);
+        tails.filter(|tail| self.first[usize::from(tail[0])]).find(|tail| begins(tail)).map_or(0, <[u8]>::len)
     }
 }
 

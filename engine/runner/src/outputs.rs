@@ -1,7 +1,8 @@
 //! The file behind `$TREES_OUTPUT`: what a step returns, read strictly and typed as declared.
 //!
 //! Each entry is `name=value` to the end of the line, `name<<END` with lines up to one that is
-//! `END`, or a JSON object on one line.
+//! `END`, or a JSON object on one line. A line ends with a line feed, and nothing else: a carriage
+//! return before it belongs to the value, which arrives byte for byte.
 
 use crate::mask::Masker;
 use indexmap::IndexMap;
@@ -96,7 +97,7 @@ fn written(bytes: &[u8], secrets: &Masker) -> Result<Vec<Written>, OutputError> 
         }
     };
     let mut all: Vec<Written> = Vec::new();
-    let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
+    let mut lines = text.split('\n').enumerate().map(|(i, line)| (i + 1, line));
     while let Some((number, line)) = lines.next() {
         if line.trim().is_empty() {
             continue;
@@ -158,7 +159,8 @@ fn entry(number: usize, line: &str, secrets: &Masker) -> Result<Entry, OutputErr
 fn block<'a>(number: usize, name: &str, end: &str, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<String, OutputError> {
     let mut value = String::new();
     for (row, (at, line)) in lines.enumerate() {
-        if line == end {
+        // Where all lines end with CR LF this one does too.
+        if line.strip_suffix('\r').unwrap_or(line) == end {
             return Ok(value);
         }
         if line.contains('\0') {
@@ -320,7 +322,11 @@ mod tests {
         check(&[], "", json!({}));
         check(&[], "\n  \n", json!({}));
         check(A, "a=b", json!({"a": "b"}));
-        check(A, "a= b=c<<d \r\n", json!({"a": " b=c<<d "}));
+        check(A, "a= b=c<<d \r\n", json!({"a": " b=c<<d \r"}));
+        check(A, "\r\na=b\rc\r\r\n\r\n", json!({"a": "b\rc\r\r"}));
+        check(A, "a<<END \r\none\r\n\r\nEND\r\n", json!({"a": "one\r\n\r"}));
+        check(A, "{\"a\": \"x\"}\r\n", json!({"a": "x"}));
+        check(&[("i", Integer)], "i=7\r\n", json!({"i": 7}));
         check(A, "a=\n", json!({"a": ""}));
         check(A, "a=7\n", json!({"a": "7"}));
         check(A, "a<<END\none\n\n two=2\nEND\n", json!({"a": "one\n\n two=2"}));

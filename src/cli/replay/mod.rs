@@ -13,6 +13,7 @@ use crate::report::closing::Closing;
 use crate::report::out_line;
 use crate::report::screen::Look;
 use play::{Ended, Player};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use trees_core::event::{Event, EventKind, RunStatus};
@@ -79,7 +80,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     if args.until.is_none() {
         // The last word of the record may be that of a process that is gone: the summary knows.
         let status = if run.seq == recorded.last().map_or(0, |e| e.seq) { run.status } else { status(&recorded) };
-        finish::tell(&Closing { run: run.run, status, signal: None, took: driven(&recorded), tally }, global);
+        finish::tell(&Closing { run: run.run, status, signal: None, took: driven(&recorded), tally, words: BTreeMap::new() }, global);
         return Ok(Exit::OK);
     }
     let shown = Shown::of(then(run, &recorded), &recorded, Some(definitions));

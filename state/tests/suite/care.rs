@@ -138,7 +138,7 @@ fn what_a_dead_process_left_goes() {
 }
 
 fn found(bench: &Bench, check: &str) -> Vec<(Health, String)> {
-    let found = State::doctor(&bench.dir.path().join(".trees")).into_iter();
+    let found = State::doctor(&bench.dir.path().join(".trees"), &|_, _, _| None).into_iter();
     found.filter(|finding| finding.check == check).map(|finding| (finding.health, finding.text)).collect()
 }
 
@@ -150,7 +150,7 @@ fn a_healthy_folder_is_well() {
         assert!(matches!(found(&bench, check)[..], [(Health::Good, _)]), "{check}");
     }
     assert_eq!(found(&bench, "runs"), []);
-    assert_eq!(State::doctor(&bench.dir.path().join("none")).len(), 2, "no folder is fine too");
+    assert_eq!(State::doctor(&bench.dir.path().join("none"), &|_, _, _| None).len(), 2, "no folder is fine too");
     assert!(!bench.dir.path().join("none").exists());
 }
 

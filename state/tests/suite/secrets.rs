@@ -114,7 +114,12 @@ fn a_lost_or_wrong_key_is_said_and_never_replaced() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let wrong = State::open(&folder, Durability::Normal).unwrap().with_key_file(&file);
     let error = wrong.secret("p", "", "A").err().unwrap().to_string();
-    assert!(error.contains("use the key it was sealed with, or set it again"), "{error}");
+    assert!(error.contains("use the key it was sealed with, or where that is lost remove the secret and set it again"), "{error}");
+    let sealed = wrong.set_secret("p", "", "B", "w").unwrap_err().to_string();
+    assert!(sealed.contains("does not open 1 of 1 (`A` of p)") && sealed.contains("trees secret remove A --project p"), "{sealed}");
+    assert!(wrong.generated("p", "", "B", &Generate { length: 8, charset: "hex".into() }).is_err());
+    assert!(wrong.remove_secret("p", "", "A").unwrap(), "the cure");
+    wrong.set_secret("p", "", "A", "again").unwrap();
     fs::write(&file, "nonsense").unwrap();
     let broken = State::open(&folder, Durability::Normal).unwrap().with_key_file(&file);
     assert!(broken.secret("p", "", "A").err().unwrap().to_string().contains("holds no key"));
