@@ -2,10 +2,9 @@
 //! and what to do.
 
 use rusqlite::ErrorCode;
-use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
-use trees_core::journal::JournalError;
+use trees_core::journal::{JournalError, cure_of_disk};
 use trees_core::path::RunId;
 
 /// Why the state folder said no.
@@ -46,6 +45,7 @@ impl From<JournalError> for StateError {
         match error {
             JournalError::State { folder, message } => Self::Unusable { folder, message },
             JournalError::Unknown(run) => Self::Unknown(format!("no run `{run}`")),
+            JournalError::Unkept(message) => Self::Failed(message),
             JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } => Self::Journal(error),
         }
     }
@@ -103,14 +103,12 @@ pub(crate) fn io_unusable(folder: &Path, what: &str, path: &Path, error: &io::Er
     unusable(folder, format!("{what} {} failed: {error}{}", path.display(), io_cure(error)))
 }
 
-fn io_cure(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space, then run the command again",
-        io::ErrorKind::PermissionDenied => "; give yourself the right to write there, or choose another folder with --state",
-        io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written with --state",
-        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => "; see to the disk, then run the command again",
-        _ => "",
-    }
+fn io_cure(error: &io::Error) -> String {
+    let cure = match error.kind() {
+        io::ErrorKind::PermissionDenied => Some("give yourself the right to write there, or choose another folder with --state"),
+        _ => cure_of_disk(error),
+    };
+    cure.map(|cure| format!("; {cure}")).unwrap_or_default()
 }
 
 /// What is said of a database that cannot be read.
