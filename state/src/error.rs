@@ -134,7 +134,12 @@ pub(crate) fn sql_message(error: &rusqlite::Error) -> String {
     };
     match code {
         // Our statements are fixed: one that is not understood meets a schema that is not ours any more.
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => damaged(&error.to_string()),
+        ErrorCode::NotADatabase | ErrorCode::Unknown => damaged(&error.to_string()),
+        // SQLite says so too of a page that the disk could not read.
+        ErrorCode::DatabaseCorrupt => {
+            let what = format!("{error}, or the disk could not read it: run the command again, and see to the disk");
+            damaged(&what)
+        }
         ErrorCode::DiskFull => "the disk is full; free some space, then run the command again".into(),
         ErrorCode::SystemIoFailure => {
             format!("reading or writing the database failed ({error}); see to the disk and its free space, then run the command again")
