@@ -48,9 +48,10 @@ impl<'a> Seen<'a> {
         }
         let log = format!("{state}/trees.db-wal");
         let made = |line: &&str| line.contains("openat(") && line.contains(&log) && line.contains("O_CREAT");
-        let made = self.lines[..told].iter().rposition(made);
-        // What of the log was not taken into the database stays in the log, which was synced before.
         let gone = |line: &&str| line.contains(&log) && (line.contains("unlink") || line.contains("ftruncate"));
+        let fresh = self.lines[..told].iter().rposition(gone).unwrap_or(0);
+        let made = self.lines[fresh..told].iter().position(made).map(|at| fresh + at);
+        // What of the log was not taken into the database stays in the log, which was synced before.
         let kept = path == format!("{state}/trees.db") && !self.lines[self.failed..told].iter().any(gone);
         kept || path == state && made.is_some_and(|made| made < self.failed && self.synced(path, made, self.failed))
     }
