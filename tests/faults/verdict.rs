@@ -177,10 +177,7 @@ impl<'a> Trial<'a> {
 
     /// I2: what was told is recorded, word for word.
     pub fn missing(&self, recorded: &[Value]) -> Vec<String> {
-        let recorded: BTreeMap<u64, &Value> = recorded.iter().map(|e| (e["seq"].as_u64().unwrap_or(0), e)).collect();
-        let told = self.told.iter().flat_map(Told::events);
-        let lost = told.filter(|e| recorded.get(&e["seq"].as_u64().unwrap_or(0)) != Some(&e));
-        lost.map(|e| format!("I2: told and not recorded: {e}")).collect()
+        lost(&self.told_events(), recorded)
     }
 
     /// I6: a step begins again only because of a crash over it, and never where its outcome is a
@@ -248,6 +245,13 @@ pub fn integrity(place: &Place) -> Vec<String> {
     let mut broken: Vec<String> = rows("PRAGMA integrity_check").into_iter().filter(|row| row != "ok").collect();
     broken.extend(rows("PRAGMA foreign_key_check"));
     broken.into_iter().map(|row| format!("I4: {row}")).collect()
+}
+
+/// I2: what was told and is not recorded, word for word.
+pub fn lost(told: &[Value], recorded: &[Value]) -> Vec<String> {
+    let recorded: BTreeMap<u64, &Value> = recorded.iter().map(|e| (e["seq"].as_u64().unwrap_or(0), e)).collect();
+    let lost = told.iter().filter(|e| recorded.get(&e["seq"].as_u64().unwrap_or(0)) != Some(e));
+    lost.map(|e| format!("I2: told and not recorded: {e}")).collect()
 }
 
 /// I5: every need has ended before, here or, by what was recorded then, earlier.
