@@ -141,6 +141,7 @@ impl<'a> Trial<'a> {
         if outputs != reference.outputs {
             broken.push(format!("I3: the outputs are {outputs}, undisturbed {}", reference.outputs));
         }
+        broken.extend(self.outputs_told(&outputs));
         broken.extend(integrity(&self.place));
         broken.extend(order(&self.sample.needs, &ledger, BTreeSet::new()));
         broken.extend(self.repeats(&ledger));
@@ -178,6 +179,20 @@ impl<'a> Trial<'a> {
     /// I2: what was told is recorded, word for word.
     pub fn missing(&self, recorded: &[Value]) -> Vec<String> {
         lost(&self.told_events(), recorded)
+    }
+
+    /// I3: what the end of the run told on standard output, and what `show` tells of it, is the same.
+    fn outputs_told(&self, recorded: &Value) -> Vec<String> {
+        let of_the_end = self.told.iter().rev().map(|told| outputs(&told.events())).find(|outputs| !outputs.is_null());
+        let shown = self.place.run(&["show", &self.run, "--format", "json"]).stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        // A sitting that was killed as it told its end leaves the next one nothing to tell.
+        let told = [of_the_end.map(|outputs| ("the end", outputs)), Some(("`show`", shown["outputs"].clone()))];
+        // A tree without outputs has none, or an empty object of them.
+        let none = serde_json::json!({});
+        let same = |a: &Value, b: &Value| a == b || [a, b].iter().all(|outputs| outputs.is_null() || **outputs == none);
+        let wrong = told.into_iter().flatten().filter(|(_, outputs)| !same(outputs, recorded));
+        wrong.map(|(who, outputs)| format!("I3: {who} tells of the outputs {outputs}, recorded are {recorded}")).collect()
     }
 
     /// I6: a step begins again only because of a crash over it, and never where its outcome is a

@@ -19,6 +19,8 @@ pub(super) enum Message {
     Progress { step: StepPath, fraction: Option<f64>, text: String },
     /// The disk under an attempt refused: the sitting ends, and what it did is for the resume.
     Broken(JournalError),
+    /// Something to be said of the sitting itself.
+    Note(String),
     /// `trees` was signalled.
     Signal(i32),
 }

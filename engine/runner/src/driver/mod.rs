@@ -419,6 +419,7 @@ impl Sitting {
                 self.pending.push(pending);
                 inputs.push(Input::Intended { step, attempt, record });
             }
+            Message::Note(text) => self.listener.note(&text),
             Message::Output { step, line } => self.listener.output(&step, &line),
             Message::Progress { step, fraction, text } => self.listener.progress(&step, fraction, &text),
             Message::Signal(signal) => {

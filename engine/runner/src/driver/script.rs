@@ -53,6 +53,9 @@ impl Attempt {
                 Ok(running) => return Ok(running),
                 Err(error) => error,
             };
+            if let Some(note) = self.room.refused(&error) {
+                self.handle.send(super::message::Message::Note(note));
+            }
             let again = error.is_transient()
                 && tokio::select! {
                     again = self.room.after_another() => again,
