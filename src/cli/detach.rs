@@ -98,6 +98,10 @@ impl Listener for Leaving {
         self.listener.output(step, line);
     }
 
+    fn note(&mut self, text: &str) {
+        self.listener.note(text);
+    }
+
     fn progress(&mut self, step: &StepPath, fraction: Option<f64>, text: &str) {
         self.listener.progress(step, fraction, text);
     }

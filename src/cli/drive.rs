@@ -7,10 +7,10 @@ use super::global::{Format, Global};
 use super::runs;
 use super::signals::Ears;
 use crate::failure::{Exit, Failure, Kind};
+use crate::report::Line;
 use crate::report::closing::Closing;
 use crate::report::said::{plural, took};
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
-use crate::report::{Line, Paint};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl Sitting {
         );
         ears.sit(driver.handle(), screen.notes());
         if let Some(text) = room::narrow(places) {
-            screen.notes()(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text));
+            screen.notes()(Line::caution(&text));
         }
         if look.asks() {
             answer(&screen, driver.handle(), runs::actor());

@@ -93,9 +93,9 @@ fn no_pair(text: &str) -> Failure {
     Failure::wrong(format!("`-p {text}` gives no value")).hint("write -p name=value")
 }
 
-/// The mapping in a params file; JSON is YAML too.
+/// The mapping in a params file; JSON is YAML too, once some of its letters are escaped.
 fn file(path: &Path) -> Result<Object, Failure> {
-    let text = super::source::read(path).map_err(Failure::wrong)?;
+    let text = as_yaml(super::source::read(path).map_err(Failure::wrong)?);
     let options = serde_yaml::options! { strict_booleans: true };
     let wrong = |e: &dyn std::fmt::Display| Failure::wrong(format!("{}: {}", path.display(), report::clean(&e.to_string())));
     let value: serde_json::Value = serde_yaml::from_str_with_options(&text, options).map_err(|e| wrong(&e))?;
@@ -103,5 +103,30 @@ fn file(path: &Path) -> Result<Object, Failure> {
         serde_json::Value::Object(map) => Ok(map),
         serde_json::Value::Null => Ok(Object::new()),
         _ => Err(wrong(&"a params file is a mapping of names to values")),
+    }
+}
+
+/// JSON allows letters in its strings that YAML wants escaped: DEL, the C1 controls and what is no letter at all.
+fn as_yaml(text: String) -> String {
+    let is_allowed = |c: char| matches!(c, '\u{0}'..='\u{7e}' | '\u{85}' | '\u{a0}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..);
+    if text.chars().all(is_allowed) || serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
+        return text;
+    }
+    text.chars().map(|c| if is_allowed(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_that_json_allows_and_yaml_does_not_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("params.json");
+        let strings = ["\u{7f}", "\u{80}\u{85}\u{9b}6n", "\u{feff}x", "\u{ffff}", "\u{10ffff}", "\u{1}\n\t"];
+        std::fs::write(&path, serde_json::json!({ "all": strings }).to_string()).unwrap();
+        assert_eq!(file(&path).unwrap()["all"], serde_json::json!(strings));
+        std::fs::write(&path, "{\"a\": 1, \"a\": \"\u{7f}\"}").unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("duplicate"), "a name twice is an error as before");
     }
 }

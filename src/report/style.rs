@@ -77,6 +77,11 @@ impl Paint {
 pub struct Line(Vec<(Paint, String)>);
 
 impl Line {
+    /// A word of caution.
+    pub fn caution(text: &str) -> Self {
+        Self::default().with(Paint::Care, "! ").with(Paint::Plain, text)
+    }
+
     /// Adds a part.
     #[must_use]
     pub fn with(mut self, paint: Paint, text: impl Into<String>) -> Self {

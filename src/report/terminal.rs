@@ -192,6 +192,10 @@ impl Listener for Ear {
         lock(&self.0.view).output(step, line);
     }
 
+    fn note(&mut self, text: &str) {
+        lock(&self.0.view).note(Line::caution(text));
+    }
+
     fn progress(&mut self, step: &StepPath, fraction: Option<f64>, text: &str) {
         lock(&self.0.view).progress(step, fraction, text);
     }

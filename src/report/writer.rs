@@ -69,5 +69,9 @@ impl Listener for Ear {
 
     fn output(&mut self, _step: &StepPath, _line: &str) {}
 
+    fn note(&mut self, text: &str) {
+        drop(self.0.send(Word::Note(Line::caution(text))));
+    }
+
     fn progress(&mut self, _step: &StepPath, _fraction: Option<f64>, _text: &str) {}
 }

@@ -2,7 +2,6 @@
 //! and renamed, never changed after. A file is named by its bytes, a folder by its canonical
 //! listing (paths, executable bits, link targets, digests).
 
-use crate::error::{io_unusable, unusable};
 use crate::export;
 use crate::folder;
 use crate::state::State;
@@ -14,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 use trees_core::event::ArtifactRef;
 use trees_core::hash;
-use trees_core::journal::JournalError;
+use trees_core::journal::{JournalError, cure_of_disk};
 use trees_points::{Point, hit};
 
 /// What a file or folder is made of.
@@ -36,7 +35,7 @@ impl State {
     }
 
     pub(crate) fn keep_artifact(&self, from: &Path, path: &str) -> Result<ArtifactRef, JournalError> {
-        let failed = |error: io::Error| unusable(self.dir(), format!("keeping the artifact {path} failed: {error}{}", full(&error)));
+        let failed = |error: io::Error| self.unkept(&format!("keeping the artifact {path}"), &error);
         let home = self.dir().join("artifacts");
         folder::make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
@@ -77,9 +76,14 @@ impl State {
         Ok(content)
     }
 
+    /// A disk that is full or fails is the state's trouble, all else the step's.
+    fn unkept(&self, what: &str, error: &io::Error) -> JournalError {
+        JournalError::of_disk(self.dir(), what, error).unwrap_or_else(|| JournalError::Unkept(format!("{what} failed: {error}")))
+    }
+
     pub(crate) fn restore_artifact(&self, artifact: &ArtifactRef, to: &Path) -> Result<bool, JournalError> {
         let Some(object) = self.object(&artifact.sha256).filter(|object| object.symlink_metadata().is_ok()) else { return Ok(false) };
-        let failed = |error: io::Error| io_unusable(self.dir(), "restoring", to, &error);
+        let failed = |error: io::Error| self.unkept(&format!("restoring {}", to.display()), &error);
         if is_same(to, &object, &artifact.sha256) {
             return Ok(true);
         }
@@ -92,7 +96,7 @@ impl State {
         if !copied.as_ref().is_ok_and(|content| content.sha256 == artifact.sha256) {
             let _ = remove(&aside);
             return match copied {
-                Err(error) if error.kind() == ErrorKind::StorageFull => Err(failed(error)),
+                Err(error) if cure_of_disk(&error).is_some() => Err(failed(error)),
                 // Damaged content is no content: what made it runs again and keeps it anew.
                 Ok(_) | Err(_) => {
                     let _ = remove(&object);
@@ -141,10 +145,6 @@ fn is_one_device(a: &Path, b: &Path) -> bool {
 enum Sync {
     Yes,
     No,
-}
-
-fn full(error: &io::Error) -> &'static str {
-    if error.kind() == ErrorKind::StorageFull { "; free some space" } else { "" }
 }
 
 fn is_same(to: &Path, object: &Path, sha256: &str) -> bool {

@@ -107,6 +107,16 @@ impl Place {
         Ok(db)
     }
 
+    /// Makes the log beside the database, and its name durable before anything is in it: SQLite syncs the
+    /// folder with the first commit, but says nothing when that fails.
+    pub(crate) fn name_log(&self, db: &Connection) -> Result<(), Fault> {
+        let _: i64 = db.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+        if self.durability == Durability::Full {
+            folder::sync(&self.folder, &self.folder)?;
+        }
+        Ok(())
+    }
+
     /// Makes the database, or brings it to the newest schema; refuses one that is damaged or from
     /// the future before anything in it is touched.
     pub(crate) fn prepare(&self) -> Result<(), JournalError> {

@@ -67,9 +67,11 @@ impl Finding {
     pub(crate) fn refused(check: &'static str, error: &JournalError) -> Self {
         let message = match error {
             JournalError::State { message, .. } => message.clone(),
-            JournalError::Unknown(_) | JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } => {
-                error.to_string()
-            }
+            JournalError::Unknown(_)
+            | JournalError::Fenced { .. }
+            | JournalError::Held { .. }
+            | JournalError::Answered { .. }
+            | JournalError::Unkept(_) => error.to_string(),
         };
         match message.split_once("; ") {
             Some((text, cure)) => Self::bad(check, text, cure),

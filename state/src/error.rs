@@ -3,10 +3,9 @@
 
 use crate::filesystem;
 use rusqlite::ErrorCode;
-use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
-use trees_core::journal::JournalError;
+use trees_core::journal::{JournalError, cure_of_disk};
 use trees_core::path::RunId;
 
 /// Why the state folder said no.
@@ -47,6 +46,7 @@ impl From<JournalError> for StateError {
         match error {
             JournalError::State { folder, message } => Self::Unusable { folder, message },
             JournalError::Unknown(run) => Self::Unknown(format!("no run `{run}`")),
+            JournalError::Unkept(message) => Self::Failed(message),
             JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } => Self::Journal(error),
         }
     }
@@ -115,15 +115,13 @@ pub(crate) const FREE: &str = "free some space";
 /// What to do with a thing that stands in the place of a file of ours.
 pub(crate) const AWAY: &str = "move it away";
 
-fn io_cure(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::IsADirectory => "; move that folder away",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space",
-        io::ErrorKind::PermissionDenied => "; give yourself the right to write there, or choose another folder with --state",
-        io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written with --state",
-        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => "; see to the disk",
-        _ => "",
-    }
+fn io_cure(error: &io::Error) -> String {
+    let cure = match error.kind() {
+        io::ErrorKind::IsADirectory => Some("move that folder away"),
+        io::ErrorKind::PermissionDenied => Some("give yourself the right to write there, or choose another folder with --state"),
+        _ => cure_of_disk(error),
+    };
+    cure.map(|cure| format!("; {cure}")).unwrap_or_default()
 }
 
 /// What is said of a database that cannot be read.
@@ -149,7 +147,12 @@ pub(crate) fn sql_message(error: &rusqlite::Error) -> String {
     };
     match code {
         // Our statements are fixed: one that is not understood meets a schema that is not ours any more.
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => damaged(&error.to_string()),
+        ErrorCode::NotADatabase | ErrorCode::Unknown => damaged(&error.to_string()),
+        // SQLite says so too of a page that the disk could not read.
+        ErrorCode::DatabaseCorrupt => {
+            let what = format!("{error}, or the disk could not read it: run the command again, and see to the disk");
+            damaged(&what)
+        }
         ErrorCode::DiskFull => format!("the disk is full; {FREE}"),
         ErrorCode::SystemIoFailure => {
             format!("reading or writing the database failed ({error}); see to the disk and its free space")

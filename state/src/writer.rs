@@ -37,6 +37,7 @@ impl Writer {
     /// Opens the connection and begins to wait for work.
     pub(crate) fn start(place: &Place) -> Result<Self, JournalError> {
         let db = place.writer().map_err(|fault| fault.explain(&place.folder))?;
+        place.name_log(&db).map_err(|fault| fault.explain(&place.folder))?;
         let queue = place.write_lock()?;
         let (jobs, inbox) = channel();
         let desk = Arc::new(Mutex::new(Desk { folder: place.folder.clone(), db, queue }));

@@ -20,7 +20,7 @@ struct Point {
 }
 
 /// What `made` holds: its digest names the folder and the file that keep it.
-const DIGEST: &str = "9ccbd3f1b19a1cdfd8d7c6ae48e9e822e2345f5be1a6187b19e41486c6941004";
+pub const DIGEST: &str = "9ccbd3f1b19a1cdfd8d7c6ae48e9e822e2345f5be1a6187b19e41486c6941004";
 
 /// A chain with an artifact, its steps marking without any of the calls that are swept.
 fn sample() -> Sample {
@@ -98,7 +98,7 @@ fn gone_on(mut trial: Trial<'_>, point: &Point, reference: &Reference) -> bool {
 }
 
 /// A run that was killed as its second step began.
-fn interrupted(sample: &Sample) -> Trial<'_> {
+pub fn interrupted(sample: &Sample) -> Trial<'_> {
     let mut trial = Trial::new(sample);
     let mut sitting = trial.sit();
     sitting.until("step_started", "s1");
@@ -119,8 +119,8 @@ fn a_resume_killed_at_each_call() {
     sweep("resume", &points, |point| gone_on(interrupted(&sample), point, &reference));
 }
 
-/// Steps with undos. None of them unlinks or renames: steps are traced too.
-fn reversible() -> Sample {
+/// Steps in a row with undos. None of them unlinks or renames: steps are traced too.
+pub fn reversible() -> Sample {
     let step = |name: &str, needs: &str| {
         format!(
             "  {name}:\n    {needs}run: '. ./mark; mark start; touch made.{name}; mark end'\n    undo: {{ run: '. ./mark; mark undoing; : > undone.{name}; mark undone' }}\n"
@@ -130,7 +130,7 @@ fn reversible() -> Sample {
     Sample {
         tree,
         files: vec![("mark", quiet_mark())],
-        needs: BTreeMap::new(),
+        needs: BTreeMap::from([("b", vec!["a"]), ("c", vec!["b"])]),
         once: Vec::new(),
         finally: Vec::new(),
         tries: BTreeMap::new(),

@@ -3,6 +3,7 @@
 
 use crate::place::Place;
 use crate::sitting::{PATIENCE, Sitting};
+use crate::waiting;
 use rustix::process::Signal;
 use std::fmt::Display;
 use std::thread;
@@ -31,9 +32,14 @@ const SHAPES: &[(&str, &str, usize)] = &[
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Interrupt,
+    Twice,
+    Thrice,
     Terminate,
+    Hangup,
     Cancel,
+    CancelNow,
     Timeout,
+    Deadline,
     Crash,
 }
 
@@ -54,15 +60,17 @@ esac
 
 #[test]
 fn nothing_is_left_of_a_step_that_was_ended() {
-    let ways = [Way::Interrupt, Way::Terminate, Way::Cancel, Way::Timeout];
-    let slowest = thread::scope(|scope| {
-        let all = ways.map(|way| scope.spawn(move || (way, ended(way))));
-        all.map(|one| one.join().unwrap())
+    let ways = [[Way::Interrupt, Way::Terminate, Way::Cancel, Way::Timeout], [Way::Twice, Way::Hangup, Way::CancelNow, Way::Deadline]];
+    let slowest = ways.map(|ways| {
+        thread::scope(|scope| {
+            let all = ways.map(|way| scope.spawn(move || (way, ended(way))));
+            all.map(|one| one.join().unwrap())
+        })
     });
-    // The bound of this one is short: it is not measured while the others load the machine.
-    let crash = (Way::Crash, ended(Way::Crash));
+    // The bounds of these are short: they are not measured while the others load the machine.
+    let quick = [Way::Thrice, Way::Crash].map(|way| (way, ended(way)));
     let count: usize = SHAPES.iter().map(|(_, _, count)| count).sum();
-    for (way, took) in slowest.into_iter().chain([crash]) {
+    for (way, took) in slowest.into_iter().flatten().chain(quick) {
         println!("descent: {way}: {count} processes of {} steps gone after {took:.2?}", SHAPES.len());
     }
 }
@@ -80,10 +88,14 @@ fn ended(way: Way) -> Duration {
     let took = begun.elapsed();
     let (code, within) = match way {
         Way::Interrupt => (130, GRACE + KILL),
+        // The second asks for SIGTERM at once, the third for SIGKILL.
+        Way::Twice => (130, KILL),
+        Way::Thrice => (130, Duration::ZERO),
         Way::Terminate => (143, GRACE + KILL),
-        Way::Cancel => (1, GRACE + KILL),
-        // The timeout itself runs from the start of the step.
-        Way::Timeout => (1, TIMEOUT + GRACE + KILL),
+        Way::Hangup => (129, GRACE + KILL),
+        Way::Cancel | Way::CancelNow => (1, GRACE + KILL),
+        // The time itself runs from the start of the step, or of the run.
+        Way::Timeout | Way::Deadline => (1, TIMEOUT + GRACE + KILL),
         Way::Crash => (0, GRACE),
     };
     sitting.end().expect(code);
@@ -97,9 +109,21 @@ fn ended(way: Way) -> Duration {
 fn end(way: Way, place: &Place, run: &str, grace: &str, mut sitting: Sitting) -> Sitting {
     match way {
         Way::Interrupt => sitting.signal(Signal::INT),
+        Way::Twice | Way::Thrice => {
+            // Each after the word about the one before has come to the steps.
+            sitting.signal(Signal::INT);
+            heard(place, "INT");
+            sitting.signal(Signal::INT);
+            if matches!(way, Way::Thrice) {
+                heard(place, "TERM");
+                sitting.signal(Signal::INT);
+            }
+        }
         Way::Terminate => sitting.signal(Signal::TERM),
+        Way::Hangup => sitting.signal(Signal::HUP),
         Way::Cancel => drop(place.run(&["cancel", run]).expect(0)),
-        Way::Timeout => {}
+        Way::CancelNow => drop(place.run(&["cancel", run, "--now"]).expect(0)),
+        Way::Timeout | Way::Deadline => {}
         Way::Crash => {
             sitting.kill();
             place.write("again", "");
@@ -113,12 +137,19 @@ fn end(way: Way, place: &Place, run: &str, grace: &str, mut sitting: Sitting) ->
     sitting
 }
 
+/// Waits until a step says that it got a signal.
+fn heard(place: &Place, signal: &str) {
+    let path = place.path(&format!("heard-{signal}"));
+    waiting::until(&place.path(""), &format!("the step to hear of {signal}"), || path.exists());
+}
+
 /// Long enough for every step to be whole by then.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A step for each shape, and one that ends when all of them are there.
 fn tree(way: Way) -> String {
-    let mut tree = String::from("tree: descent\nmax_parallel: 20\nsteps:\n");
+    let deadline = if matches!(way, Way::Deadline) { format!("deadline: {}ms\n", TIMEOUT.as_millis()) } else { String::new() };
+    let mut tree = format!("tree: descent\nmax_parallel: 20\n{deadline}steps:\n");
     let timeout = if matches!(way, Way::Timeout) { format!("\n    timeout: {}ms", TIMEOUT.as_millis()) } else { String::new() };
     for (name, script, count) in SHAPES {
         let script = script.replace("deep 20", "sh ./helper deep 20 &").replace("apart 20", "sh ./helper apart 20 &");
@@ -126,6 +157,9 @@ fn tree(way: Way) -> String {
             "  {name}:{timeout}\n    run: |\n      if [ -e again ]; then exit 0; fi\n      export SHAPE={name}\n      {script}\n      until [ \"$(grep -slz '^SHAPE={name}$' /proc/[0-9]*/environ | wc -l)\" -ge {count} ]; do sleep 0.1; done\n      : > {name}.there\n      while :; do sleep 600 || :; done\n"
         );
     }
-    let there: Vec<String> = SHAPES.iter().map(|(name, ..)| format!("[ -e {name}.there ]")).collect();
+    tree += &format!("  listens:{timeout}\n");
+    tree += "    run: |\n      if [ -e again ]; then exit 0; fi\n      trap ': > heard-INT' INT\n      trap ': > heard-TERM' TERM\n      : > listens.there\n      while :; do sleep 600 || :; done\n";
+    let names = SHAPES.iter().map(|(name, ..)| *name).chain(["listens"]);
+    let there: Vec<String> = names.map(|name| format!("[ -e {name}.there ]")).collect();
     tree + &format!("  ready:\n    run: |\n      until {}; do sleep 0.05; done\n", there.join(" && "))
 }

@@ -1,18 +1,20 @@
 //! A disk that is full, or that fails: the run stops cleanly, exit 7 with the cure, nothing that is
 //! not recorded is told or built upon, and after the cure it goes on to its end.
 
+use crate::calls::DIGEST;
 use crate::chance::{each_seed, seeds, size};
 use crate::ledger::quiet_mark;
-use crate::place::{Place, Told};
-use crate::sample::{Sample, chain};
+use crate::place::Told;
+use crate::sample::{Sample, chain_with_artifact};
 use crate::sitting::Sitting;
 use crate::strace;
-use crate::verdict::{Reference, Trial, integrity};
+use crate::verdict::{Reference, Trial};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+mod full;
+mod syncs;
 
 /// A call that fails, from its Nth time on or that once.
 struct Point {
@@ -21,61 +23,139 @@ struct Point {
     n: u32,
     /// strace's word for how often: `+` from then on.
     lasting: &'static str,
+    /// What strace looks at alone, where not at everything; `RUN` and `DIGEST` stand for what they are.
+    only: Option<&'static str>,
     /// Whether commits must still follow that need it.
     needed: bool,
 }
 
-/// What the disk is asked to keep. A folder's sync is an fsync too.
-const CALLS: [(&str, &[&str]); 3] = [("pwrite64", &["ENOSPC", "EIO"]), ("fsync", &["EIO", "ENOSPC"]), ("ftruncate", &["EIO"])];
+/// What the disk is asked to change, wherever that is. A folder's sync is an fsync too.
+const CALLS: [&str; 19] = [
+    "pwrite64",
+    "pwritev",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "fchmod",
+    "copy_file_range",
+    "sendfile",
+];
+
+/// The files that are made, written and read: there these calls are of `trees` alone, elsewhere also of the
+/// loaders and shells of the steps, of standard output and of what wakes a thread.
+const FILES: [(&str, &[&str]); 12] = [
+    (".trees/.gitignore", &["openat", "write"]),
+    (".trees/write.lock", &["openat"]),
+    (".trees/trees.db", &["openat", "pread64", "pwrite64", "fsync"]),
+    (".trees/trees.db-wal", &["openat", "pread64", "pwrite64", "fsync"]),
+    (".trees/trees.db-shm", &["openat", "pwrite64", "ftruncate"]),
+    (".trees/trees.db-journal", &["openat", "pwrite64", "fsync", "unlink"]),
+    (".trees/artifacts", &["openat", "fsync"]),
+    (".trees/artifacts/DIGEST", &["openat", "read"]),
+    (".trees/runs/RUN/lock", &["openat", "write"]),
+    (".trees/runs/RUN/processes", &["openat", "write", "read"]),
+    (".trees/runs/RUN/steps/s1/2/output.log", &["openat", "write"]),
+    ("made.txt", &["read"]),
+];
+
+/// How often a call on one file is made to fail at most, in turn.
+const TIMES: u32 = 6;
 
 /// Syncs after the last commit: the log is taken into the database, which may fail and be done later.
 const CLOSING: u32 = 3;
 
-/// Steps mark without the calls that fail.
+/// Steps mark without the calls that fail, and say something, so that there are logs.
 fn sample() -> Sample {
-    let mut sample = chain(2);
+    let mut sample = chain_with_artifact("s1");
+    sample.tree = sample.tree.replace("mark start;", "mark start; echo said;");
     sample.files.push(("mark", quiet_mark()));
     sample
 }
 
+/// The points of a run: each call by its count.
 fn points(sample: &Sample) -> Vec<Point> {
     let trial = Trial::new(sample);
-    let counts = strace::count(&trial.place, &[], &trial.arguments());
+    let counts = strace::count_of(&CALLS, &trial.place, &[], &trial.arguments());
     let mut points = Vec::new();
-    for (call, errors) in CALLS {
+    for call in CALLS {
         let most = counts.get(call).copied().unwrap_or(0);
         let step = usize::try_from(size((most / 5).max(1), 1)).unwrap();
-        for (error, lasting) in errors.iter().flat_map(|error| ["", "+"].map(|lasting| (*error, lasting))) {
-            points.extend((1..=most).step_by(step).map(|n| Point {
-                call,
-                error,
-                n,
-                lasting,
-                needed: call == "fsync" && lasting == "+" && n + CLOSING < most,
+        for (error, lasting) in pairs(&["ENOSPC", "EIO"]) {
+            points.extend((1..=most).step_by(step).map(|n| {
+                let needed = call == "fsync" && lasting == "+" && n + CLOSING < most;
+                Point { call, error, n, lasting, only: None, needed }
             }));
         }
     }
     points
 }
 
+/// The points of a resume: each call on each file.
+fn points_of_files() -> Vec<Point> {
+    let mut points = Vec::new();
+    for (file, calls) in FILES {
+        for call in calls {
+            let errors: &[&str] = if call.contains("read") { &["EIO"] } else { &["EIO", "ENOSPC"] };
+            for (error, lasting) in pairs(errors) {
+                let all = (1..=TIMES).step_by(size(5, 1));
+                points.extend(all.map(|n| Point { call, error, n, lasting, only: Some(file), needed: false }));
+            }
+        }
+    }
+    points
+}
+
+/// Each error, once and for good.
+fn pairs(errors: &'static [&str]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    errors.iter().flat_map(|error| ["", "+"].map(|lasting| (*error, lasting)))
+}
+
 #[test]
-fn each_write_and_sync_fails() {
+fn each_call_fails() {
     if !strace::is_there("disk") {
         return;
     }
     let sample = sample();
-    let reference = Reference::of(&sample);
     let points = points(&sample);
+    let (stopped, survived) = sweep(&sample, &points);
+    println!("disk: {} failures of a run injected: {stopped} stopped with exit 7, {survived} not needed, 0 violations", points.len());
+}
+
+#[test]
+fn each_file_fails() {
+    if !strace::is_there("disk") {
+        return;
+    }
+    let points = points_of_files();
+    let (stopped, survived) = sweep(&sample(), &points);
+    let files = FILES.len();
+    println!("disk: {} failures at {files} files of a resume injected: {stopped} stopped with exit 7, {survived} not needed", points.len());
+}
+
+/// Does it at each point; how many sittings stopped, and how many did not.
+fn sweep(sample: &Sample, points: &[Point]) -> (u32, u32) {
+    let reference = Reference::of(sample);
     let [stopped, survived] = [AtomicU32::new(0), AtomicU32::new(0)];
     let all = u64::try_from(points.len()).unwrap();
     each_seed(seeds(all, all), |seed| {
         let point = &points[usize::try_from(seed - 1).unwrap()];
-        let hit = fails(&sample, &reference, point);
+        let hit = fails(sample, &reference, point);
         if hit { &stopped } else { &survived }.fetch_add(1, Ordering::Relaxed);
     });
     let [stopped, survived] = [stopped, survived].map(AtomicU32::into_inner);
-    assert!(stopped > 0, "nothing ever stopped");
-    println!("disk: {all} failures injected: {stopped} stopped with exit 7, {survived} not needed, 0 violations");
+    assert!(stopped > 0 || std::env::var_os("TREES_SEED").is_some(), "nothing ever stopped");
+    (stopped, survived)
 }
 
 /// SQLite says nothing when a folder cannot be synced, so the state must: not once, but until it can.
@@ -109,13 +189,23 @@ fn a_folder_that_cannot_be_synced_stops_the_run() {
     println!("disk: 2 folders that cannot be synced: refused each time, synced after the cure");
 }
 
-/// Whether the run stopped there.
+/// Whether the run stopped there; of a file, the resume of one that was killed as its second step began.
 fn fails(sample: &Sample, reference: &Reference, point: &Point) -> bool {
     let mut trial = Trial::new(sample);
+    if point.only.is_some() {
+        let mut sitting = trial.sit();
+        sitting.until("step_started", "s1");
+        let told = sitting.kill();
+        trial.note_crash(told);
+    }
     let inject = format!("inject={}:error={}:when={}{}", point.call, point.error, point.n, point.lasting);
     let trace = format!("trace={}", point.call);
-    let told = strace::end(&trial.place, &["-e", &trace, "-e", &inject], &trial.arguments());
-    let context = format!("{inject}\n{}\n{}", told.stdout, told.stderr);
+    let mut options = vec!["-e", &trace, "-e", &inject];
+    let digest = format!("{}/{DIGEST}", &DIGEST[..2]);
+    let only = point.only.map(|path| trial.place.path(&path.replace("RUN", &trial.run).replace("DIGEST", &digest)));
+    options.extend(only.as_ref().map(|path| ["-P", path.to_str().unwrap()]).into_iter().flatten());
+    let told = strace::end(&trial.place, &options, &trial.arguments());
+    let context = format!("{inject} of {only:?}\n{}\n{}", told.stdout, told.stderr);
     clean(&told, &context);
     assert!(told.code == 7 || !point.needed, "a failed sync was taken for success: {context}");
     if told.code == 7 {
@@ -124,10 +214,10 @@ fn fails(sample: &Sample, reference: &Reference, point: &Point) -> bool {
     } else {
         trial.note(told.clone());
     }
-    relied(&trial, &told, &context);
+    relied(&trial, &context);
     trial.finish();
     let broken = trial.broken(reference);
-    assert!(broken.is_empty(), "{}\n{}\n{}{}", inject, broken.join("\n"), trial.place.ledger(), trial.history());
+    assert!(broken.is_empty(), "{context}\n{}\n{}{}", broken.join("\n"), trial.place.ledger(), trial.history());
     told.code == 7
 }
 
@@ -144,8 +234,8 @@ fn clean(told: &Told, context: &str) {
 
 /// Every step that began was told to begin, which is only after its start is on the disk; each
 /// dependant's need was told as done.
-fn relied(trial: &Trial<'_>, told: &Told, context: &str) {
-    let events = told.events();
+fn relied(trial: &Trial<'_>, context: &str) {
+    let events = trial.told_events();
     let of = |kind: &str| -> BTreeSet<String> {
         events.iter().filter(|e| e["type"] == kind).filter_map(|e| e["step"].as_str().map(str::to_owned)).collect()
     };
@@ -154,72 +244,4 @@ fn relied(trial: &Trial<'_>, told: &Told, context: &str) {
         assert!(started.contains(step), "{step} began and nobody was told: {context}");
         assert!(step != "s1" || done.contains("s0"), "{step} began before s0 was told as done: {context}");
     }
-}
-
-/// A small file system of our own; none where this needs a right that is missing.
-struct Small(PathBuf);
-
-impl Small {
-    fn at(folder: &Path) -> Option<Self> {
-        fs::create_dir_all(folder).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=8m,mode=0700", "none"]).arg(folder).stderr(Stdio::null());
-        mount.status().is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
-
-/// A tree whose steps wait for the test at a named pipe and then say a lot.
-fn loud() -> Sample {
-    let mut sample = chain(3);
-    sample.tree = sample.tree.replace("outputs: { n: integer }", "outputs: { n: integer, long: string }");
-    sample.tree = sample.tree.replace("mark end'", "printf \"long=%0900000d\\n\" 1 >> \"$TREES_OUTPUT\"; mark end'");
-    sample
-}
-
-#[test]
-fn a_full_disk_is_survived() {
-    let sample = loud();
-    let reference = Reference::of(&sample);
-    let mut hits = 0;
-    // Kilobytes that are left for the run.
-    let rooms: Vec<usize> = (0..8192).step_by(size(800, 64)).collect();
-    for room in &rooms {
-        let place = sample.place();
-        let Some(_disk) = Small::at(&place.path(".trees")) else {
-            println!("disk: left out: a tmpfs of 8 MiB cannot be mounted here (that needs root)");
-            return;
-        };
-        hits += u32::from(filled(place, &sample, &reference, *room));
-    }
-    assert!(hits > 0, "the disk was never full");
-    println!("disk: a tmpfs of 8 MiB with {} fillings: {hits} stopped with exit 7, all resumed, 0 violations", rooms.len());
-}
-
-/// Runs with so much room, then with all of it; whether the first stopped.
-fn filled(place: Place, sample: &Sample, reference: &Reference, room: usize) -> bool {
-    let filler = place.path(".trees/artifacts");
-    fs::create_dir(&filler).unwrap();
-    let filler = filler.join("filler");
-    fs::write(&filler, vec![1_u8; (8192 - 16 - room.min(8176)) * 1024]).unwrap();
-    let mut trial = Trial::at(place, sample);
-    let told = trial.place.run(&trial.arguments());
-    let context = format!("{room} KiB\n{}", told.stderr);
-    clean(&told, &context);
-    fs::remove_file(&filler).unwrap();
-    if told.code == 7 {
-        trial.note_cut_off(told.clone());
-    } else {
-        trial.note(told.clone());
-    }
-    trial.finish();
-    let broken = trial.broken(reference);
-    assert!(broken.is_empty(), "{context}\n{}\n{}", broken.join("\n"), trial.place.ledger());
-    assert_eq!(integrity(&trial.place), Vec::<String>::new(), "{context}");
-    told.code == 7
 }

@@ -8,6 +8,7 @@ mod mistakes;
 mod mutations;
 mod oddities;
 mod special;
+mod suite;
 
 use crate::place::Place;
 use serde_json::Value;

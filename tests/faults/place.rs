@@ -37,6 +37,7 @@ impl Place {
         let root = tempfile::Builder::new().prefix("faults-").tempdir().unwrap();
         fs::create_dir(root.path().join("work")).unwrap();
         fs::create_dir(root.path().join("home")).unwrap();
+        fs::create_dir(root.path().join("tmp")).unwrap();
         let place = Self { root, binary: binary.to_owned() };
         place.write("mark", MARK);
         place
@@ -57,6 +58,11 @@ impl Place {
     /// The folder that holds all of it. No process outside this place has it in its environment.
     pub fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    /// Its folder for what is temporary.
+    pub fn temporary(&self) -> PathBuf {
+        self.root.path().join("tmp")
     }
 
     /// A path in the folder commands run in; that folder itself for "".
@@ -92,7 +98,7 @@ impl Place {
         let mut command = Command::new(program);
         command.current_dir(self.path("")).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.root().join("home")).env("USER", "tester").env("LANG", "C.UTF-8").env("TMPDIR", self.root());
+        command.env("HOME", self.root().join("home")).env("USER", "tester").env("LANG", "C.UTF-8").env("TMPDIR", self.temporary());
         command
     }
 

@@ -1,19 +1,21 @@
-//! Power loss: what a run wrote is recorded, and the disks that a power cut may have left are rebuilt
+//! Power loss: what a run, a resume or a rollback wrote is recorded, and the disks that a power cut may have left are rebuilt
 //! from it, each opened and gone on with.
 
+use crate::calls::{interrupted, reversible};
 use crate::chance::{Chance, each_seed, seeds, size};
 use crate::place::{Place, Told};
 use crate::sample::{Sample, chain_with_artifact};
 use crate::strace;
-use crate::verdict::{Reference, integrity};
+use crate::verdict::{Reference, Trial};
 use disk::Disk;
 use record::{Happening, Record};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 mod disk;
+mod judge;
 mod record;
 
 /// Cuts of one recording.
@@ -28,37 +30,106 @@ struct Counts {
     told: AtomicU64,
 }
 
+impl Counts {
+    fn say(&self, what: &str) {
+        let [states, empty, told] = [&self.states, &self.empty, &self.told].map(|count| count.load(Ordering::Relaxed));
+        println!("power: {what}: {states} states, {told} told events, 0 lost, 0 corrupt ({empty} states before the first run)");
+    }
+}
+
 #[test]
-fn cut_at_any_write() {
+fn a_run_cut_at_any_write() {
     if !strace::is_there("power") {
         return;
     }
-    let samples = [chain_with_artifact("s0"), large()];
+    let samples = [small(), large()];
     let references = samples.each_ref().map(Reference::of);
     let counts = Counts::default();
     each_seed(seeds(4, 50), |seed| {
-        let mut chance = Chance(seed);
         // In the short form one of four: it writes megabytes, so that the log is taken over mid-run.
         let which = usize::from(seed % 4 == 0);
         let place = samples[which].place();
-        let record = Record::of(&place);
-        for n in 0..size(SHORT, LONG) {
-            let happened = cut(&record, &mut chance);
-            let disk = Disk::after(&record.happenings[..happened], &mut chance);
-            restore(&place, &disk);
-            let context = format!("seed {seed}, state {n}: {happened} of {} happenings, {}", record.happenings.len(), disk.note);
-            judge(&place, told(&record.happenings[..happened]), &references[which], &counts, &context);
-        }
+        let record = Record::of(&place, &["run", "tree.yaml", "--format", "json"]);
+        let cut = Cut { place: &place, sample: &samples[which], run: String::new(), told: Vec::new() };
+        each_state(&cut, &record, seed, &counts, |told, context| {
+            judge::of_a_run(&cut, told, &references[which], &counts, context);
+        });
     });
-    let [states, empty, told] = [counts.states, counts.empty, counts.told].map(AtomicU64::into_inner);
-    println!("power: {states} states, {told} told events, 0 lost, 0 corrupt ({empty} states before the first run)");
+    counts.say("a run");
+}
+
+/// A run that was killed, with a step under way, is taken up.
+#[test]
+fn a_resume_cut_at_any_write() {
+    if !strace::is_there("power") {
+        return;
+    }
+    let sample = small();
+    let reference = Reference::of(&sample);
+    let counts = Counts::default();
+    each_seed(seeds(2, 20), |seed| {
+        let trial = interrupted(&sample);
+        let record = Record::of(&trial.place, &["resume", &trial.run, "--format", "json"]);
+        let cut = Cut { place: &trial.place, sample: &sample, run: trial.run.clone(), told: trial.told_events() };
+        each_state(&cut, &record, seed, &counts, |told, context| judge::of_a_run(&cut, told, &reference, &counts, context));
+    });
+    counts.say("a resume");
+}
+
+#[test]
+fn a_rollback_cut_at_any_write() {
+    if !strace::is_there("power") {
+        return;
+    }
+    let sample = reversible();
+    let counts = Counts::default();
+    each_seed(seeds(2, 20), |seed| {
+        let mut trial = Trial::new(&sample);
+        trial.finish().expect(0);
+        let record = Record::of(&trial.place, &["rollback", &trial.run, "--format", "json"]);
+        let cut = Cut { place: &trial.place, sample: &sample, run: trial.run.clone(), told: trial.told_events() };
+        each_state(&cut, &record, seed, &counts, |told, context| judge::of_a_rollback(&cut, told, context));
+    });
+    counts.say("a rollback");
+}
+
+/// What is cut off.
+struct Cut<'a> {
+    place: &'a Place,
+    sample: &'a Sample,
+    /// The run, where it was there before.
+    run: String,
+    /// What was told of it before.
+    told: Vec<Value>,
+}
+
+/// Rebuilds states of a recording and has each judged, with all that was told up to it.
+fn each_state(cut: &Cut<'_>, record: &Record, seed: u64, counts: &Counts, judge: impl Fn(Vec<Value>, &str)) {
+    let mut chance = Chance(seed);
+    for n in 0..size(SHORT, LONG) {
+        let happened = moment(record, &mut chance);
+        let disk = Disk::after(&record.happenings[..happened], &mut chance);
+        restore(cut.place, &disk);
+        let context = format!("seed {seed}, state {n}: {happened} of {} happenings, {}", record.happenings.len(), disk.note);
+        let told: Vec<Value> = cut.told.iter().cloned().chain(told(&record.happenings[..happened])).collect();
+        counts.states.fetch_add(1, Ordering::Relaxed);
+        counts.told.fetch_add(u64::try_from(told.len()).unwrap(), Ordering::Relaxed);
+        judge(told, &context);
+    }
 }
 
 /// Where the power fails: anywhere, half of the times just after something was told.
-fn cut(record: &Record, chance: &mut Chance) -> usize {
-    let length = u64::try_from(record.happenings.len()).unwrap();
+fn moment(record: &Record, chance: &mut Chance) -> usize {
+    let length = u64::try_from(record.happenings.len() - record.before).unwrap();
     let told: Vec<usize> = (0..record.happenings.len()).filter(|n| matches!(record.happenings[*n], Happening::Told(_))).collect();
-    if chance.below(2) == 0 { *chance.pick(&told) + 1 } else { usize::try_from(chance.below(length + 1)).unwrap() }
+    if chance.below(2) == 0 { *chance.pick(&told) + 1 } else { record.before + usize::try_from(chance.below(length + 1)).unwrap() }
+}
+
+/// A chain with an artifact.
+fn small() -> Sample {
+    let mut sample = chain_with_artifact("s0");
+    sample.needs = BTreeMap::from([("s1", vec!["s0"]), ("made", vec!["s0"])]);
+    sample
 }
 
 /// Steps with outputs so long that their pages fill the log more than once.
@@ -71,7 +142,8 @@ fn large() -> Sample {
         );
     }
     tree += "outputs: { n: done }\n";
-    Sample { tree, files: Vec::new(), needs: BTreeMap::new(), once: Vec::new(), finally: Vec::new(), tries: BTreeMap::new() }
+    let needs = [("s1", vec!["s0"]), ("s2", vec!["s1"]), ("s3", vec!["s2"]), ("s4", vec!["s3"])];
+    Sample { tree, files: Vec::new(), needs: BTreeMap::from(needs), once: Vec::new(), finally: Vec::new(), tries: BTreeMap::new() }
 }
 
 /// The events that the client had in whole lines.
@@ -86,40 +158,4 @@ fn restore(place: &Place, disk: &Disk) {
     drop(fs::remove_dir_all(place.path(".trees")));
     drop(fs::remove_file(place.path("ledger")));
     disk.write(&place.path(".trees"));
-}
-
-/// Everything told is there, and the run goes on to its end, or begins where it was not yet told.
-fn judge(place: &Place, told: Vec<Value>, reference: &Reference, counts: &Counts, context: &str) {
-    counts.states.fetch_add(1, Ordering::Relaxed);
-    counts.told.fetch_add(u64::try_from(told.len()).unwrap(), Ordering::Relaxed);
-    for artifact in told.iter().filter_map(|event| event["artifacts"].as_object()).flat_map(|kept| kept.values()) {
-        let sha256 = artifact["sha256"].as_str().unwrap();
-        let kept = fs::read(place.path(&format!(".trees/artifacts/{}/{sha256}", &sha256[..2])));
-        assert!(kept.is_ok_and(|content| content == b"made\n"), "{context}: the artifact {sha256} was told and is lost");
-    }
-    let run = match told.first() {
-        Some(event) => event["run"].as_str().unwrap().to_owned(),
-        None => place.newest().unwrap_or_else(|list| panic!("{context}: {list:?}")),
-    };
-    let arguments = if run.is_empty() { vec!["run", "tree.yaml", "--format", "json"] } else { vec!["resume", &run, "--format", "json"] };
-    if run.is_empty() {
-        counts.empty.fetch_add(1, Ordering::Relaxed);
-    } else {
-        let recorded = place.run(&["events", &run, "--format", "json"]);
-        let lost: Vec<&Value> = told.iter().filter(|event| !recorded.events().contains(event)).collect();
-        assert!(recorded.code == 0 && lost.is_empty(), "{context}: lost {lost:?}\n{recorded:?}");
-    }
-    let ended = place.run(&arguments);
-    assert_eq!(ended.code, 0, "{context}: {arguments:?} after {} told\n{ended:?}", told.len());
-    let run = if run.is_empty() { ended.events()[0]["run"].as_str().unwrap().to_owned() } else { run };
-    let all = place.run(&["events", &run, "--format", "json"]).events();
-    let outputs = all.iter().rev().find(|e| e["type"] == "run_finished").map(|e| e["outputs"].clone()).unwrap_or_default();
-    assert_eq!(outputs, reference.outputs, "{context}: I3");
-    let done: BTreeSet<&str> = told.iter().filter(|e| e["type"] == "step_succeeded").filter_map(|e| e["step"].as_str()).collect();
-    let ledger = place.ledger();
-    let begun = ledger.marked("start");
-    assert!(!begun.iter().any(|(step, _)| done.contains(step)), "{context}: I1: {done:?} were told\n{ledger}");
-    let distinct: BTreeSet<&str> = begun.iter().map(|(step, _)| *step).collect();
-    assert_eq!(distinct.len(), begun.len(), "{context}: I6\n{ledger}");
-    assert_eq!(integrity(place), Vec::<String>::new(), "{context}: I4");
 }

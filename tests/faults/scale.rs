@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How many times as many steps the larger of two runs has.
 const TIMES: u64 = 4;
 /// How many times as much it may cost: linear is `TIMES`, quadratic is 16.
-const MOST: f64 = 8.0;
+const MOST: f64 = 6.0;
 /// What 100,000 steps may have in memory, in KiB.
 const MEMORY: u64 = 1 << 20;
 

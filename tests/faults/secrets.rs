@@ -3,6 +3,7 @@
 //! command prints, not in the processes of other steps.
 
 mod canaries;
+mod processes;
 mod tree;
 
 use crate::place::{Place, Told};
@@ -120,7 +121,8 @@ fn canaries_are_found_nowhere() {
     let mut search = Search::of(&canaries);
     let human = run(&place, &canaries, &["run", "tree.yaml", "-p", &given]);
     search.told("run", &human);
-    let events = run(&place, &canaries, &["run", "tree.yaml", "-p", &given, "--format", "json"]);
+    let (events, seen) = processes::watched(&place, &canaries, &["run", "tree.yaml", "-p", &given, "--format", "json"]);
+    seen.search(&mut search);
     search.told("run --format json", &events);
     tree::is_as_told(&events, &canaries);
     search.folder(&place.path(".trees"));
@@ -128,9 +130,12 @@ fn canaries_are_found_nowhere() {
     afterwards(&place, &canaries, &mut search);
     search.folder(&place.path(".trees"));
     search.folder(&place.root().join("home"));
+    search.folder(&place.temporary());
+    everywhere(&place, &mut search);
     search.bytes("/proc as another step sees it", &fs::read(vault.join("proc")).unwrap());
     search.nothing();
     bites(&place, &canaries);
+    println!("secrets: {} looks at processes and at TMPDIR while it ran", seen.looks);
     println!(
         "secrets: {} canaries in {} forms, {} places and {} MB searched, 0 found",
         canaries.len(),
@@ -138,6 +143,21 @@ fn canaries_are_found_nowhere() {
         search.places,
         search.bytes >> 20
     );
+}
+
+/// The whole place but where the canaries are at home, and what careless steps wrote themselves.
+fn everywhere(place: &Place, search: &mut Search) {
+    for path in fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !["content", "named"].contains(&name.as_str()) {
+            search.folder(&path);
+        } else if path.is_file() && name != ".env" {
+            search.bytes(&path.display().to_string(), &fs::read(&path).unwrap());
+        }
+    }
+    for path in fs::read_dir(place.root()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        search.bytes(&path.display().to_string(), &fs::read(&path).unwrap());
+    }
 }
 
 /// All commands that tell of a run.

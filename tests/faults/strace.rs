@@ -52,8 +52,13 @@ pub fn end(place: &Place, options: &[&str], arguments: &[&str]) -> Told {
 
 /// How often each call is made at most by one thread: strace counts by thread what it injects at.
 pub fn count(place: &Place, options: &[&str], arguments: &[&str]) -> BTreeMap<&'static str, u32> {
+    count_of(&CALLS, place, options, arguments)
+}
+
+/// The same of these calls.
+pub fn count_of(calls: &[&'static str], place: &Place, options: &[&str], arguments: &[&str]) -> BTreeMap<&'static str, u32> {
     let log = place.root().join("strace.count");
-    let trace = format!("trace={}", CALLS.join(","));
+    let trace = format!("trace={}", calls.join(","));
     let options = [&["-o", log.to_str().unwrap(), "-e", &trace], options].concat();
     let told = Sitting::of(place, around(place, &options, arguments)).end();
     assert_eq!(told.code, 0, "{}", told.stderr);
@@ -62,7 +67,7 @@ pub fn count(place: &Place, options: &[&str], arguments: &[&str]) -> BTreeMap<&'
     for line in text.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let word = rest.trim_start().split('(').next().unwrap_or_default();
-        let Some(call) = CALLS.into_iter().find(|call| *call == word) else { continue };
+        let Some(call) = calls.iter().copied().find(|call| *call == word) else { continue };
         let n = each.entry((thread, call)).or_default();
         *n += 1;
         let best = most.entry(call).or_insert(0);

@@ -3,9 +3,10 @@
 
 use crate::binary;
 use crate::chance::{each_seed, is_long, seeds};
+use crate::ledger::{Ledger, Line};
 use crate::place::{Place, Told};
 use crate::rollback::TWELVE;
-use crate::verdict::{KILLED, integrity};
+use crate::verdict::{KILLED, integrity, lost};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -74,40 +75,59 @@ fn each_event_of_a_rollback_may_be_the_last() {
         for count in 1.. {
             let place = TWELVE.place(binary::release(), broken, "none");
             let case = format!("{broken}, killed after {count} events");
-            if !killed_after(&place, count) {
+            let first = killed_after(&place, count);
+            if first.code != KILLED {
                 judge(&place, &case);
+                is_kept(&place, &case, &[first]);
                 break;
             }
             killed.fetch_add(1, Ordering::Relaxed);
-            gone_on(&place, &case, if count % 2 == 0 { ("resume", 4) } else { ("rollback", 0) });
+            Ledger::note_crash(&place.path("ledger"));
+            let second = gone_on(&place, &case, if count % 2 == 0 { ("resume", 4) } else { ("rollback", 0) });
             judge(&place, &case);
+            is_kept(&place, &case, &[vec![first], second].concat());
         }
     });
     println!("rollback: killed at {} events of {} failures, 0 violations", killed.into_inner(), broken.len());
 }
 
-/// Runs the tree and kills it right after so many events of its rollback; false where it ended before.
-fn killed_after(place: &Place, count: usize) -> bool {
+/// I2 and I1: what each sitting told is recorded, and no undo begins again whose success was told.
+#[track_caller]
+fn is_kept(place: &Place, case: &str, told: &[Told]) {
+    let events: Vec<Value> = told.iter().flat_map(Told::events).collect();
+    let recorded = place.run(&["events", "@last", "--format", "json"]).expect(0).events();
+    assert_eq!(lost(&events, &recorded), Vec::<String>::new(), "{case}");
+    let ledger = place.ledger();
+    let crash = ledger.0.iter().position(|line| *line == Line::Crash).unwrap_or(ledger.0.len());
+    let later = Ledger(ledger.0[crash..].to_vec());
+    for event in told[0].events().iter().filter(|event| event["type"] == "undo_succeeded") {
+        let again = later.marked("undo").iter().any(|(step, _)| event["step"] == *step);
+        assert!(!again, "{case}: I1: {} was told as undone and is undone again\n{ledger}", event["step"]);
+    }
+}
+
+/// Runs the tree and kills it right after so many events of its rollback; it may end before.
+fn killed_after(place: &Place, count: usize) -> Told {
     let mut sitting = place.start(&["run", "tree.yaml", "--format", "json"]);
     sitting.until("rollback_started", "");
     for _ in 1..count {
         if sitting.line().is_none() {
-            sitting.end();
-            return false;
+            return sitting.end();
         }
     }
     // It may have been faster than the signal.
-    sitting.kill().code == KILLED
+    sitting.kill()
 }
 
 /// Both commands go on with a rollback. One that has ended would be run anew by its name.
 #[track_caller]
-fn gone_on(place: &Place, case: &str, (command, code): (&str, i32)) {
+fn gone_on(place: &Place, case: &str, (command, code): (&str, i32)) -> Vec<Told> {
     if status(place) == "rolled_back" {
-        return;
+        return Vec::new();
     }
-    let told = place.run(&[command, "@last"]);
+    let told = place.run(&[command, "@last", "--format", "json"]);
     assert_eq!(told.code, code, "{case}: {command} says: {}", told.stderr);
+    vec![told]
 }
 
 fn status(place: &Place) -> String {

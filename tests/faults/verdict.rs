@@ -36,7 +36,7 @@ impl Reference {
 }
 
 /// The outputs that the last end of a run named.
-fn outputs(events: &[Value]) -> Value {
+pub fn outputs(events: &[Value]) -> Value {
     events.iter().rev().find(|e| e["type"] == "run_finished").map(|e| e["outputs"].clone()).unwrap_or_default()
 }
 
@@ -115,6 +115,11 @@ impl<'a> Trial<'a> {
         assert!(broken.is_empty(), "{}\nthe ledger:\n{}\n{}", broken.join("\n"), self.place.ledger(), self.history());
     }
 
+    /// All events that were told, sitting by sitting.
+    pub fn told_events(&self) -> Vec<Value> {
+        self.told.iter().flat_map(Told::events).collect()
+    }
+
     /// What every sitting said, for a failure.
     pub fn history(&self) -> String {
         let each = self.told.iter().enumerate();
@@ -136,8 +141,9 @@ impl<'a> Trial<'a> {
         if outputs != reference.outputs {
             broken.push(format!("I3: the outputs are {outputs}, undisturbed {}", reference.outputs));
         }
+        broken.extend(self.outputs_told(&outputs));
         broken.extend(integrity(&self.place));
-        broken.extend(self.order(&ledger));
+        broken.extend(order(&self.sample.needs, &ledger, BTreeSet::new()));
         broken.extend(self.repeats(&ledger));
         broken.extend(overlaps(&ledger));
         broken.extend(self.keys(&ledger));
@@ -172,25 +178,21 @@ impl<'a> Trial<'a> {
 
     /// I2: what was told is recorded, word for word.
     pub fn missing(&self, recorded: &[Value]) -> Vec<String> {
-        let recorded: BTreeMap<u64, &Value> = recorded.iter().map(|e| (e["seq"].as_u64().unwrap_or(0), e)).collect();
-        let told = self.told.iter().flat_map(Told::events);
-        let lost = told.filter(|e| recorded.get(&e["seq"].as_u64().unwrap_or(0)) != Some(&e));
-        lost.map(|e| format!("I2: told and not recorded: {e}")).collect()
+        lost(&self.told_events(), recorded)
     }
 
-    /// I5: every need has ended before.
-    fn order(&self, ledger: &Ledger) -> Vec<String> {
-        let (mut ended, mut broken) = (BTreeSet::new(), Vec::new());
-        for line in &ledger.0 {
-            let Line::Mark { step, word, .. } = line else { continue };
-            if word == "end" {
-                ended.insert(step.as_str());
-            }
-            let needs = self.sample.needs.get(step.as_str()).into_iter().flatten();
-            let open = needs.filter(|need| word == "start" && !ended.contains(**need));
-            broken.extend(open.map(|need| format!("I5: {step} began before the end of {need}")));
-        }
-        broken
+    /// I3: what the end of the run told on standard output, and what `show` tells of it, is the same.
+    fn outputs_told(&self, recorded: &Value) -> Vec<String> {
+        let of_the_end = self.told.iter().rev().map(|told| outputs(&told.events())).find(|outputs| !outputs.is_null());
+        let shown = self.place.run(&["show", &self.run, "--format", "json"]).stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        // A sitting that was killed as it told its end leaves the next one nothing to tell.
+        let told = [of_the_end.map(|outputs| ("the end", outputs)), Some(("`show`", shown["outputs"].clone()))];
+        // A tree without outputs has none, or an empty object of them.
+        let none = serde_json::json!({});
+        let same = |a: &Value, b: &Value| a == b || [a, b].iter().all(|outputs| outputs.is_null() || **outputs == none);
+        let wrong = told.into_iter().flatten().filter(|(_, outputs)| !same(outputs, recorded));
+        wrong.map(|(who, outputs)| format!("I3: {who} tells of the outputs {outputs}, recorded are {recorded}")).collect()
     }
 
     /// I6: a step begins again only because of a crash over it, and never where its outcome is a
@@ -260,8 +262,30 @@ pub fn integrity(place: &Place) -> Vec<String> {
     broken.into_iter().map(|row| format!("I4: {row}")).collect()
 }
 
+/// I2: what was told and is not recorded, word for word.
+pub fn lost(told: &[Value], recorded: &[Value]) -> Vec<String> {
+    let recorded: BTreeMap<u64, &Value> = recorded.iter().map(|e| (e["seq"].as_u64().unwrap_or(0), e)).collect();
+    let lost = told.iter().filter(|e| recorded.get(&e["seq"].as_u64().unwrap_or(0)) != Some(e));
+    lost.map(|e| format!("I2: told and not recorded: {e}")).collect()
+}
+
+/// I5: every need has ended before, here or, by what was recorded then, earlier.
+pub fn order(needs: &BTreeMap<&str, Vec<&str>>, ledger: &Ledger, earlier: BTreeSet<String>) -> Vec<String> {
+    let (mut ended, mut broken) = (earlier, Vec::new());
+    for line in &ledger.0 {
+        let Line::Mark { step, word, .. } = line else { continue };
+        if word == "end" {
+            ended.insert(step.clone());
+        }
+        let needs = needs.get(step.as_str()).into_iter().flatten();
+        let open = needs.filter(|need| word == "start" && !ended.contains(**need));
+        broken.extend(open.map(|need| format!("I5: {step} began before the end of {need}")));
+    }
+    broken
+}
+
 /// I7: what a crash left has ended before its step begins again: it writes nothing more.
-fn overlaps(ledger: &Ledger) -> Vec<String> {
+pub fn overlaps(ledger: &Ledger) -> Vec<String> {
     let (mut newest, mut broken) = (BTreeMap::<&str, u32>::new(), Vec::new());
     for line in &ledger.0 {
         let Line::Mark { step, attempt, word, .. } = line else { continue };

@@ -6,7 +6,8 @@ use crate::path::RunId;
 use crate::tree::Heirs;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 mod memory;
 pub use memory::MemoryJournal;
@@ -49,6 +50,30 @@ pub enum JournalError {
         /// What and how to mend it.
         message: String,
     },
+    /// What was to be kept or put back cannot be, for a reason of its own: the step's failure.
+    #[error("{0}")]
+    Unkept(String),
+}
+
+/// `EIO`, on every system there is.
+const EIO: i32 = 5;
+
+/// What helps where a disk is full or fails; nothing where the disk is not to blame.
+pub fn cure_of_disk(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("free some space"),
+        io::ErrorKind::ReadOnlyFilesystem => Some("choose a folder that can be written with --state"),
+        _ => (error.raw_os_error() == Some(EIO)).then_some("see to the disk"),
+    }
+}
+
+impl JournalError {
+    /// The disk under a state folder, or under what `trees` keeps for a moment, is full or fails; none
+    /// where it is not to blame.
+    pub fn of_disk(folder: &Path, what: &str, error: &io::Error) -> Option<Self> {
+        let cure = cure_of_disk(error)?;
+        Some(Self::State { folder: folder.into(), message: format!("{what} failed: {error}; {cure}") })
+    }
 }
 
 /// What somebody asks of a run from elsewhere. It becomes an input of the run's driver.
@@ -217,4 +242,18 @@ pub trait Journal: Send + Sync {
     fn definition(&self, run: &RunId) -> Result<Json, JournalError>;
     /// The requests for a run that no driver has taken yet, in order. Cheap when nothing changed.
     fn requests(&self, run: &RunId) -> Result<Vec<Request>, JournalError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_to_blame_for_what_is_its_own() {
+        let cure = |error: io::Error| JournalError::of_disk(Path::new("/s"), "writing x", &error).map(|e| e.to_string());
+        let full = cure(io::Error::from(io::ErrorKind::StorageFull)).unwrap();
+        assert_eq!(full, "the state in /s cannot be used: writing x failed: no storage space; free some space");
+        assert!(cure(io::Error::from_raw_os_error(EIO)).unwrap().contains("see to the disk"));
+        assert_eq!(cure(io::Error::from(io::ErrorKind::PermissionDenied)), None);
+    }
 }

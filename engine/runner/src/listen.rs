@@ -13,6 +13,9 @@ pub trait Listener: Send {
     /// characters. At most a few a second for each step.
     fn output(&mut self, step: &StepPath, line: &str);
 
+    /// Something to be said of the sitting itself, unrecorded.
+    fn note(&mut self, text: &str);
+
     /// How far a running step is: 0 to 1, and what it is doing.
     fn progress(&mut self, step: &StepPath, fraction: Option<f64>, text: &str);
 }

@@ -49,19 +49,10 @@ enum Value {
     Json(Json),
 }
 
-/// Reads the outputs of an ended attempt; no file is no output.
+/// Reads the outputs that stand in such a file.
 ///
 /// # Errors
 /// What a line or a value has wrong, what is missing, extra, written twice or holds a secret.
-pub fn read(path: &Path, declared: Option<&IndexMap<String, ValueType>>, secrets: &Masker) -> Result<Object, OutputError> {
-    let bytes = content(path).map_err(|e| OutputError::Whole(format!("cannot read {}: {e}", path.display())))?;
-    parse(&bytes, declared, secrets)
-}
-
-/// Reads the content of such a file.
-///
-/// # Errors
-/// As [`read`].
 pub fn parse(bytes: &[u8], declared: Option<&IndexMap<String, ValueType>>, secrets: &Masker) -> Result<Object, OutputError> {
     if bytes.len() as u64 >= FILE {
         return Err(OutputError::Whole("the outputs of the step are over 16 MiB together: declare large results as `artifacts`".into()));
@@ -75,7 +66,11 @@ pub fn parse(bytes: &[u8], declared: Option<&IndexMap<String, ValueType>>, secre
 
 const SECRET: &str = "an output contains a secret: pass secrets by `secrets:`, never by outputs";
 
-fn content(path: &Path) -> io::Result<Vec<u8>> {
+/// The content of the file of an ended attempt, as far as it may be; no file is no output.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(FILE).read_to_end(&mut bytes).map(|_| bytes),
@@ -299,7 +294,7 @@ mod tests {
         let path = folder.path().join("outputs");
         std::fs::write(&path, bytes).unwrap();
         let declared: Option<IndexMap<String, ValueType>> = declared.map(|d| d.iter().map(|(k, v)| ((*k).into(), *v)).collect());
-        read(&path, declared.as_ref(), &Masker::new(secrets.iter().copied()))
+        parse(&content(&path).unwrap(), declared.as_ref(), &Masker::new(secrets.iter().copied()))
     }
 
     #[track_caller]
@@ -339,7 +334,7 @@ mod tests {
         check(all, &format!("{value}\n"), value);
         check(&[("n", Number)], "n=3", json!({"n": 3}));
         assert_eq!(run(None, b"", &[]), Ok(Object::new()));
-        assert_eq!(read(Path::new("/no/such/file"), None, &Masker::default()), Ok(Object::new()));
+        assert_eq!(content(Path::new("/no/such/file")).unwrap(), b"");
     }
 
     #[test]

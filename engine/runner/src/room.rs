@@ -5,8 +5,9 @@
 //! there may be nobody knows, others of the same user count too: who gets none waits for a step of
 //! this sitting to end and tries again.
 
+use crate::process::SpawnError;
 use rustix::process::{Resource, getrlimit};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -27,6 +28,8 @@ pub struct Room {
     /// Steps that have a process now.
     running: AtomicUsize,
     left: Notify,
+    /// It was said that the system gives no more.
+    said: AtomicBool,
 }
 
 /// A step has a process.
@@ -47,7 +50,7 @@ impl Default for Room {
 
 impl Room {
     fn new(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), running: AtomicUsize::new(0), left: Notify::new() }
+        Self { places: Arc::new(Semaphore::new(places)), running: AtomicUsize::new(0), left: Notify::new(), said: AtomicBool::new(false) }
     }
 
     /// Waits for a place; it is free again when what this gives is dropped.
@@ -60,6 +63,13 @@ impl Room {
     pub(crate) fn running(&self) -> Running<'_> {
         self.running.fetch_add(1, Ordering::AcqRel);
         Running(self)
+    }
+
+    /// What is to be said, once a sitting, where the system gave no process and fewer steps run at once for it.
+    pub(crate) fn refused(&self, error: &SpawnError) -> Option<String> {
+        let SpawnError::Limit { what, source } = error else { return None };
+        let first = self.running.load(Ordering::Acquire) > 0 && !self.said.swap(true, Ordering::AcqRel);
+        first.then(|| format!("this system gives no more {what} now ({source}): steps wait for one another (raise it: ulimit -a)"))
     }
 
     /// The system gave no process: waits until a step has ended. False where none runs: nothing
@@ -127,6 +137,17 @@ mod tests {
         let running = room.running();
         let (waited, ()) = tokio::join!(room.after_another(), async { drop(running) });
         assert!(waited);
+    }
+
+    #[test]
+    fn that_there_are_no_more_is_said_once_and_only_of_limits() {
+        let room = Room::new(2);
+        let full = SpawnError::Limit { what: "processes", source: std::io::ErrorKind::WouldBlock.into() };
+        assert_eq!(room.refused(&full), None, "nobody runs: the step itself fails with it");
+        let _running = room.running();
+        let said = room.refused(&full).unwrap();
+        assert!(said.contains("no more processes") && said.contains("ulimit"), "{said}");
+        assert_eq!(room.refused(&full), None);
     }
 
     #[tokio::test]

@@ -4,13 +4,12 @@
 //! The names begin with the run's id, so that [`sweep`] finds what a crash left.
 
 use rustix::fs::statfs;
-use std::fs::{File, FileTimes, OpenOptions, Permissions};
+use std::fs::{File, FileTimes, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use trees_core::path::RunId;
@@ -20,14 +19,32 @@ use trees_core::path::RunId;
 ///
 /// # Errors
 /// When it cannot be made.
-fn temporary(run: &RunId) -> io::Result<TempDir> {
-    builder(&prefix(run)).tempdir()
+fn temporary(run: &RunId) -> io::Result<Folder> {
+    Folder::new(run, &std::env::temp_dir())
 }
 
-fn builder(prefix: &str) -> tempfile::Builder<'_, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
-    builder
+/// A folder of nobody else, mode 0700, removed when dropped.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    /// Its error is the system's own word: whether the disk is full must be seen in it.
+    fn new(run: &RunId, base: &Path) -> io::Result<Self> {
+        let make = |path: &Path| std::fs::DirBuilder::new().mode(0o700).create(path);
+        let made = tempfile::Builder::new().prefix(&prefix(run)).make_in(base, make)?;
+        Ok(Self(made.into_temp_path().keep().map_err(|e| e.error)?))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept later.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn prefix(run: &RunId) -> String {
@@ -48,7 +65,7 @@ type Free = Arc<Mutex<Vec<Fresh>>>;
 
 /// A folder as an attempt gets it.
 struct Fresh {
-    folder: TempDir,
+    folder: Folder,
     /// How its parts looked then; none where that would not show every change.
     looks: Option<[Look; 3]>,
 }
@@ -163,7 +180,7 @@ fn give(free: &Free, fresh: Fresh) {
 impl Fresh {
     /// The clock of a file system may stand still for some milliseconds: only a time from before shows
     /// a change at once.
-    fn of(folder: TempDir) -> Self {
+    fn of(folder: Folder) -> Self {
         let looks = || {
             let before = FileTimes::new().set_modified(SystemTime::now().checked_sub(BEFORE).ok_or(io::ErrorKind::Other)?);
             for part in parts(folder.path()) {
@@ -218,7 +235,7 @@ fn is_fresh(folder: &Path, used: &[PathBuf]) -> bool {
 /// Secrets as files, removed when dropped.
 #[derive(Debug)]
 pub struct SecretFiles {
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl SecretFiles {
@@ -227,7 +244,7 @@ impl SecretFiles {
     /// # Errors
     /// When it cannot be made.
     pub fn new(run: &RunId, fallback: &Path) -> io::Result<Self> {
-        let make = |base: &Path| builder(&prefix(run)).tempdir_in(base);
+        let make = |base: &Path| Folder::new(run, base);
         let folder = memory_folders().iter().find_map(|base| make(base).ok()).map_or_else(|| make(fallback), Ok)?;
         Ok(Self { folder })
     }
@@ -322,7 +339,7 @@ mod tests {
     #[test]
     fn a_sweep_takes_what_a_crash_left_of_that_run_only() {
         let (run, other) = (RunId("sweeprun0001".into()), RunId("sweeprun0002".into()));
-        let left = temporary(&run).unwrap().keep();
+        let left = std::mem::ManuallyDrop::new(temporary(&run).unwrap()).path().to_owned();
         std::fs::write(left.join("file"), "x").unwrap();
         let kept = temporary(&other).unwrap();
         assert_eq!((mode(&left), sweep(&run), sweep(&run)), (0o700, 1, 0));

@@ -1,15 +1,18 @@
-//! What a run did to its state folder and said to its client, in order, as strace saw it.
+//! What a command did to its state folder and said to its client, in order, as strace saw it.
 
 use crate::place::Place;
 use crate::sitting::Sitting;
 use crate::strace;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 
 /// One.
 pub struct Record {
     /// All that happened.
     pub happenings: Vec<Happening>,
+    /// How many of them tell what was there before, all of it synced.
+    pub before: usize,
 }
 
 /// Paths are relative to the state folder, "" being itself.
@@ -40,11 +43,13 @@ const TRACE: &str = "trace=openat,open,creat,pwrite64,pwritev,pwritev2,write,wri
                      copy_file_range,sendfile,splice";
 
 impl Record {
-    /// Runs the tree of a place to its end and writes down what happens.
-    pub fn of(place: &Place) -> Self {
+    /// Runs a command of a place to its end and writes down what happens.
+    pub fn of(place: &Place, arguments: &[&str]) -> Self {
         let log = place.root().join("strace.log");
         let options = ["-y", "-xx", "-s", "16777216", "-o", log.to_str().unwrap(), "-e", TRACE];
-        let told = Sitting::of(place, strace::around(place, &options, &["run", "tree.yaml", "--format", "json"])).end().expect(0);
+        let there = there(&place.path(".trees"));
+        let before = there.len();
+        let told = Sitting::of(place, strace::around(place, &options, arguments)).end().expect(0);
         let text = fs::read_to_string(&log).unwrap();
         fs::remove_file(log).unwrap();
         let root = place.path(".trees").canonicalize().unwrap();
@@ -54,13 +59,50 @@ impl Record {
             offsets: HashMap::new(),
             appending: HashSet::new(),
             stdout: String::new(),
-            happenings: Vec::new(),
+            happenings: there,
         };
         text.lines().for_each(|line| reader.line(line));
         let said: Vec<u8> =
             reader.happenings.iter().flat_map(|h| if let Happening::Told(b) = h { b.clone() } else { Vec::new() }).collect();
         assert_eq!(String::from_utf8(said).unwrap(), told.stdout, "strace saw all that was told");
-        Self { happenings: reader.happenings }
+        Self { happenings: reader.happenings, before }
+    }
+}
+
+/// What stands in a folder, as if it had been made just now and synced.
+fn there(root: &Path) -> Vec<Happening> {
+    let mut all = Vec::new();
+    if root.exists() {
+        fill(root, root, &mut all);
+    }
+    let before = all.len();
+    let paths: BTreeSet<String> = all.iter().filter_map(Happening::made).collect();
+    all.extend(paths.into_iter().map(|path| Happening::Synced { path, before }));
+    all
+}
+
+fn fill(root: &Path, folder: &Path, all: &mut Vec<Happening>) {
+    let name = |path: &Path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    all.push(Happening::Folder { path: name(folder) });
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            fill(root, &path, all);
+        } else {
+            all.push(Happening::Opened { path: name(&path), emptied: false });
+            all.push(Happening::Written { path: name(&path), at: 0, bytes: fs::read(&path).unwrap() });
+        }
+    }
+}
+
+impl Happening {
+    /// What is there since then.
+    fn made(&self) -> Option<String> {
+        match self {
+            Self::Opened { path, .. } | Self::Folder { path } => Some(path.clone()),
+            Self::Written { .. } | Self::Cut { .. } | Self::Synced { .. } | Self::Renamed { .. } | Self::Gone { .. } | Self::Told(_) => {
+                None
+            }
+        }
     }
 }
 

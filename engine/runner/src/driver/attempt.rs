@@ -16,12 +16,13 @@ use crate::room::Room;
 use crate::scratch::{Pool, Scratch};
 use crate::{files, output, outputs};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
-use trees_core::journal::Hold;
+use trees_core::journal::{Hold, JournalError};
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
 use trees_core::tree::Effect;
@@ -106,6 +107,14 @@ pub(super) enum Trouble {
     Failed(StepError, bool),
     /// It was ended as asked.
     Stopped,
+    /// The disk refused what `trees` keeps of it, which is not the step's failure.
+    Disk(JournalError),
+}
+
+/// How an attempt ended without an input of its own.
+enum Unmade {
+    Ended(Outcome),
+    Disk(JournalError),
 }
 
 /// What a part gave.
@@ -134,25 +143,26 @@ impl Attempt {
     pub async fn make(self) {
         let (step, attempt) = (self.marks.step.clone(), self.marks.attempt);
         let mut word = LastWord::new(self.handle.clone(), Input::Ended { step: step.clone(), attempt, outcome: unsaid() });
-        let input = match self.placed().await {
-            Ok(input) => input,
-            Err(outcome) => Input::Ended { step, attempt, outcome },
-        };
+        let made = self.placed().await;
         drop(self);
-        word.say(input);
+        match made {
+            Ok(input) => word.say(input),
+            Err(Unmade::Ended(outcome)) => word.say(Input::Ended { step, attempt, outcome }),
+            Err(Unmade::Disk(error)) => word.withhold(error),
+        }
     }
 
     /// Begins where there is a place for it.
-    async fn placed(&self) -> Result<Input, Outcome> {
+    async fn placed(&self) -> Result<Input, Unmade> {
         let mut stops = self.control.0.subscribe();
         let _place = tokio::select! {
             biased;
             place = self.room.enter() => place,
-            _ = Control::asked(&mut stops) => return Err(Outcome::Stopped),
+            _ = Control::asked(&mut stops) => return Err(Unmade::Ended(Outcome::Stopped)),
         };
         match self.is_ours() {
             Ok(()) => self.outcome().await,
-            Err(error) => Err(Outcome::Failed { error, permanent: true }),
+            Err(error) => Err(Unmade::Ended(Outcome::Failed { error, permanent: true })),
         }
     }
 
@@ -166,7 +176,7 @@ impl Attempt {
         Err(StepError { reason: ErrorReason::Interrupted, code: None, message, log: None })
     }
 
-    async fn outcome(&self) -> Result<Input, Outcome> {
+    async fn outcome(&self) -> Result<Input, Unmade> {
         let made = match &self.part {
             Part::Action => self.act().await,
             Part::Check => self.look().await,
@@ -174,12 +184,13 @@ impl Attempt {
             Part::Undo(undo) => self.undo(undo).await,
         };
         match made {
-            Ok(input) => self.without_secrets(input),
-            Err(Trouble::Stopped) => Err(Outcome::Stopped),
+            Ok(input) => self.without_secrets(input).map_err(Unmade::Ended),
+            Err(Trouble::Stopped) => Err(Unmade::Ended(Outcome::Stopped)),
             Err(Trouble::Failed(error, permanent)) => {
                 let message = self.masker.mask(&error.message).into_owned();
-                Err(Outcome::Failed { error: StepError { message, ..error }, permanent })
+                Err(Unmade::Ended(Outcome::Failed { error: StepError { message, ..error }, permanent }))
             }
+            Err(Trouble::Disk(error)) => Err(Unmade::Disk(error)),
         }
     }
 
@@ -316,7 +327,10 @@ impl Attempt {
 
     pub(super) fn outputs(&self, written: &Scratch) -> Made<Object> {
         let declared = self.task.spec().outputs.as_deref();
-        outputs::read(&written.path(OUTPUTS), declared, &self.masker).map_err(|e| self.fail(ErrorReason::Output, None, e.to_string()))
+        let path = written.path(OUTPUTS);
+        let wrong = |e: String| self.fail(ErrorReason::Output, None, e);
+        let unread = |e: io::Error| self.or_disk(wrong(format!("cannot read {}: {e}", path.display())), "reading", &path, &e);
+        outputs::parse(&outputs::content(&path).map_err(unread)?, declared, &self.masker).map_err(|e| wrong(e.to_string()))
     }
 
     pub(super) fn timed_out(&self, what: &str, timeout: Option<Duration>) -> Trouble {
@@ -342,12 +356,14 @@ impl Attempt {
                 }
                 return Err(wrong(format!("{path} is not there; write it, or say `optional: true`")));
             }
-            let betrayed = files::betrayed(&from, &self.masker).map_err(|e| wrong(format!("cannot read {path}: {e}")))?;
+            let unread = |e: io::Error| self.or_disk(wrong(format!("cannot read {path}: {e}")), "reading", &from, &e);
+            let betrayed = files::betrayed(&from, &self.masker).map_err(unread)?;
             if let Some(file) = betrayed {
                 let file = Path::new(path).join(file);
                 return Err(wrong(format!("{} holds a secret, in its name or in it: artifacts are kept unsealed", file.display())));
             }
-            kept.insert(name.clone(), self.store.keep(&from, path).map_err(|e| wrong(e.to_string()))?);
+            let unkept = |e: JournalError| if matches!(e, JournalError::State { .. }) { Trouble::Disk(e) } else { wrong(e.to_string()) };
+            kept.insert(name.clone(), self.store.keep(&from, path).map_err(unkept)?);
         }
         Ok(kept)
     }
@@ -356,8 +372,15 @@ impl Attempt {
         Trouble::Failed(StepError { reason, code, message, log: self.log() }, reason == ErrorReason::Output)
     }
 
-    pub(super) fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Trouble {
-        self.fail(ErrorReason::Spawn, None, format!("cannot write {}: {error}", path.display()))
+    pub(super) fn cannot_write(&self, path: &Path, error: &io::Error) -> Trouble {
+        let failed = self.fail(ErrorReason::Spawn, None, format!("cannot write {}: {error}", path.display()));
+        self.or_disk(failed, "writing", path, error)
+    }
+
+    /// What went wrong, unless the disk is to blame for it.
+    pub(super) fn or_disk(&self, failed: Trouble, what: &str, path: &Path, error: &io::Error) -> Trouble {
+        let disk = JournalError::of_disk(self.store.folder(), &format!("{what} {}", path.display()), error);
+        disk.map_or(failed, Trouble::Disk)
     }
 
     /// The log, relative to the state folder, where there is one.
@@ -380,7 +403,7 @@ fn before_the_action(trouble: Trouble) -> Trouble {
         Trouble::Failed(error, permanent) if matches!(error.reason, ErrorReason::Timeout | ErrorReason::Signal | ErrorReason::Output) => {
             Trouble::Failed(StepError { reason: ErrorReason::Verify, ..error }, permanent)
         }
-        other @ (Trouble::Failed(..) | Trouble::Stopped) => other,
+        other @ (Trouble::Failed(..) | Trouble::Stopped | Trouble::Disk(_)) => other,
     }
 }
 

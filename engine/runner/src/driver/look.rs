@@ -122,7 +122,7 @@ impl Looker {
             kinds: Arc::clone(&self.eyes.kinds),
             tree,
         };
-        work.prepare().map_err(|e| failed(self.masker.mask(&e).into_owned()))
+        work.prepare().map_err(|e| failed(self.masker.mask(&e.to_string()).into_owned()))
     }
 
     /// A look at a step, to be taken on any thread.
@@ -240,5 +240,6 @@ fn trouble_text(trouble: &Trouble) -> String {
     match trouble {
         Trouble::Failed(error, _) => error.message.clone(),
         Trouble::Stopped => "the look was ended".into(),
+        Trouble::Disk(error) => error.to_string(),
     }
 }

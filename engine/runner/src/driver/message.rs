@@ -3,6 +3,7 @@
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use trees_core::event::Json;
+use trees_core::journal::JournalError;
 use trees_core::path::StepPath;
 use trees_core::run::Input;
 
@@ -16,6 +17,10 @@ pub(super) enum Message {
     Output { step: StepPath, line: String },
     /// How far a step is.
     Progress { step: StepPath, fraction: Option<f64>, text: String },
+    /// The disk under an attempt refused: the sitting ends, and what it did is for the resume.
+    Broken(JournalError),
+    /// Something to be said of the sitting itself.
+    Note(String),
     /// `trees` was signalled.
     Signal(i32),
 }
@@ -80,6 +85,12 @@ impl LastWord {
     pub fn say(&mut self, input: Input) {
         self.unsaid = None;
         self.handle.input(input);
+    }
+
+    /// There is no word on it: the disk refused.
+    pub fn withhold(&mut self, error: JournalError) {
+        self.unsaid = None;
+        self.handle.send(Message::Broken(error));
     }
 }
 

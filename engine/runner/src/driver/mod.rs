@@ -381,10 +381,10 @@ impl Sitting {
         loop {
             // Its own handle keeps the channel open.
             if let Ok(Some(message)) = tokio::time::timeout(self.patience(), inbox.recv()).await {
-                self.hear(message, &mut inputs);
+                self.hear(message, &mut inputs)?;
             }
             for message in std::iter::from_fn(|| inbox.try_recv().ok()).take(AT_ONCE) {
-                self.hear(message, &mut inputs);
+                self.hear(message, &mut inputs)?;
             }
             if self.looked.elapsed() >= LOOK {
                 self.looked = Instant::now();
@@ -405,8 +405,9 @@ impl Sitting {
         until.min(LOOK)
     }
 
-    fn hear(&mut self, message: Message, inputs: &mut Vec<Input>) {
+    fn hear(&mut self, message: Message, inputs: &mut Vec<Input>) -> Result<(), DriveError> {
         match message {
+            Message::Broken(error) => return Err(error.into()),
             Message::Input(input) => {
                 if let Input::Ended { step, .. } = &*input {
                     hit(Point::EndHeard);
@@ -418,6 +419,7 @@ impl Sitting {
                 self.pending.push(pending);
                 inputs.push(Input::Intended { step, attempt, record });
             }
+            Message::Note(text) => self.listener.note(&text),
             Message::Output { step, line } => self.listener.output(&step, &line),
             Message::Progress { step, fraction, text } => self.listener.progress(&step, fraction, &text),
             Message::Signal(signal) => {
@@ -429,6 +431,7 @@ impl Sitting {
                 inputs.push(Input::Interrupt);
             }
         }
+        Ok(())
     }
 
     /// What was asked of the run from elsewhere.

@@ -4,6 +4,7 @@ use super::message::{Handle, Message, Pending};
 use crate::kind::{BoxFuture, KindError, Port};
 use crate::mask::Masker;
 use crate::output::Log;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 use trees_core::event::Json;
@@ -19,11 +20,9 @@ pub(super) struct AttemptPort {
 }
 
 impl AttemptPort {
-    /// Ends the log; later lines are lost.
-    pub fn close(&self) {
-        if let Some(log) = self.log.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            drop(log.finish());
-        }
+    /// Ends the log; later lines are lost. What kept it from being written.
+    pub fn close(&self) -> Option<io::Error> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).take()?.finish().error
     }
 }
 

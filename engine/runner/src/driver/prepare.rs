@@ -7,10 +7,12 @@ use crate::mask::Masker;
 use crate::watch::paths;
 use crate::{environment, files};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::{ArtifactRef, Digests, ErrorReason, Reason, StepError};
 use trees_core::hash;
+use trees_core::journal::JournalError;
 use trees_core::path::StepPath;
 use trees_core::run::{Cached, Ingredients, Input, Job, Prepared, Run, Task};
 use trees_core::store::Store;
@@ -49,8 +51,13 @@ impl Sitting {
         let mut word = LastWord::new(self.handle.clone(), Input::Prepared { step: step.clone(), result: Err(unsaid) });
         let masker = self.masker.clone();
         self.workers.spawn_blocking(move || {
-            let result = work.prepare().map(Box::new).map_err(|e| error(masker.mask(&e).into_owned()));
+            let prepared = work.prepare();
             drop(work);
+            let result = match prepared {
+                Err(Unprepared::State(error)) => return word.withhold(error),
+                Err(Unprepared::Wrong(e)) => Err(error(masker.mask(&e).into_owned())),
+                Ok(prepared) => Ok(Box::new(prepared)),
+            };
             word.say(Input::Prepared { step, result });
         });
         None
@@ -118,6 +125,38 @@ pub(super) fn plain(task: &Task, pairs: &[(String, String)]) -> Dotenv {
     pairs.iter().filter(|(name, _)| !task.tree.secrets.contains_key(name)).cloned().collect()
 }
 
+/// Why a step was not prepared.
+pub(super) enum Unprepared {
+    /// Something of it is wrong: it fails.
+    Wrong(String),
+    /// The state folder said no: the sitting ends.
+    State(JournalError),
+}
+
+impl Display for Unprepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(message) => f.write_str(message),
+            Self::State(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<String> for Unprepared {
+    fn from(message: String) -> Self {
+        Self::Wrong(message)
+    }
+}
+
+impl From<JournalError> for Unprepared {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::State { .. } => Self::State(error),
+            other => Self::Wrong(other.to_string()),
+        }
+    }
+}
+
 /// One prepare.
 pub(super) struct Work {
     pub task: Task,
@@ -136,7 +175,7 @@ impl Work {
         self.task.inputs.is_none() && self.recorded.is_empty() && !self.task.spec().cache && self.file_inputs().is_empty()
     }
 
-    pub fn prepare(&self) -> Result<Prepared, String> {
+    pub fn prepare(&self) -> Result<Prepared, Unprepared> {
         let digests = self.digest()?;
         let cached = if self.task.spec().cache { self.cached(&digests)? } else { None };
         Ok(Prepared { digests, cached, lost: self.lost() })
@@ -174,12 +213,12 @@ impl Work {
         names.iter().flat_map(|name| paths(&with[name])).map(PathBuf::from).collect()
     }
 
-    fn cached(&self, digests: &Digests) -> Result<Option<Cached>, String> {
-        let found = self.store.cached(&self.tree, &digests.definition, &digests.input).map_err(|e| e.to_string())?;
+    fn cached(&self, digests: &Digests) -> Result<Option<Cached>, Unprepared> {
+        let found = self.store.cached(&self.tree, &digests.definition, &digests.input)?;
         let Some(found) = found else { return Ok(None) };
         for artifact in found.artifacts.values() {
             let to = files::artifact(&self.task.dir, &artifact.path)?;
-            if !self.store.restore(artifact, &to).map_err(|e| e.to_string())? {
+            if !self.store.restore(artifact, &to)? {
                 return Ok(None);
             }
         }

@@ -1,11 +1,12 @@
 //! The script of an attempt: started in its surroundings, watched, ended at its time or when asked.
 
 use super::attempt::{Attempt, Control, Made, Trouble};
-use super::surroundings::{OUTPUTS, Surroundings};
+use super::surroundings::{OUTPUTS, Surroundings, Unset};
 use crate::output;
 use crate::process::{Ended, Exit, Launch, Program, Running, SpawnError, Stop};
 use crate::scratch::{Scratch, SecretFiles};
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl Attempt {
         let _running = self.room.running();
         let exit = self.watch(running, timeout, what).await?;
         if let Some(error) = exit.output.error {
-            return Err(self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}")));
+            return Err(self.unkept_output(&error));
         }
         Ok((exit.ended, scratch))
     }
@@ -52,6 +53,9 @@ impl Attempt {
                 Ok(running) => return Ok(running),
                 Err(error) => error,
             };
+            if let Some(note) = self.room.refused(&error) {
+                self.handle.send(super::message::Message::Note(note));
+            }
             let again = error.is_transient()
                 && tokio::select! {
                     again = self.room.after_another() => again,
@@ -102,7 +106,7 @@ impl Attempt {
         output: &Path,
         secrets: Option<&SecretFiles>,
     ) -> Made<Vec<(OsString, OsString)>> {
-        self.surroundings().variables(bound, scratch, output, secrets).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
+        self.surroundings().variables(bound, scratch, output, secrets).map_err(|e| self.unset(&e))
     }
 
     pub(super) fn surroundings(&self) -> Surroundings<'_> {
@@ -110,7 +114,20 @@ impl Attempt {
     }
 
     pub(super) fn secret_files(&self) -> Made<Option<SecretFiles>> {
-        self.surroundings().secret_files(&self.folder).map_err(|e| self.fail(ErrorReason::Spawn, None, e))
+        self.surroundings().secret_files(&self.folder).map_err(|e| self.unset(&e))
+    }
+
+    fn unset(&self, unset: &Unset) -> Trouble {
+        match unset {
+            Unset::Value(message) => self.fail(ErrorReason::Spawn, None, message.clone()),
+            Unset::File { path, source } => self.cannot_write(path, source),
+        }
+    }
+
+    /// The log of an attempt has holes.
+    pub(super) fn unkept_output(&self, error: &io::Error) -> Trouble {
+        let failed = self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}"));
+        self.or_disk(failed, "writing", &self.folder.join(output::FILE), error)
     }
 
     pub(super) fn on_line(&self) -> output::OnLine {
@@ -119,7 +136,8 @@ impl Attempt {
     }
 
     pub(super) fn cannot_start(&self, error: &SpawnError) -> Trouble {
-        Trouble::Failed(StepError { reason: ErrorReason::Spawn, code: None, message: error.to_string(), log: None }, false)
+        let failed = Trouble::Failed(StepError { reason: ErrorReason::Spawn, code: None, message: error.to_string(), log: None }, false);
+        if let SpawnError::Attempt { path, source } = error { self.or_disk(failed, "writing", path, source) } else { failed }
     }
 }
 

@@ -59,13 +59,13 @@ impl Shell {
         let around = Surroundings { inherited: &inherited, dotenv: &dotenv(&task)?, task: &task, secrets: &given, marks: &marks };
         let pool = Pool::new(run.id().clone(), workers);
         let mut scratch = pool.take().map_err(|e| format!("cannot make a temporary folder: {e}"))?;
-        let files = around.secret_files(&scratch.tmp())?;
+        let files = around.secret_files(&scratch.tmp()).map_err(|e| e.to_string())?;
         let output = scratch.file(OUTPUTS);
         let (interpreter, bound) = match &task.job {
             Some(Job::Run { shell, bound, .. }) => (Some(shell.clone()), bound.as_slice()),
             Some(Job::Uses { .. }) | None => (None, [].as_slice()),
         };
-        let env = around.variables(bound, &mut scratch, &output, files.as_ref())?;
+        let env = around.variables(bound, &mut scratch, &output, files.as_ref()).map_err(|e| e.to_string())?;
         Ok(Self { interpreter, env, dir: task.cwd.clone(), attempt: marks.attempt, pool, scratch, files })
     }
 

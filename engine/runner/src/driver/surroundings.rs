@@ -8,7 +8,7 @@ use crate::inputs;
 use crate::scratch::{Scratch, SecretFiles};
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use trees_core::event::{Json, Object};
 use trees_core::run::Task;
 
@@ -33,11 +33,11 @@ impl Surroundings<'_> {
     }
 
     /// A folder for the secrets that are files, where there are some.
-    pub fn secret_files(&self, fallback: &Path) -> Result<Option<SecretFiles>, String> {
+    pub fn secret_files(&self, fallback: &Path) -> Result<Option<SecretFiles>, Unset> {
         if !self.secrets.iter().any(|s| s.as_file) {
             return Ok(None);
         }
-        SecretFiles::new(&self.marks.run, fallback).map(Some).map_err(|e| cannot_write(fallback, &e))
+        SecretFiles::new(&self.marks.run, fallback).map(Some).map_err(|e| Unset::file(fallback, e))
     }
 
     /// All variables of a process that reads these values.
@@ -47,15 +47,15 @@ impl Surroundings<'_> {
         scratch: &mut Scratch,
         output: &Path,
         files: Option<&SecretFiles>,
-    ) -> Result<Vec<(OsString, OsString)>, String> {
+    ) -> Result<Vec<(OsString, OsString)>, Unset> {
         let mut env = self.layers();
         for (name, value) in bound {
-            env.set(name, environment::bound(name, value)?);
+            env.set(name, environment::bound(name, value).map_err(Unset::Value)?);
         }
         let values: Object = bound.iter().cloned().collect();
         let file = if values.is_empty() { scratch.nothing() } else { scratch.file(inputs::FILE) };
         if !values.is_empty() {
-            inputs::write(&file, &values).map_err(|e| cannot_write(&file, &e))?;
+            inputs::write(&file, &values).map_err(|e| Unset::file(&file, e))?;
         }
         env.set("TREES_INPUTS", file);
         env.set("TREES_OUTPUT", output).set("TMPDIR", scratch.tmp()).set("TREES_IDEMPOTENCY_KEY", &self.task.idempotency_key);
@@ -64,7 +64,7 @@ impl Surroundings<'_> {
         }
         for secret in self.secrets.iter().filter(|s| s.as_file) {
             let Some(files) = files else { continue };
-            let path = files.add(&secret.name, &secret.value).map_err(|e| cannot_write(Path::new("a secret file"), &e))?;
+            let path = files.add(&secret.name, &secret.value).map_err(|e| Unset::file(Path::new("a secret file"), e))?;
             env.set(format!("{}_FILE", secret.name), path);
         }
         env.add(self.marks.variables());
@@ -72,6 +72,24 @@ impl Surroundings<'_> {
     }
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
+/// Why the surroundings of a process could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Unset {
+    /// A value cannot be one of a variable.
+    #[error("{0}")]
+    Value(String),
+    /// A file.
+    #[error("cannot write {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Unset {
+    fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.into(), source }
+    }
 }

@@ -19,7 +19,7 @@ impl Attempt {
         if kind.info().reads_only {
             let (cx, port) = self.cx()?;
             let answer = self.bounded(timeout, "check", kind.apply(with, &cx)).await;
-            port.close();
+            self.closed(&port)?;
             return Ok(answer?.map(|out| out.as_object().cloned().unwrap_or_default()));
         }
         let observed = self.bounded(timeout, "check", kind.observe(with, &self.read_cx()?)).await?;
@@ -33,6 +33,14 @@ impl Attempt {
             Ok(Observation::Unknown(why)) => Err(KindError::new(format!("could not tell: {why}"))),
             Err(error) => Err(error),
         })
+    }
+
+    /// Ends the log of a kind. One with holes fails a step only where the disk is to blame.
+    fn closed(&self, port: &AttemptPort) -> Made<()> {
+        match port.close().map(|error| self.unkept_output(&error)) {
+            Some(Trouble::Disk(error)) => Err(Trouble::Disk(error)),
+            Some(Trouble::Failed(..) | Trouble::Stopped) | None => Ok(()),
+        }
     }
 
     pub(super) async fn apply(&self, name: &str, with: &Json, timeout: Option<Duration>) -> Made<Done> {
@@ -49,7 +57,7 @@ impl Attempt {
             Ok((out, false))
         };
         let made = self.bounded(timeout, name, work).await;
-        port.close();
+        self.closed(&port)?;
         match made? {
             Ok((out, already)) => {
                 let outputs = out.as_object().cloned().unwrap_or_default();
