@@ -60,6 +60,7 @@ pub fn turn_unless(state: &State, tree: &Tree, run: Option<&RunId>, enough: &dyn
             _ if !told && asked.is_none() => {
                 told = true;
                 say(&format!("waiting: {} (Ctrl-C: do not wait)", words(active.as_ref(), tree)));
+                active.iter().for_each(runs::tell_stopped);
             }
             _ => {}
         }

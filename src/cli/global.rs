@@ -27,7 +27,8 @@ pub struct Global {
     /// Say only what failed and how it ended
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// After Ctrl-C, a cancel or a timeout: how long a step may take to end before SIGTERM
+    /// After Ctrl-C, a cancel or a timeout: how long a step may take to end before SIGTERM;
+    /// SIGKILL follows 5 s later
     #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = trees_core::units::duration)]
     pub grace: Duration,
     /// What the record of a run survives

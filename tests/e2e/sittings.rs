@@ -243,11 +243,13 @@ steps:
       sh -c 'trap \"\" TERM INT HUP; while :; do sleep 1; done' &
       . ./chain
       chain 20 &
-      say up
       sleep 600
 ";
     let meet = Meet::new(tree);
-    meet.bench.write("chain", "chain() { if [ \"$1\" -gt 0 ]; then sh -c '. ./chain; chain '$(($1 - 1)); else sleep 600; fi; }\n");
+    meet.bench.write(
+        "chain",
+        "chain() { if [ \"$1\" -gt 0 ]; then sh -c '. ./chain; chain '$(($1 - 1)); else . ./say; say up; sleep 600; fi; }\n",
+    );
     let mut live = meet.start(&["--grace", "10ms"]);
     let run = live.run();
     assert!(processes_of(&run).len() > 5, "{:?}", processes_of(&run));

@@ -49,7 +49,8 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a place.
     pub fn error(code: &str, span: Span, message: impl Into<String>) -> Self {
-        Self { code: code.into(), severity: Severity::Error, message: message.into(), span: Some(span), notes: Vec::new(), help: None }
+        let message = visible(message.into());
+        Self { code: code.into(), severity: Severity::Error, message, span: Some(span), notes: Vec::new(), help: None }
     }
 
     /// A warning at a place.
@@ -60,14 +61,14 @@ impl Diagnostic {
     /// Adds the cure.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(visible(help.into()));
         self
     }
 
     /// Adds a further place.
     #[must_use]
     pub fn note(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.notes.push((span, text.into()));
+        self.notes.push((span, visible(text.into())));
         self
     }
 
@@ -75,6 +76,29 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+}
+
+/// The text with what nobody sees written out: two keys that look the same are told apart by it.
+fn visible(text: String) -> String {
+    if !text.contains(is_hidden) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len() + 16), |mut shown, c| {
+        if is_hidden(c) {
+            shown.extend(c.escape_unicode())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
+/// A control character, or one without a width of its own. Lines may be several.
+fn is_hidden(c: char) -> bool {
+    let formats = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c != '\n' && (c.is_control() || formats)
 }
 
 /// Where a scalar's text stands in its file, so that an offset in the text gives a place.
@@ -199,7 +223,13 @@ fn starts(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Origin, Places, Span, Style};
+    use super::{Diagnostic, Origin, Places, Span, Style};
+
+    #[test]
+    fn what_nobody_sees_is_written_out() {
+        let said = Diagnostic::error("x", Span::default(), "ti\u{200b}me\0out\u{202e}").help("é\n\u{feff}");
+        assert_eq!((said.message.as_str(), said.help.as_deref()), ("ti\\u{200b}me\\u{0}out\\u{202e}", Some("é\n\\u{feff}")));
+    }
 
     #[test]
     fn a_place_is_the_same_however_far_it_stands_in_the_text() {

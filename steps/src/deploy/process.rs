@@ -6,7 +6,7 @@ use super::rollout::{probe, rollout};
 use super::root::{Root, digest_sources, digests};
 use super::{default_root, end_all};
 use crate::number::Port;
-use crate::period::Period;
+use crate::period::{Limit, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -46,7 +46,8 @@ pub struct With {
     #[serde(default)]
     pub health: Option<String>,
     /// By when it must be well.
-    #[serde(default = "half_a_minute")]
+    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[schemars(with = "Limit")]
     pub health_timeout: Period,
     /// What a process that is replaced gets to finish its work, before it is killed.
     #[serde(default = "ten_seconds")]

@@ -1,7 +1,7 @@
 //! `http/check`: does it answer as it should?
 
 use super::{Statuses, allowed, body, causes, check_headers, url, wanted, with_headers};
-use crate::period::Period;
+use crate::period::{Limit, Period};
 use crate::window::{Probe, Window};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,8 @@ pub struct With {
     #[serde(default = "at_once")]
     pub stable_for: Period,
     /// For one answer.
-    #[serde(default = "timeout")]
+    #[serde(default = "timeout", deserialize_with = "Period::limit")]
+    #[schemars(with = "Limit")]
     pub timeout: Period,
 }
 

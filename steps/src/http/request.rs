@@ -1,7 +1,7 @@
 //! `http/request`: one request, its answer as outputs.
 
 use super::{Statuses, allowed, body, causes, check_headers, url, wanted, with_headers};
-use crate::period::Period;
+use crate::period::{Limit, Period};
 use reqwest::{Method, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,8 @@ pub struct With {
     #[serde(default)]
     pub status: Option<Statuses>,
     /// For the whole answer.
-    #[serde(default = "half_a_minute")]
+    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[schemars(with = "Limit")]
     pub timeout: Period,
 }
 

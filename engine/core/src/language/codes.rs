@@ -77,6 +77,7 @@ const CODES: &[(&str, &str)] = &[
     ("unknown-secret", "a secret that the tree does not declare"),
     ("unknown-step", "a step that the file does not have"),
     ("unquoted-braces", "a value that begins with `{{` without quotes"),
+    ("unreadable", "a file that cannot be read"),
     ("value-as-format", "a value cannot begin the format of `printf`"),
     ("value-as-name", "a value cannot be the name of a variable or function"),
     ("value-as-operator", "the value could be read as an operator of `[`"),

@@ -26,6 +26,8 @@ pub enum Form {
     Number(f64, f64),
     /// `30s`.
     Duration,
+    /// The same, above zero: a limit of no time can never be met.
+    Limit,
     /// Like `10%`.
     Percent,
     /// One of these words.
@@ -156,7 +158,7 @@ pub static TREE: Record = Record {
             key("secrets", SECRETS, "What is secret: masked, and given to the steps that name it."),
             key("defaults", Form::Record(&DEFAULTS), "Merged field by field into every step with `run` or `uses`."),
             key("max_parallel", Form::Whole(1, MANY), "Steps at once; the machine's cores, at least 4, by default."),
-            key("deadline", Form::Duration, "Of the run's driven time."),
+            key("deadline", Form::Limit, "Of the run's driven time."),
             key("pools", Form::Map(Names::Word, &Form::Whole(1, MANY)), "So many steps of a pool at once."),
             key(
                 "on_failure",
@@ -249,8 +251,8 @@ pub static DEFAULTS: Record = record(
     ],
 );
 
-const TIMEOUT: Key = beside(WORK | SUB, "timeout", Form::Duration, "Of one attempt: the action and the verify each.");
-const DEADLINE: Key = beside(WORK | SUB, "deadline", Form::Duration, "Of all attempts with the waits.");
+const TIMEOUT: Key = beside(WORK | SUB, "timeout", Form::Limit, "Of one attempt: the action and the verify each.");
+const DEADLINE: Key = beside(WORK | SUB, "deadline", Form::Limit, "Of all attempts with the waits.");
 const RETRY_KEY: Key = beside(WORK | SUB, "retry", Form::Record(&RETRY), "How often and when an attempt is made again.");
 const EXIT_KEY: Key = beside(RUN, "exit", Form::Record(&EXIT), "What exit codes mean.");
 const POOL: Key = beside(WORK, "pool", Form::Name(Names::Word), "The pool it belongs to.");
@@ -405,14 +407,14 @@ static APPROVAL: Record = record(
     "`approve`",
     "Approve",
     "Waits for a person's yes.",
-    &[needed("message", Form::Template, "The question."), key("timeout", Form::Duration, "Until when; for ever by default.")],
+    &[needed("message", Form::Template, "The question."), key("timeout", Form::Limit, "Until when; for ever by default.")],
 );
 
 const SIDE_RUN: Key = key("run", Form::Script, "A script.");
 const SIDE_USES: Key = key("uses", Form::Text, "A step kind, `family/kind`.");
 const SIDE_WITH: Key = beside(USES, "with", Form::Map(Names::Any, &Form::Value), "The inputs of the kind.");
 const SIDE_SHELL: Key = beside(RUN, "shell", SHELL, "`sh`, `bash`, or a list; the step's by default.");
-const SIDE_TIMEOUT: Key = key("timeout", Form::Duration, "Of one attempt of it; the step's by default.");
+const SIDE_TIMEOUT: Key = key("timeout", Form::Limit, "Of one attempt of it; the step's by default.");
 
 /// `check` and `verify`.
 pub static SIDE: Record =

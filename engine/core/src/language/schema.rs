@@ -120,6 +120,7 @@ fn form(value: &Form, definitions: &mut Object) -> Json {
         Form::Number(min, max) if *min == f64::MIN && *max == f64::MAX => json!({ "type": "number" }),
         Form::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
         Form::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
+        Form::Limit => json!({ "type": "string", "pattern": "^0*[1-9][0-9]*(ms|s|m|h|d)$" }),
         Form::Percent => json!({ "type": "string", "pattern": "^[0-9.]+%$" }),
         Form::Choice(words) => json!({ "enum": words }),
         Form::RetryOn => json!({ "type": "string", "pattern": "^(failure|timeout|spawn|exit:[0-9]+|signal:[0-9]+)$" }),

@@ -8,6 +8,7 @@ use super::near::{did_you_mean, listed, nearest};
 use super::nodes::{Entry, Ref};
 use crate::diagnostic::Diagnostic;
 use crate::units;
+use std::time::Duration;
 
 /// Checks a value against a form. `name` is its key.
 pub fn walk(value: Ref<'_>, form: &Form, name: &str, found: &mut Vec<Diagnostic>) {
@@ -42,7 +43,9 @@ fn suits(value: Ref<'_>, form: &Form) -> bool {
         Form::Number(..) => value.is_plain() && value.json().is_number(),
         Form::Template => value.scalar().is_some() && !value.is_null(),
         Form::Expression => value.is_text() || (value.is_plain() && value.json().is_boolean()),
-        Form::Script | Form::Text | Form::Duration | Form::Percent | Form::Choice(_) | Form::RetryOn | Form::Name(_) => value.is_text(),
+        Form::Script | Form::Text | Form::Duration | Form::Limit | Form::Percent | Form::Choice(_) | Form::RetryOn | Form::Name(_) => {
+            value.is_text()
+        }
     }
 }
 
@@ -52,7 +55,7 @@ fn mistyped(value: Ref<'_>, form: &Form, name: &str) -> Diagnostic {
     match (form, value.scalar()) {
         (Form::Flag, Some("yes" | "on" | "Yes" | "On")) => found.help("write `true`"),
         (Form::Flag, Some("no" | "off" | "No" | "Off")) => found.help("write `false`"),
-        (Form::Duration, Some(text)) if text.parse::<f64>().is_ok() => found.help(format!("write the unit: `{text}s`")),
+        (Form::Duration | Form::Limit, Some(text)) if text.parse::<f64>().is_ok() => found.help(format!("write the unit: `{text}s`")),
         (Form::Whole(..) | Form::Number(..), Some(text)) if !value.is_plain() && text.parse::<f64>().is_ok() => {
             found.help(format!("write it without quotes: {text}"))
         }
@@ -71,7 +74,7 @@ pub fn wanted(form: &Form) -> String {
         Form::Flag => "true or false".into(),
         Form::Whole(..) => "a whole number".into(),
         Form::Number(..) => "a number".into(),
-        Form::Duration => "a duration like 30s".into(),
+        Form::Duration | Form::Limit => "a duration like 30s".into(),
         Form::Percent => "a share like \"10%\"".into(),
         Form::Choice(words) => format!("one of {}", listed(words.iter().copied())),
         Form::RetryOn => "failure, timeout, spawn, exit:CODE or signal:NUMBER".into(),
@@ -169,7 +172,12 @@ fn scalar(value: Ref<'_>, form: &Form, name: &str, found: &mut Vec<Diagnostic>) 
             value.json().as_i64().filter(|n| n < min || n > max).and_then(|n| wrong(range(name, n as f64, *min as f64, *max as f64)))
         }
         Form::Number(min, max) => value.json().as_f64().filter(|n| n < min || n > max).and_then(|n| wrong(range(name, n, *min, *max))),
-        Form::Duration => units::duration(text).err().map(|e| Diagnostic::error("bad-duration", value.span(), format!("`{name}`: {e}"))),
+        Form::Duration | Form::Limit => match units::duration(text) {
+            Err(e) => Some(Diagnostic::error("bad-duration", value.span(), format!("`{name}`: {e}"))),
+            Ok(Duration::ZERO) if matches!(form, Form::Limit) => wrong(format!("`{name}: {text}` can never be met"))
+                .map(|d| d.help("write a duration above zero, or leave it out: no limit")),
+            Ok(_) => None,
+        },
         Form::Percent => {
             percent(text).is_none().then(|| wrong(format!("`{name}` is a count or a share like \"10%\", found `{text}`"))).flatten()
         }

@@ -160,6 +160,10 @@ fn a_step() {
         ("run: x\nmatrix: { exclude: [] }", "missing-key 13:13"),
         ("run: x\nmatrix: { a: [] }", "empty-axis 13:18"),
         ("run: x\nforeach: [a]\ntolerate: 101%", "bad-value 14:15"),
+        (
+            "run: x\ntimeout: 0s\ndeadline: 00ms\nverify: { run: x, timeout: 0m }\nretry: { delay: 0s }",
+            "bad-value 13:14; bad-value 14:15; bad-value 15:32",
+        ),
         ("run: x\ntimeout: 10\ndeadline: ten\nretry: { delay: 1.5s }", "wrong-type 13:14; bad-duration 14:15; bad-duration 15:21"),
         (
             "run: x\nretry: { attempts: 0, jitter: 2, factor: 0.5, on: [failur, exit:0, signal:9] }",
