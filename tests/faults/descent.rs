@@ -3,6 +3,7 @@
 
 use crate::place::Place;
 use crate::sitting::{PATIENCE, Sitting};
+use crate::verdict::KILLED;
 use crate::waiting;
 use rustix::process::Signal;
 use std::fmt::Display;
@@ -98,7 +99,9 @@ fn ended(way: Way) -> Duration {
         Way::Timeout | Way::Deadline => (1, TIMEOUT + GRACE + KILL),
         Way::Crash => (0, GRACE),
     };
-    sitting.end().expect(code);
+    let told = sitting.end();
+    assert!(told.code != KILLED, "{way}: it has not ended after {PATIENCE:?}");
+    told.expect(code);
     let left = place.processes();
     assert!(left.is_empty(), "{way}: {} are left:\n{}", left.len(), left.join("\n"));
     assert!(took <= within + SLACK, "{way}: nothing was left only after {took:?}");

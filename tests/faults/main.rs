@@ -40,6 +40,7 @@ mod terminal;
 #[path = "../shared/twelve.rs"]
 mod twelve;
 mod undo;
+mod upgrade;
 mod verdict;
 mod verified;
 #[path = "../shared/waiting.rs"]

@@ -113,7 +113,8 @@ fn a_stopped_owner_is_not_overtaken_while_it_holds_the_lock() {
     sitting.signal(Signal::STOP);
     let mut second = place.start(&["resume", &run]);
     second.rest(PATIENCE);
-    let refused = second.end().expect(6);
+    let refused = second.end();
+    assert_eq!(refused.code, 6, "it drives beside another: {refused:?}");
     calm(&refused);
     assert!(refused.stderr.contains(&format!("held by process {}", sitting.pid())), "{}", refused.stderr);
     place.run(&["list"]).expect(0);

@@ -179,6 +179,11 @@ fn all_shapes(stage: &Stage) -> Place {
 
 /// The first sitting dies with steps under way; the second is armed.
 fn resume(stage: &Stage) -> Place {
+    resume_after(stage, |_| {})
+}
+
+/// The same, with something done to the place between them.
+pub fn resume_after(stage: &Stage, between: impl FnOnce(&Place)) -> Place {
     let sample = few();
     let reference = reference(&OF_FEW, &sample);
     let mut trial = Trial::at(place_of(&sample), &sample);
@@ -186,6 +191,7 @@ fn resume(stage: &Stage) -> Place {
     let told = first.sit(&trial).end();
     trial.note_crash(told);
     fs::remove_file(trial.place.root().join(LOG)).unwrap();
+    between(&trial.place);
     let told = stage.sit(&trial).end();
     end(trial, told, reference)
 }

@@ -55,7 +55,7 @@ fn a_crash_while_it_asks() {
 fn what_is_refused_is_no_success() {
     let sample = sample(REFUSED);
     let mut trial = Trial::new(&sample);
-    assert_eq!(trial.finish().code, 1);
+    assert_eq!(trial.finish().code, 1, "a success without its verify");
     let ledger = trial.place.ledger();
     assert_eq!((ledger.marked("start"), ledger.marked("end")), (vec![("made", 1)], vec![("made", 1)]), "nothing follows a refusal");
     trial.place.write("allowed", "");

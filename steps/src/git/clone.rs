@@ -1,6 +1,7 @@
 //! `git/clone`: a repository's folder at a commit.
 
-use super::{Git, empty_or_missing, is_repository, without_password};
+use super::remote::{reaching, without_password};
+use super::{Git, empty_or_missing, is_repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -91,8 +92,9 @@ impl Kind for Clone {
         let git = Git::quiet(cx, &dir);
         let mut changes = Vec::new();
         let remote = remote(git).await?;
+        let remote = remote.as_deref().map(without_password);
         if remote.as_deref() != Some(&address(with, cx)) {
-            let shown = remote.as_deref().map(without_password);
+            let shown = remote;
             changes.push(change("url", json!(shown), json!(without_password(&with.url))));
         }
         let wanted = wanted(with, cx).await?;
@@ -138,10 +140,10 @@ fn change(field: &str, old: Json, new: Json) -> Change {
     Change { field: field.into(), old, new, owner: None }
 }
 
-/// The URL as git gets it: a folder's path made absolute.
+/// The URL as git gets it: a folder's path made absolute, and no password in it.
 fn address(with: &With, cx: &ReadCx) -> String {
     let folder = cx.path(&with.url);
-    if folder.exists() { folder.display().to_string() } else { with.url.clone() }
+    if folder.exists() { folder.display().to_string() } else { without_password(&with.url) }
 }
 
 async fn remote(git: Git<'_>) -> Result<Option<String>, KindError> {
@@ -163,7 +165,8 @@ async fn wanted(with: &With, cx: &ReadCx) -> Result<Wanted, KindError> {
     if is_commit(name) {
         return Ok(Wanted { sha: name.to_lowercase(), branch: None });
     }
-    let listed = Git::quiet(cx, &cx.dir).run(&["ls-remote", "--symref", &address(with, cx), name, &format!("{name}^{{}}")]).await?;
+    let reaching = reaching(&with.url, cx);
+    let listed = Git::quiet(&reaching, &cx.dir).run(&["ls-remote", "--symref", &address(with, cx), name, &format!("{name}^{{}}")]).await?;
     let sha_of = |wanted: &str| {
         listed
             .lines()
@@ -192,7 +195,7 @@ async fn fetch(with: &With, git: Git<'_>, wanted: &Wanted) -> Result<(), KindErr
     let mut args = vec!["fetch", "-q"];
     args.extend(depth.as_deref());
     args.extend(["origin", &what]);
-    git.run(&args).await.map(|_| ())
+    Git { cx: &reaching(&with.url, git.cx), ..git }.run(&args).await.map(|_| ())
 }
 
 /// Clones aside and renames.
@@ -230,9 +233,9 @@ async fn check_out(git: Git<'_>, wanted: &Wanted) -> Result<(), KindError> {
 
 async fn update(with: &With, cx: &Cx, dir: &Path, wanted: &Wanted) -> Result<(), KindError> {
     let git = Git::logged(cx, dir);
-    let remote = remote(git).await?;
+    let remote = remote(git).await?.as_deref().map(without_password);
     if remote.as_deref() != Some(&address(with, cx)) {
-        let shown = remote.as_deref().map_or_else(|| "nothing".into(), without_password);
+        let shown = remote.unwrap_or_else(|| "nothing".into());
         return Err(KindError::new(format!("`{}` is a clone of {shown}; it is left alone", dir.display()))
             .help("give another `dir`, or remove that folder"));
     }
@@ -252,6 +255,8 @@ mod tests {
     use super::Clone;
     use crate::bench::Bench;
     use serde_json::{Value, json};
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
 
     fn with(reference: Option<&str>) -> Value {
         json!({ "url": "r", "dir": "deep/c", "ref": reference })
@@ -315,13 +320,45 @@ mod tests {
         assert_eq!(bench.text("deep/c/a.txt"), "mine\n");
     }
 
+    /// A server that wants a password: what it was given.
+    fn guarded() -> (u16, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            loop {
+                let (mut stream, _) = listener.accept().unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                // The user of the URL alone is tried first.
+                let given = head.iter().find_map(|line| line.strip_prefix("Authorization: Basic ").map(str::to_owned));
+                let given = given.filter(|given| given != "bWU6");
+                let status = if given.is_some() { "404 Not Found" } else { "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"" };
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+                if let Some(given) = given {
+                    return given;
+                }
+            }
+        });
+        (port, server)
+    }
+
+    #[tokio::test]
+    async fn a_password_in_a_url_is_told_to_its_server_and_stands_in_no_command_line() {
+        let bench = Bench::new();
+        let (port, server) = guarded();
+        let url = format!("http://me:p%40ss@127.0.0.1:{port}/r.git");
+        let wrong = bench.run::<Clone>(json!({ "url": url, "dir": "c" })).await.unwrap_err();
+        assert!(wrong.message.contains("not found") && wrong.message.contains("http://me@127.0.0.1"), "{}", wrong.message);
+        assert_eq!(server.join().unwrap(), "bWU6cEBzcw==");
+    }
+
     #[tokio::test]
     async fn a_remote_that_is_not_there_is_named_and_nothing_left() {
         let bench = Bench::new();
         bench.repository("r");
         let wrong = bench.run::<Clone>(with(Some("nope"))).await.unwrap_err().message;
         assert!(wrong.contains("`r` has no branch or tag `nope`"), "{wrong}");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let wrong = bench.run::<Clone>(json!({ "url": format!("http://u:a-password@127.0.0.1:{port}/r"), "dir": "c" })).await.unwrap_err();
         assert!(wrong.transient && wrong.message.contains("ls-remote") && !wrong.message.contains("a-password"), "{}", wrong.message);
         assert!(!bench.path("c").exists() && bench.intents().is_empty());

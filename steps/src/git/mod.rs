@@ -3,9 +3,11 @@
 
 pub mod clone;
 pub mod commit;
+mod remote;
 pub mod worktree;
 
 use crate::command::{self, Done};
+use remote::without_password;
 use std::path::Path;
 use trees_runner::kind::{Cx, KindError, ReadCx};
 
@@ -67,17 +69,6 @@ fn passing(said: &str) -> bool {
     .any(|part| said.contains(part))
 }
 
-/// A URL without the password in it.
-fn without_password(text: &str) -> String {
-    match reqwest::Url::parse(text) {
-        Ok(mut url) if url.password().is_some() => {
-            let _ = url.set_password(None);
-            url.to_string()
-        }
-        Ok(_) | Err(_) => text.to_owned(),
-    }
-}
-
 /// Whether the folder itself is a repository or a work tree (not a folder inside one).
 fn is_repository(dir: &Path) -> bool {
     dir.join(".git").exists()
@@ -89,7 +80,6 @@ fn empty_or_missing(dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
     use crate::bench::Bench;
     use std::process::Command;
 
@@ -130,11 +120,5 @@ mod tests {
             let said = wrong.message.rsplit_once("128: ").unwrap().1.to_owned();
             assert!(!said.contains("canary-0123"), "{said}");
         }
-    }
-
-    #[test]
-    fn a_password_is_not_shown() {
-        assert_eq!(without_password("https://me:secret@h/r.git"), "https://me@h/r.git");
-        assert_eq!(without_password("git@h:r.git"), "git@h:r.git");
     }
 }

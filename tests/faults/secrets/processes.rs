@@ -23,12 +23,12 @@ pub fn watched(place: &Place, canaries: &[Canary], arguments: &[&str]) -> (Told,
     let mut command = place.command(arguments);
     command.envs(canaries.iter().filter(|c| c.is_of_the_environment()).map(|c| (c.name, &c.value)));
     let mut sitting = Sitting::of(place, command);
-    let (engine, over) = (sitting.pid(), AtomicBool::new(false));
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut seen = Seen::default();
             while !over.load(Ordering::Acquire) {
-                seen.look(place, engine);
+                seen.look(place);
             }
             seen
         });
@@ -39,7 +39,7 @@ pub fn watched(place: &Place, canaries: &[Canary], arguments: &[&str]) -> (Told,
 }
 
 impl Seen {
-    fn look(&mut self, place: &Place, engine: u32) {
+    fn look(&mut self, place: &Place) {
         self.looks += 1;
         let mark = place.root().as_os_str().as_encoded_bytes();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -48,13 +48,14 @@ impl Seen {
             if !is_ours {
                 continue;
             }
-            let named = format!("TREES_STEP={OTHER}");
-            let pid = entry.file_name();
-            // The engine itself was given what is in its environment, a step what it asked for.
-            if pid.to_string_lossy() != engine.to_string() && environ.split(|b| *b == 0).any(|pair| pair == named.as_bytes()) {
-                self.things.insert(("the environment of another step".into(), environ));
+            let step = environ.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(b"TREES_STEP=")).map(<[u8]>::to_vec);
+            // The engine itself was given what is in its environment, a step what it asked for; a careless one calls
+            // programs with its secret as an argument.
+            match step {
+                Some(step) if step == OTHER.as_bytes() => drop(self.things.insert(("the environment of another step".into(), environ))),
+                Some(_) => continue,
+                None => {}
             }
-            // A careless step calls programs with its secret as an argument; another does not.
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             self.things.insert(("a command line".into(), command));
         }
