@@ -90,7 +90,7 @@ fn points(sample: &Sample) -> Vec<Point> {
     let mut points = Vec::new();
     for call in CALLS {
         let most = counts.get(call).copied().unwrap_or(0);
-        let step = usize::try_from(size((most / 5).max(1), 1)).unwrap();
+        let step = usize::try_from(size((most / 3).max(1), 1)).unwrap();
         for (error, lasting) in pairs(&["ENOSPC", "EIO"]) {
             points.extend((1..=most).step_by(step).map(|n| {
                 let needed = call == "fsync" && lasting == "+" && n + CLOSING < most;
@@ -108,7 +108,7 @@ fn points_of_files() -> Vec<Point> {
         for call in calls {
             let errors: &[&str] = if call.contains("read") { &["EIO"] } else { &["EIO", "ENOSPC"] };
             for (error, lasting) in pairs(errors) {
-                let all = (1..=TIMES).step_by(size(5, 1));
+                let all = (1..=TIMES).step_by(size(6, 1));
                 points.extend(all.map(|n| Point { call, error, n, lasting, only: Some(file), needed: false }));
             }
         }

@@ -18,9 +18,9 @@ pub const CANARY: &str = "PWNED";
 /// What a step runs with.
 const SHELLS: [&str; 3] = ["sh", "bash", "[dash]"];
 
-/// Whether a value is tried at a place: in the short form each third one, another third at the next place.
+/// Whether a value is tried at a place: in the short form each seventh one, others at the next place.
 pub fn is_tried(place: usize, payload: usize) -> bool {
-    is_long() || (place + payload).is_multiple_of(3)
+    is_long() || (place + payload).is_multiple_of(7)
 }
 
 /// All of them as a parameter each: `params.p0`, `params.p1`, …

@@ -67,7 +67,7 @@ fn a_resume_cut_at_any_write() {
     let sample = small();
     let reference = Reference::of(&sample);
     let counts = Counts::default();
-    each_seed(seeds(2, 20), |seed| {
+    each_seed(seeds(1, 20), |seed| {
         let trial = interrupted(&sample);
         let record = Record::of(&trial.place, &["resume", &trial.run, "--format", "json"]);
         let cut = Cut { place: &trial.place, sample: &sample, run: trial.run.clone(), told: trial.told_events() };
@@ -83,7 +83,7 @@ fn a_rollback_cut_at_any_write() {
     }
     let sample = reversible();
     let counts = Counts::default();
-    each_seed(seeds(2, 20), |seed| {
+    each_seed(seeds(1, 20), |seed| {
         let mut trial = Trial::new(&sample);
         trial.finish().expect(0);
         let record = Record::of(&trial.place, &["rollback", &trial.run, "--format", "json"]);
