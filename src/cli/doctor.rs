@@ -7,6 +7,7 @@ use crate::report::{Line, Paint, clean, out_json, out_line};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use trees_core::event::Event;
+use trees_core::journal::Journal as _;
 use trees_core::path::RunId;
 use trees_state::{Finding, Health, State};
 
@@ -39,7 +40,9 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
 
 /// Whether the events of a run follow from one another, as a resume would find.
 fn judge(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding> {
-    let failure = runs::definitions(state, run).and_then(|known| runs::replayed(run, known, recorded)).err()?;
+    let Err(failure) = runs::definitions(state, run).and_then(|known| runs::replayed(run, known, recorded)) else {
+        return unrecorded(state, run, recorded);
+    };
     let text = format!("run {run} cannot be taken up again: {failure}");
     Some(match failure.kind {
         // Another version of trees would take it.
@@ -48,6 +51,16 @@ fn judge(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding> {
             Finding::bad("events", text, "put back a copy of the state folder; the other runs are not touched by it")
         }
     })
+}
+
+/// Whether more began than the events tell.
+fn unrecorded(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding> {
+    runs::remains(state, run, recorded).ok()?.first()?;
+    // What a living run began meanwhile is recorded by now.
+    let recorded = state.load(run, 0).ok()?;
+    let remains = runs::remains(state, run, &recorded).ok()?;
+    let text = runs::cut_short(run, remains.first()?, remains.len());
+    Some(Finding::bad("events", text, &format!("put back a copy of the state folder, or see: trees resume {run}")))
 }
 
 /// Whether a program can be started.

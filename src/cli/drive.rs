@@ -9,7 +9,7 @@ use super::signals::Ears;
 use crate::failure::{Exit, Failure, Kind};
 use crate::report::Line;
 use crate::report::closing::Closing;
-use crate::report::said::{plural, took};
+use crate::report::said::took;
 use crate::report::screen::{Look, Screen, Setup as ScreenSetup};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -218,7 +218,7 @@ pub fn recorded(state: &State, hold: &dyn Hold, command: &str, yes: bool) -> Res
     if let Some(newest) = recorded.last().filter(|_| !yes) {
         clock_fits(hold.run(), newest.ts, command)?;
     }
-    let remains = state.remains(hold.run(), &recorded)?;
+    let remains = runs::remains(state, hold.run(), &recorded)?;
     match remains.first() {
         Some(_) if yes => state.put_aside(&remains)?,
         Some(first) => return Err(cut_short(state, hold.run(), command, first, remains.len())),
@@ -229,12 +229,8 @@ pub fn recorded(state: &State, hold: &dyn Hold, command: &str, yes: bool) -> Res
 
 /// Steps have begun of which nothing is recorded: what they did nobody here can know.
 fn cut_short(state: &State, run: &RunId, command: &str, first: &Remains, all: usize) -> Failure {
-    let Remains { folder, step, attempt } = first;
-    let others = if all > 1 { format!(" and {} more", plural(all - 1, "attempt")) } else { String::new() };
-    let text = format!(
-        "the record of run {run} has lost its end: attempt {attempt} of `{step}`{others} began and is not in it; trees.db-wal in {} was damaged or removed",
-        runs::folder(state).display()
-    );
+    let Remains { folder, .. } = first;
+    let text = format!("{}; trees.db-wal in {} was damaged or removed", runs::cut_short(run, first, all), runs::folder(state).display());
     Failure::new(Kind::State, text).hint("put back a copy of the state folder, if there is one").hint(format!(
         "else see what was done ({}), then: trees {command} {run} --yes (what is not recorded counts as not begun)",
         folder.display()

@@ -42,12 +42,15 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         Some(state) => (runs::list(state, &filter)?.into_iter().map(|run| runs::counted(state, run)).collect(), state.origins()?),
         None => Default::default(),
     };
+    let lost = state.as_ref().map_or(Ok(Vec::new()), State::lost)?;
     if json {
         let rows: Vec<Value> = all.iter().map(|run| marked(run, origins.get(&run.run))).collect();
         out_json(&json!({ "schema": "trees/list", "version": 1, "runs": rows }));
     } else if all.is_empty() {
         let others = state.as_ref().map_or(Ok(0), |state| runs::list(state, &RunFilter::default()).map(|all| all.len()))?;
-        say(&nothing(others));
+        if others > 0 || lost.is_empty() {
+            say(&nothing(others));
+        }
     } else {
         let mark = |run: &RunSummary| if origins.contains_key(&run.run) { "  imported" } else { "" };
         let lines = table(&all).into_iter().zip(&all).map(|(line, run)| line.with(Paint::Faint, mark(run)));
@@ -55,7 +58,6 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         out(&lines.map(|line| fit(line).painted_out() + "\n").collect::<String>());
         all.iter().for_each(runs::tell_stopped);
     }
-    let lost = state.as_ref().map_or(Ok(Vec::new()), State::lost)?;
     if let Some(text) = runs::lost(&lost) {
         say(&text);
     }

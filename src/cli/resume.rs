@@ -186,12 +186,8 @@ fn known(text: &str, run: &Run, tree: &Tree) -> Result<StepPath, Failure> {
 fn newest(state: &State) -> Result<Option<RunSummary>, Failure> {
     // What came from elsewhere goes on only by name.
     let all = runs::list(state, &RunFilter { own: true, ..RunFilter::default() })?;
-    let lost = state.lost()?;
-    if let Some(text) = runs::lost(&lost) {
-        say(&text);
-    }
+    runs::newest_is_known(state)?;
     let Some(newest) = all.first() else {
-        lost.first().map_or(Ok(()), |run| runs::find(state, &run.0).map(drop))?;
         return Err(Failure::wrong("there are no runs here yet").hint("start one with `trees run FILE`"));
     };
     if is_open(newest.status) {

@@ -84,6 +84,7 @@ fn begun(events: &[trees_core::event::Event]) -> bool {
 }
 
 fn newest_failed(state: &State) -> Result<RunSummary, Failure> {
+    runs::newest_is_known(state)?;
     let statuses = vec![
         RunStatus::Failed,
         RunStatus::Cancelled,

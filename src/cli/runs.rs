@@ -20,7 +20,7 @@ use trees_core::store::Store as _;
 use trees_core::tree::Tree;
 use trees_runner::driver::Vault;
 use trees_runner::mask::Masker;
-use trees_state::{State, StateError, is_alive, stopped};
+use trees_state::{Remains, State, StateError, is_alive, stopped};
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -72,6 +72,27 @@ pub fn required(global: &Global) -> Result<State, Failure> {
         Failure::wrong(format!("there are no runs here yet (no state in {place})"))
             .hint("start one with `trees run FILE`, or name the folder with --state")
     })
+}
+
+/// What of a run began and is not recorded.
+pub fn remains(state: &State, run: &RunId, recorded: &[Event]) -> Result<Vec<Remains>, Failure> {
+    let changed = recorded.iter().any(|event| matches!(&event.kind, EventKind::RunResumed { definition: Some(_), .. }));
+    let retold = if changed { Some(definitions(state, run)?.retold(recorded)) } else { None };
+    Ok(state.remains(run, recorded, retold.as_deref())?)
+}
+
+/// What is said of it.
+pub fn cut_short(run: &RunId, first: &Remains, all: usize) -> String {
+    let others = if all > 1 { format!(" and {} more", all - 1) } else { String::new() };
+    format!("the record of run {run} has lost its end: {}{others} began and is not in it", first.what)
+}
+
+/// The newest run may be one whose record is lost: then a run has to be named.
+pub fn newest_is_known(state: &State) -> Result<(), Failure> {
+    match state.lost()?.first().map(|run| state.find(&run.0)) {
+        Some(Err(lost)) => Err(Failure::from(lost).hint("until then name the run that is meant: trees list")),
+        Some(Ok(_)) | None => Ok(()),
+    }
 }
 
 /// What is to be said of runs whose record is lost.

@@ -166,10 +166,10 @@ impl State {
         };
         let mut found = Vec::new();
         if !strays.idle.is_empty() {
-            found.push(Finding::note("folders", format!("{} folders of runs that are not recorded", strays.idle.len()), "trees gc"));
+            found.push(Finding::note("folders", format!("folders of runs that are not recorded: {}", strays.idle.len()), "trees gc"));
         }
         if let Some(first) = strays.lost.first() {
-            let text = format!("the record of {} runs that have begun is lost, {first} among them", strays.lost.len());
+            let text = format!("runs that have begun and whose record is lost: {} ({first} the first)", strays.lost.len());
             let cure = "put back a copy of the state folder, or let their logs go too: trees gc --lost";
             found.push(Finding::bad("folders", text, cure));
         }

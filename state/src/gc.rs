@@ -102,7 +102,7 @@ impl State {
         if held.is_empty() {
             return Ok(());
         }
-        held.iter().try_for_each(|(run, ..)| self.mark_removed(run))?;
+        held.iter().try_for_each(|(run, ..)| self.mark_passing(run))?;
         let ids: Vec<(String, bool)> = held.iter().map(|(run, begun, _)| (run.0.clone(), *begun)).collect();
         let witness = self.witness();
         hit(Point::BeforeRunsRemoved);
@@ -110,13 +110,12 @@ impl State {
         hit(Point::RunsRemoved);
         for (run, _, lock) in held {
             if gone.contains(&run.0) {
-                let home = self.run_folder(&run)?;
-                removed.bytes += size(&home);
-                remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+                removed.bytes += size(&self.run_folder(&run)?);
+                self.remove_home(&run)?;
                 hit(Point::RunFolderRemoved);
                 removed.runs.push(run);
             } else {
-                self.unmark_removed(&run)?;
+                self.unmark_passing(&run)?;
             }
             drop(lock);
         }
@@ -127,7 +126,10 @@ impl State {
     fn remove_strays(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
         let Strays { idle, lost } = self.strays()?;
         for run in lost {
-            if gc.lost && (gc.dry_run || self.remove_stray(&run, removed)?) {
+            if gc.lost && gc.dry_run {
+                removed.bytes += size(&self.run_folder(&run)?);
+                removed.runs.push(run);
+            } else if gc.lost && self.remove_stray(&run, removed)? {
                 removed.runs.push(run);
             } else {
                 removed.lost.push(run);
@@ -146,7 +148,7 @@ impl State {
         let ours = lock.take()? && lock.is_current() && matches!(self.number_of(run), Err(JournalError::Unknown(_)));
         if ours {
             removed.bytes += size(&home);
-            remove(&home).map_err(|error| io_unusable(self.dir(), "removing", &home, &error))?;
+            self.remove_home(run)?;
         }
         Ok(ours)
     }

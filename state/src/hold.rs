@@ -74,6 +74,7 @@ impl State {
         // A wrong id must not leave a folder.
         self.number_of(run)?;
         let lock = self.lock_run(run)?;
+        self.unmark_passing(run)?;
         let id = run.0.clone();
         let witness = self.witness();
         hit(Point::BeforeRunHeld);

@@ -131,6 +131,7 @@ impl State {
             return Ok(known);
         }
         let home = self.run_folder(run)?;
+        self.mark_passing(run)?;
         for name in [STEPS, DETACHED] {
             let (from, to) = (aside.join(name), home.join(name));
             let moved = remove(&to).and_then(|()| if from.exists() { fs::rename(&from, &to) } else { Ok(()) });
@@ -141,8 +142,9 @@ impl State {
         hit(Point::ImportMoved);
         let number = self.write(move |db| record.write(db, &cover, &origin, &witness));
         hit(Point::Imported);
-        if number.is_err() {
-            let _ = remove(&home);
+        match &number {
+            Ok(_) => self.unmark_passing(run)?,
+            Err(_) => drop(self.remove_home(run)),
         }
         drop(lock);
         Ok(Imported::New { number: number?, manifest: Box::new(manifest) })

@@ -2,8 +2,10 @@
 //! one that ended there, so a record can lose its end, or a whole run, without a word. What was begun has left a
 //! folder, and no attempt makes it before its start is recorded.
 
+use crate::artifacts::remove;
+use crate::bundle::ARTIFACTS;
 use crate::error::{io_unusable, unusable};
-use crate::folder::{component, is_run_id, names};
+use crate::folder::{component, is_run_id, make_private, names};
 use crate::schema::SEQ;
 use crate::state::State;
 use std::collections::BTreeMap;
@@ -13,18 +15,28 @@ use trees_core::event::{Event, EventKind};
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
 
-/// The sign that the run was removed on purpose.
-const REMOVED: &str = "removed";
+/// The sign that what is in the folder of a run is being made or removed, and not lost.
+const PASSING: &str = "passing";
 
-/// An attempt that left its folder and is not recorded.
+/// What begins the name of the folder of a try of an undo.
+const UNDO: &str = "undo-";
+
+/// Something that began, left its folder and is not recorded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remains {
     /// The folder with its logs.
     pub folder: PathBuf,
-    /// The step, as its folder is named.
-    pub step: String,
-    /// Its number.
-    pub attempt: u32,
+    /// What it is, in words.
+    pub what: String,
+}
+
+/// What is recorded of a step, by the name of its folder.
+#[derive(Default)]
+struct Known {
+    /// The number of its newest attempt.
+    attempt: u32,
+    /// At most so many tries of its undo.
+    undos: u32,
 }
 
 /// Folders of runs of which nothing is recorded.
@@ -37,38 +49,51 @@ pub(crate) struct Strays {
 }
 
 impl State {
-    /// The attempts of a run that have begun and are not among its events.
+    /// What of a run has begun and is not among its events; `retold`: the same as its newest tree names their steps, where
+    /// that was changed. What has a name that neither knows is left out then.
     ///
     /// # Errors
     /// When the folders cannot be read.
-    pub fn remains(&self, run: &RunId, events: &[Event]) -> Result<Vec<Remains>, JournalError> {
-        let mut recorded: BTreeMap<String, u32> = BTreeMap::new();
-        for event in events {
-            if let (EventKind::StepStarted { .. }, Some(step), Some(attempt)) = (&event.kind, &event.step, event.attempt) {
-                let newest = recorded.entry(component(step.as_str())).or_default();
-                *newest = (*newest).max(attempt);
-            }
+    pub fn remains(&self, run: &RunId, recorded: &[Event], retold: Option<&[Event]>) -> Result<Vec<Remains>, JournalError> {
+        let mut known = known(recorded);
+        for (name, more) in retold.map(self::known).unwrap_or_default() {
+            let known = known.entry(name).or_default();
+            *known = Known { attempt: known.attempt.max(more.attempt), undos: known.undos.max(more.undos) };
         }
-        let mut remains = Vec::new();
         let steps = self.run_folder(run)?.join("steps");
+        let mut remains = Vec::new();
         for step in names(self.dir(), &steps)? {
-            let newest = recorded.get(&step).copied().unwrap_or(0);
-            let folder = steps.join(&step);
-            let attempts = names(self.dir(), &folder)?.into_iter().filter_map(|name| name.parse().ok()).filter(|n| *n > newest);
-            remains.extend(attempts.map(|attempt: u32| Remains { folder: folder.join(attempt.to_string()), step: step.clone(), attempt }));
+            match known.get(&step) {
+                None if retold.is_some() => {}
+                known => self.unrecorded(&steps.join(&step), &step, known, &mut remains)?,
+            }
         }
         remains.sort();
         Ok(remains)
     }
 
-    /// Puts aside what remains, so that the attempts can be made again.
+    fn unrecorded(&self, home: &Path, step: &str, known: Option<&Known>, remains: &mut Vec<Remains>) -> Result<(), JournalError> {
+        let (last, undos) = known.map_or((0, 0), |known| (known.attempt, known.undos));
+        for (name, attempt) in numbered(self.dir(), home, "")? {
+            let folder = home.join(name);
+            if attempt > last {
+                remains.push(Remains { folder, what: format!("attempt {attempt} of `{step}`") });
+                continue;
+            }
+            let tries = numbered(self.dir(), &folder, UNDO)?.into_iter().filter(|(_, n)| *n > undos);
+            remains.extend(tries.map(|(name, _)| Remains { folder: folder.join(name), what: format!("an undo of `{step}`") }));
+        }
+        Ok(())
+    }
+
+    /// Puts aside what remains: who goes on takes it for not begun.
     ///
     /// # Errors
     /// When a folder cannot be renamed.
     pub fn put_aside(&self, remains: &[Remains]) -> Result<(), JournalError> {
         for Remains { folder, .. } in remains {
-            let free = |n: &u32| !folder.with_extension(format!("lost-{n}")).exists();
-            let to = folder.with_extension(format!("lost-{}", (1..).find(free).unwrap_or(0)));
+            let name = |n: u32| folder.with_extension(format!("lost-{n}"));
+            let to = name((1..).find(|n| !name(*n).exists()).unwrap_or(0));
             fs::rename(folder, &to).map_err(|error| io_unusable(self.dir(), "renaming", folder, &error))?;
         }
         Ok(())
@@ -86,22 +111,18 @@ impl State {
     pub(crate) fn strays(&self) -> Result<Strays, JournalError> {
         // The folders first: what begins meanwhile is in the database by then.
         let runs = self.dir().join("runs");
-        let homes = names(self.dir(), &runs)?.into_iter().filter(|name| is_run_id(name));
-        let homes: Vec<(String, bool)> = homes
-            .map(|name| {
-                let lost = is_lost(&runs.join(&name));
-                (name, lost)
-            })
-            .collect();
+        let looked = |name: String| (is_lost(&runs.join(&name)), name);
+        let homes: Vec<(bool, String)> = names(self.dir(), &runs)?.into_iter().filter(|name| is_run_id(name)).map(looked).collect();
         let known: BTreeMap<String, bool> = self.read(|db| {
             let mut statement = db.prepare_cached(&format!("SELECT id, {SEQ} > 0 FROM runs"))?;
             Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
         })?;
         let mut strays = Strays::default();
-        for (name, lost) in homes {
+        for (lost, name) in homes {
             match (known.get(&name), lost) {
                 (None, false) => strays.idle.push(RunId(name)),
-                (None | Some(false), true) => strays.lost.push(RunId(name)),
+                // And again: what was removed meanwhile bears the mark, or is gone.
+                (None | Some(false), true) if is_lost(&runs.join(&name)) => strays.lost.push(RunId(name)),
                 _ => {}
             }
         }
@@ -115,20 +136,53 @@ impl State {
         Some(unusable(self.dir(), format!("{text}; put back a copy of the state folder, or let its logs go too: trees gc --lost")))
     }
 
-    /// Marks the folder of a run that is about to be deleted from the database.
-    pub(crate) fn mark_removed(&self, run: &RunId) -> Result<(), JournalError> {
-        let mark = self.run_folder(run)?.join(REMOVED);
+    /// Marks the folder of a run whose place in the database is about to be made or deleted.
+    pub(crate) fn mark_passing(&self, run: &RunId) -> Result<(), JournalError> {
+        let mark = self.run_folder(run)?.join(PASSING);
         fs::write(&mark, "").map_err(|error| io_unusable(self.dir(), "writing", &mark, &error))
     }
 
-    /// Takes the mark back: somebody went on with the run.
-    pub(crate) fn unmark_removed(&self, run: &RunId) -> Result<(), JournalError> {
-        let mark = self.run_folder(run)?.join(REMOVED);
-        fs::remove_file(&mark).map_err(|error| io_unusable(self.dir(), "removing", &mark, &error))
+    /// Takes the mark back, whoever left it: the run is there.
+    pub(crate) fn unmark_passing(&self, run: &RunId) -> Result<(), JournalError> {
+        let mark = self.run_folder(run)?.join(PASSING);
+        remove(&mark).map_err(|error| io_unusable(self.dir(), "removing", &mark, &error))
+    }
+
+    /// Removes the folder of a run: at once for who looks, whatever ends us in the midst of it.
+    pub(crate) fn remove_home(&self, run: &RunId) -> Result<(), JournalError> {
+        let (home, shelves) = (self.run_folder(run)?, self.dir().join(ARTIFACTS));
+        make_private(self.dir(), &shelves)?;
+        let aside = self.aside(&shelves)?;
+        let removed = fs::rename(&home, &aside).and_then(|()| remove(&aside));
+        removed.map_err(|error| io_unusable(self.dir(), "removing", &home, &error))
     }
 }
 
-/// Whether steps of the run began that the folder belongs to, and nobody removed it.
+/// What events tell of each step.
+fn known(events: &[Event]) -> BTreeMap<String, Known> {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    for event in events {
+        let Some(step) = &event.step else { continue };
+        match (&event.kind, event.attempt) {
+            (EventKind::StepStarted { .. }, Some(attempt)) => {
+                let known = known.entry(component(step.as_str())).or_default();
+                known.attempt = known.attempt.max(attempt);
+            }
+            // A try of an undo that failed, and another follows, is told like one of the action.
+            (EventKind::UndoStarted | EventKind::AttemptFailed { .. }, _) => known.entry(component(step.as_str())).or_default().undos += 1,
+            _ => {}
+        }
+    }
+    known
+}
+
+/// What is called by this and a number in a folder.
+fn numbered(state: &Path, folder: &Path, prefix: &str) -> Result<Vec<(String, u32)>, JournalError> {
+    let number = |name: String| name.strip_prefix(prefix)?.parse().ok().map(|n| (name.clone(), n));
+    Ok(names(state, folder)?.into_iter().filter_map(number).collect())
+}
+
+/// Whether steps of the run began that the folder belongs to, and nobody is making or removing it.
 pub(crate) fn is_lost(home: &Path) -> bool {
-    home.join("steps").exists() && !home.join(REMOVED).exists()
+    home.join("steps").exists() && !home.join(PASSING).exists()
 }

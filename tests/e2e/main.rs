@@ -32,6 +32,7 @@ mod plans;
 #[expect(dead_code, reason = "the fault suite hangs up too")]
 mod pty;
 mod reference;
+mod remains;
 mod replay;
 mod reversal;
 mod rollback;

@@ -159,7 +159,10 @@ fn a_skipped_step_counts_as_succeeded() {
     let refused = bench.run(&["run", "t.yaml", "--skip", "build"]).expect(2);
     says(&refused, &["`deploy` reads the outputs of `build`, which --skip leaves out (t.yaml:17)"]);
     bench.run(&["run", "t.yaml", "--skip", "smoke:a", "--only", "smoke", "-q"]).expect(0);
-    assert_eq!(log(&bench), ["smoke-b", "smoke-c", "clean"]);
+    let mut ran = log(&bench);
+    assert_eq!(ran.pop().as_deref(), Some("clean"));
+    ran.sort();
+    assert_eq!(ran, ["smoke-b", "smoke-c"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use trees_core::event::{EventKind, RunStatus};
 use trees_core::journal::{Journal as _, RunFilter};
 use trees_core::path::{RunId, StepPath};
 use trees_core::store::Store as _;
-use trees_state::{Gc, Health, Remains, State};
+use trees_state::{Gc, Health, State};
 
 fn now(gc: Gc) -> Gc {
     Gc { grace: Duration::ZERO, ..gc }
@@ -161,7 +161,7 @@ fn what_is_wrong_is_told() {
     let run = run_with(&bench.state, "t", vec![(None, started("t")), (Some("a"), begins("i"))]).run().clone();
     fs::create_dir_all(bench.dir.path().join(".trees/runs/0123456789ab")).unwrap();
     assert_eq!(found(&bench, "runs"), [(Health::Note, format!("1 interrupted; the newest is {run} of t"))]);
-    assert_eq!(found(&bench, "folders"), [(Health::Note, "1 folders of runs that are not recorded".into())]);
+    assert_eq!(found(&bench, "folders"), [(Health::Note, "folders of runs that are not recorded: 1".into())]);
     let db = rusqlite::Connection::open(bench.dir.path().join(".trees/trees.db")).unwrap();
     db.execute_batch("DELETE FROM events WHERE seq = 1").unwrap();
     assert_eq!(found(&bench, "database"), [(Health::Bad, format!("the events of run {run} have a gap"))]);
@@ -193,24 +193,27 @@ fn a_run_that_was_being_removed_goes_for_good() {
     let bench = bench();
     let removed = bench.dir.path().join(".trees/runs/0123456789ab");
     fs::create_dir_all(removed.join("steps/a/1")).unwrap();
-    fs::write(removed.join("removed"), "").unwrap();
+    fs::write(removed.join("passing"), "").unwrap();
     assert_eq!(bench.state.gc(&Gc::default()).unwrap().lost, []);
     assert!(!removed.exists());
 }
 
 #[test]
-fn attempts_that_are_not_recorded_are_seen() {
+fn what_began_and_is_not_recorded_is_seen() {
     let bench = bench();
-    let run = run_with(&bench.state, "t", vec![(None, started("t")), (Some("a"), begins("i"))]).run().clone();
+    let events = vec![(None, started("t")), (Some("a"), begins("i")), (Some("a"), EventKind::UndoStarted)];
+    let run = run_with(&bench.state, "t", events).run().clone();
     let steps = bench.dir.path().join(".trees/runs").join(&run.0).join("steps");
-    for attempt in ["a/1", "a/2", "b[x]/1"] {
-        fs::create_dir_all(steps.join(attempt)).unwrap();
+    for folder in ["a/1/undo-1", "a/1/undo-2", "a/2", "b[x]/1"] {
+        fs::create_dir_all(steps.join(folder)).unwrap();
     }
     let events = bench.state.load(&run, 0).unwrap();
-    let seen = |all: Vec<Remains>| all.into_iter().map(|r| (r.step, r.attempt)).collect::<Vec<_>>();
-    let remains = bench.state.remains(&run, &events).unwrap();
+    let remains = bench.state.remains(&run, &events, None).unwrap();
+    let seen: Vec<&str> = remains.iter().map(|r| r.what.as_str()).collect();
+    assert_eq!(seen, ["an undo of `a`", "attempt 2 of `a`", "attempt 1 of `b[x]`"]);
+    // In a tree that was changed a name may be one that no event has.
+    assert_eq!(bench.state.remains(&run, &events, Some(&events)).unwrap(), remains[..2]);
     bench.state.put_aside(&remains).unwrap();
-    assert_eq!(seen(remains), [("a".into(), 2), ("b[x]".into(), 1)]);
-    assert_eq!(bench.state.remains(&run, &events).unwrap(), []);
-    assert!(steps.join("a/1").exists() && steps.join("a/2.lost-1").exists());
+    assert_eq!(bench.state.remains(&run, &events, None).unwrap(), []);
+    assert!(steps.join("a/1/undo-1").exists() && steps.join("a/2.lost-1").exists());
 }

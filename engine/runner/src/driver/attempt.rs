@@ -25,7 +25,7 @@ use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
 use trees_core::journal::{Hold, JournalError};
 use trees_core::run::{Input, Job, Outcome, Task, Undo};
 use trees_core::store::Store;
-use trees_core::tree::Effect;
+use trees_core::tree::{Effect, OnCrash};
 use trees_core::units;
 
 /// All of one attempt.
@@ -234,9 +234,10 @@ impl Attempt {
         Ok(self.ended(Outcome::Succeeded { outputs, artifacts }))
     }
 
-    /// Should its record be lost, the folder of an external step's attempt tells that it was begun.
-    fn leave_trace(&self) -> Made<()> {
-        if self.task.spec().effect != Effect::External {
+    /// Of what must not be repeated unasked the folder of the attempt tells that it was begun, should its record be lost.
+    pub(super) fn leave_trace(&self) -> Made<()> {
+        let spec = self.task.spec();
+        if spec.effect != Effect::External && !matches!(spec.on_crash, OnCrash::Ask | OnCrash::Fail) {
             return Ok(());
         }
         let wrong = |error| format!("the folder of the attempt, {}, cannot be made: {error}", self.folder.display());

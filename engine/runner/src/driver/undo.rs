@@ -10,6 +10,7 @@ use trees_core::run::{Input, Job, Outcome, Undo};
 impl Attempt {
     /// Takes back what the action did; what is returned is not kept.
     pub(super) async fn undo(&self, undo: &Undo) -> Made<Input> {
+        self.leave_trace()?;
         match undo {
             Undo::Job { job: job @ Job::Run { .. }, timeout } => {
                 let (code, _) = self.script(job, *timeout, "undo").await?;
