@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 use serde_json::json;
 use std::time::Duration;
 use trees_core::units;
-use trees_state::{Gc, Removed};
+use trees_runner::{leftovers, scratch};
+use trees_state::{Gc, Removed, State};
 
 /// Remove old runs with their logs, and artifacts that nobody names.
 ///
@@ -36,8 +37,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let older = args.older.map(|d| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX));
     let keep = if older.is_some() { None } else { args.keep.or(Gc::default().keep) };
+    let gc = Gc { keep, older, lost: args.lost, dry_run: args.dry_run, ..Gc::default() };
     let removed = match runs::existing(global)? {
-        Some(state) => state.gc(&Gc { keep, older, lost: args.lost, dry_run: args.dry_run, ..Gc::default() })?,
+        Some(state) if args.lost && !args.dry_run => with_lost(&state, &gc)?,
+        Some(state) => state.gc(&gc)?,
         None => Removed::default(),
     };
     if json {
@@ -59,6 +62,24 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         say(&text);
     }
     Ok(Exit::OK)
+}
+
+/// Runs whose record is lost go with what they left elsewhere: no resume will find it any more.
+fn with_lost(state: &State, gc: &Gc) -> Result<Removed, Failure> {
+    let lost = state.lost()?;
+    for run in &lost {
+        let alive: Vec<String> = leftovers::of_run(run).map_err(Failure::failed)?.iter().map(|found| found.pid.to_string()).collect();
+        if !alive.is_empty() {
+            let pids = alive.join(" ");
+            return Err(Failure::failed(format!("processes of run {run}, whose record is lost, still run: {pids}"))
+                .hint(format!("end them first: kill {pids}")));
+        }
+    }
+    let removed = state.gc(gc)?;
+    for run in lost.iter().filter(|run| removed.runs.contains(run)) {
+        scratch::sweep(run);
+    }
+    Ok(removed)
 }
 
 /// Bytes for people.

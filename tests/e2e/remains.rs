@@ -3,7 +3,8 @@
 
 use crate::bench::Bench;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The folder of the newest run's steps.
 fn steps(bench: &Bench) -> PathBuf {
@@ -79,4 +80,28 @@ fn where_a_record_is_lost_a_run_must_be_named() {
     bench.run(&["gc", "--lost"]).expect(0);
     assert!(!lost.exists());
     bench.run(&["doctor"]).expect(0);
+}
+
+#[test]
+fn a_lost_run_goes_with_its_processes_ended_and_its_secret_files() {
+    let tree = "tree: t\nsecrets: { S: { from: generate, as: file } }\nsteps:\n  a: { effect: external, secrets: [S], run: 'echo $S_FILE > where; echo $$ > pid; exec sleep 600' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    let mut engine = bench.command(&["run", "t.yaml", "-q"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while bench.files().iter().all(|name| name != "pid") || bench.read("pid").is_empty() {
+        std::thread::yield_now();
+    }
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    let secret = PathBuf::from(bench.read("where").trim());
+    let pid = bench.read("pid").trim().to_owned();
+    fs::remove_file(bench.path(".trees/trees.db-wal")).unwrap();
+    let refused = bench.run(&["gc", "--lost"]).expect(1);
+    assert!(refused.stderr.contains(&format!("end them first: kill {pid}")), "{}", refused.stderr);
+    assert!(secret.exists());
+    Command::new("kill").args(["-9", &pid]).status().unwrap();
+    while Path::new("/proc").join(&pid).exists() {
+        std::thread::yield_now();
+    }
+    bench.run(&["gc", "--lost"]).expect(0);
+    assert!(!secret.exists());
 }
