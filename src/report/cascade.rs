@@ -45,7 +45,11 @@ impl Cascades {
             EventKind::StepSkipped { reason } => (reason, End::Skipped),
             EventKind::StepBlocked { reason } => (reason, End::Blocked),
             EventKind::StepCached { reason, .. } if reason.code == TAKEN_OVER => (reason, End::TakenOver),
-            _ => return false,
+            _ => {
+                // What happens to it now is of its own.
+                event.step.as_ref().map(|step| self.roots.remove(step));
+                return false;
+            }
         };
         let Some(step) = &event.step else { return false };
         let Some((cause, text)) = cause(reason) else { return false };
@@ -109,14 +113,29 @@ mod tests {
     use trees_core::path::RunId;
 
     fn event(step: &str, code: &str) -> Event {
-        let values = [("run".to_owned(), "abc".to_owned())].into();
-        let reason = Reason { code: code.into(), text: "not asked for (--only x)".into(), file: None, line: None, values };
+        let values = if code.contains(' ') { code.split_once(' ').unwrap() } else { ("run", "abc") };
+        let values = [(values.0.to_owned(), values.1.to_owned())].into();
+        let need = if code.contains(' ') { "need_failed" } else { code };
+        let reason = Reason { code: need.into(), text: "not asked for (--only x)".into(), file: None, line: None, values };
         let kind = match code {
             "not_asked" => EventKind::StepSkipped { reason },
+            "reopened" => EventKind::StepReopened { reason },
+            _ if code.contains(' ') => EventKind::StepBlocked { reason },
             _ => EventKind::StepCached { reason, outputs: Json::Null, artifacts: Default::default(), digests: None },
         };
         let step = Some(StepPath(step.into()));
         Event { v: 1, run: RunId("r".into()), seq: 1, ts: jiff::Timestamp::UNIX_EPOCH, step, attempt: None, actor: None, kind }
+    }
+
+    #[test]
+    fn a_cause_of_before_is_none_any_more() {
+        let mut cascades = Cascades::default();
+        assert!(cascades.take(&event("mid", "pre failed")) && cascades.take(&event("end", "mid blocked")));
+        let line = |cascades: &mut Cascades| cascades.take_lines().iter().map(Line::plain).collect::<Vec<_>>();
+        assert_eq!(line(&mut cascades), ["⊘ mid and end blocked: pre failed"]);
+        assert!(!cascades.take(&event("mid", "reopened")));
+        assert!(cascades.take(&event("end", "mid failed")));
+        assert_eq!(line(&mut cascades), ["⊘ end blocked: mid failed"]);
     }
 
     #[test]
