@@ -126,14 +126,23 @@ fn sessions_of(identities: &[Identity]) -> Vec<Found> {
     pids.filter_map(member).collect()
 }
 
-/// Ends what escaped the group of an attempt that has just ended and became our child; how many.
+/// Ends what escaped the group of an attempt that has just ended and became our child; how many. A chain of them shows one
+/// after the other, so time counts from the newest: on a busy machine a look can take long.
 pub(crate) async fn end_escaped(marks: &Marks, grace: Duration) -> usize {
+    /// What SIGKILL does not end in that time waits in the kernel.
+    const DEAF: Duration = Duration::from_secs(5);
+    /// What makes new ones for that long does it faster than they can be ended.
+    const BREEDING: Duration = Duration::from_secs(60);
     let mut seen: HashSet<u32> = HashSet::new();
     let begun = Instant::now();
+    let mut newest = begun;
     let mut pauses = Pauses::default();
     loop {
         let escaped = escaped(marks);
-        if escaped.is_empty() || begun.elapsed() > grace + Duration::from_secs(5) {
+        if escaped.iter().any(|found| !seen.contains(&found.pid)) {
+            newest = Instant::now();
+        }
+        if escaped.is_empty() || newest.elapsed() > grace + DEAF || begun.elapsed() > BREEDING {
             return seen.len();
         }
         for found in &escaped {
