@@ -128,6 +128,25 @@ fn what_is_broken_into_lines_is_found_as_if_each_break_were_a_form() {
 }
 
 #[test]
+fn what_no_program_breaks_so_is_no_secret() {
+    let secret = "a-token-of-many-letters:".repeat(5);
+    let masker = Masker::new([secret.as_str()]);
+    let letters = String::from_utf8(forms::alignments(&secret).unwrap()[1].clone()).unwrap();
+    let text = |ends: &[usize]| {
+        let mut text = letters.clone();
+        ends.iter().rev().for_each(|end| text.insert(*end, '\n'));
+        text
+    };
+    // 158 letters; a line ends behind a group of four, the next 76 or 64 letters on.
+    for ends in [&[2, 78, 154][..], &[74, 150], &[62, 126], &[34, 98]] {
+        assert_eq!(masker.mask(&text(ends)), STARS, "{ends:?}");
+    }
+    for ends in [&[2][..], &[2, 78], &[78, 154], &[3, 79, 155], &[34, 98, 150], &[74, 138]] {
+        assert_eq!(masker.mask(&text(ends)), text(ends), "{ends:?}");
+    }
+}
+
+#[test]
 fn what_is_broken_into_lines_is_found_in_a_file_wherever_it_stands() {
     let masker = Masker::new(["a token that is kept"]);
     let form = &broken("a token that is kept")[1];
