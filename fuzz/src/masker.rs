@@ -12,7 +12,9 @@ pub fn run(data: &[u8]) {
     let mut forms: Vec<Vec<u8>> = secrets.iter().flat_map(|s| forms_of(s)).collect();
     forms.sort();
     forms.dedup();
-    let pieces = bytes.pieces(&forms);
+    let broken: Vec<Vec<u8>> = secrets.iter().flat_map(|s| broken_of(s)).collect();
+    let pieces = bytes.pieces(&forms, &broken);
+    let forms = [forms, broken].concat();
     let masker = Masker::new(secrets.iter().map(String::as_str));
     let text = pieces.concat();
     let wanted = plainly(&forms, &text);
@@ -80,8 +82,8 @@ impl Bytes<'_> {
         String::from_utf8_lossy(self.take(length)).into_owned()
     }
 
-    /// Bytes as they are and forms, whole or cut; each begins a new piece or not.
-    fn pieces(&mut self, forms: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    /// Bytes as they are and forms, whole or cut, also those broken into lines; each begins a new piece or not.
+    fn pieces(&mut self, forms: &[Vec<u8>], broken: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut pieces = vec![Vec::new()];
         while !self.0.is_empty() {
             let order = self.next();
@@ -91,7 +93,8 @@ impl Bytes<'_> {
             let more = if order & 2 == 0 || forms.is_empty() {
                 self.take((order >> 2) % 32).to_vec()
             } else {
-                let form = &forms[self.next() % forms.len()];
+                let lines = order & 24 == 24 && !broken.is_empty();
+                let form = if lines { &broken[(self.next() << 8 | self.next()) % broken.len()] } else { &forms[self.next() % forms.len()] };
                 let (from, left) = if order & 4 == 0 { (0, 0) } else { (self.next() % 8, self.next() % 8) };
                 let to = form.len().saturating_sub(left);
                 form[from.min(to)..to].to_vec()
@@ -115,6 +118,27 @@ fn forms_of(secret: &str) -> Vec<Vec<u8>> {
     let long = values.into_iter().filter(|v| v.len() >= LEAST);
     let all = long.flat_map(|v| [vec![v.to_owned()], json(v), url(v), base64(v.as_bytes()), hex(v.as_bytes()), shell(v)].concat());
     all.filter(|form| form.len() >= LEAST).map(String::into_bytes).collect()
+}
+
+/// In base64 that is broken into lines: at each of the three places in a longer text, with each count
+/// of letters before it in its first line.
+fn broken_of(secret: &str) -> Vec<Vec<u8>> {
+    let value = secret.trim_end_matches(['\n', '\r']);
+    let mut out = Vec::new();
+    if value.len() < LEAST {
+        return out;
+    }
+    for (text, before) in base64(value.as_bytes()).iter().take(3).zip([0, 2, 3]) {
+        for width in [76, 64] {
+            for before in (before..width).step_by(4) {
+                let ends = |at: usize| at > 0 && (before + at).is_multiple_of(width);
+                let letters = text.bytes().enumerate();
+                let lines: Vec<u8> = letters.flat_map(|(at, letter)| ends(at).then_some(b'\n').into_iter().chain([letter])).collect();
+                out.extend((lines.len() > text.len()).then_some(lines));
+            }
+        }
+    }
+    out
 }
 
 /// Each letter by itself.

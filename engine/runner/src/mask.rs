@@ -6,12 +6,14 @@
 //! destroy the text without hiding anything; [`Masker::new`] tells them apart.
 
 mod forms;
+mod wrapped;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
+use wrapped::Wrapped;
 
 /// Bytes that a value must have to be masked.
 pub const LEAST: usize = 4;
@@ -19,6 +21,9 @@ pub const LEAST: usize = 4;
 /// Bytes that a form must have to be looked for in the content of files: four bytes stand in every
 /// large file by chance.
 pub const LEAST_IN_FILES: usize = 12;
+
+/// Bytes of a file that are searched at once.
+const AT_ONCE: usize = 64 << 10;
 
 /// What stands for a secret.
 pub const STARS: &str = "***";
@@ -32,6 +37,7 @@ struct Forms {
     /// Sorted.
     forms: Vec<Vec<u8>>,
     longest: usize,
+    wrapped: Wrapped,
     /// The bytes with which a form begins.
     first: [bool; 256],
     /// For the content of files; made when it is first asked for.
@@ -47,7 +53,8 @@ impl std::fmt::Debug for Masker {
 impl Masker {
     /// Over the values given. Empty and too short ones have no effect.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let forms: BTreeSet<Vec<u8>> = values.into_iter().flat_map(forms::of).collect();
+        let values: Vec<&str> = values.into_iter().collect();
+        let forms: BTreeSet<Vec<u8>> = values.iter().flat_map(|value| forms::of(value)).collect();
         if forms.is_empty() {
             return Self(None);
         }
@@ -56,8 +63,8 @@ impl Masker {
         let mut first = [false; 256];
         forms.iter().for_each(|form| first[usize::from(form[0])] = true);
         let search = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&forms);
-        match search {
-            Ok(search) => Self(Some(Arc::new(Forms { search, forms, longest, first, in_files: OnceLock::new() }))),
+        match search.and_then(|search| Ok((search, Wrapped::new(&values)?))) {
+            Ok((search, wrapped)) => Self(Some(Arc::new(Forms { search, forms, longest, wrapped, first, in_files: OnceLock::new() }))),
             // Only gigabytes of forms get here; what cannot be masked must not be printed either.
             Err(e) => panic!("cannot build the search for secrets: {e}"),
         }
@@ -70,32 +77,35 @@ impl Masker {
 
     /// Whether a text holds a secret in one of its forms.
     pub fn finds(&self, text: &str) -> bool {
-        self.0.as_ref().is_some_and(|m| m.search.is_match(text))
+        self.finds_bytes(text.as_bytes())
     }
 
     /// The same for bytes.
     pub fn finds_bytes(&self, bytes: &[u8]) -> bool {
-        self.0.as_ref().is_some_and(|m| m.search.is_match(bytes))
+        self.0.as_ref().is_some_and(|m| m.search.is_match(bytes) || m.wrapped.hits(bytes).next().is_some())
     }
 
     /// Whether the content of a file holds a secret, in a form of at least [`LEAST_IN_FILES`] bytes.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn finds_in(&self, file: impl Read) -> io::Result<bool> {
+    pub fn finds_in(&self, mut file: impl Read) -> io::Result<bool> {
         let Some(forms) = &self.0 else { return Ok(false) };
-        let long = || AhoCorasick::new(forms.forms.iter().filter(|form| form.len() >= LEAST_IN_FILES));
-        let search = match forms.in_files.get() {
-            Some(search) => search,
-            None => {
-                let made = long().map_err(io::Error::other)?;
-                forms.in_files.get_or_init(|| made)
-            }
-        };
+        let search = forms.in_files()?;
         if search.patterns_len() == 0 {
             return Ok(false);
         }
-        search.stream_find_iter(file).next().transpose().map(|found| found.is_some())
+        let longest = forms.longest.max(forms.wrapped.longest());
+        let mut part = Vec::new();
+        // What begins in one part and ends in the next is wholly in the next with the end of the one.
+        while file.by_ref().take(longest.max(AT_ONCE) as u64).read_to_end(&mut part)? > 0 {
+            let long = |(start, end): (usize, usize)| end - start >= LEAST_IN_FILES;
+            if search.is_match(&part) || forms.wrapped.hits(&part).any(long) {
+                return Ok(true);
+            }
+            part.drain(..part.len().saturating_sub(longest));
+        }
+        Ok(false)
     }
 
     /// The text without secrets.
@@ -203,9 +213,11 @@ impl Forms {
         if covered > 0 {
             runs.push((0, covered));
         }
-        // The matches come by their ends; a later one may begin earlier and swallow several.
-        for found in self.search.find_overlapping_iter(text) {
-            let (mut start, mut end) = (found.start(), found.end());
+        let plain = self.search.find_overlapping_iter(text).map(|found| (found.start(), found.end()));
+        let mut found: Vec<(usize, usize)> = plain.chain(self.wrapped.hits(text)).collect();
+        // By their ends; a later one may begin earlier and swallow several.
+        found.sort_by_key(|(_, end)| *end);
+        for (mut start, mut end) in found {
             while let Some((s, e)) = runs.pop_if(|(_, e)| *e >= start) {
                 start = start.min(s);
                 end = end.max(e);
@@ -215,17 +227,29 @@ impl Forms {
         runs
     }
 
+    /// For the content of files.
+    fn in_files(&self) -> io::Result<&AhoCorasick> {
+        if let Some(search) = self.in_files.get() {
+            return Ok(search);
+        }
+        let made = AhoCorasick::new(self.forms.iter().filter(|form| form.len() >= LEAST_IN_FILES)).map_err(io::Error::other)?;
+        Ok(self.in_files.get_or_init(|| made))
+    }
+
     /// How many of the last bytes may begin a secret: the longest end of `text` that begins a form.
     fn held(&self, text: &[u8]) -> usize {
         let most = text.len().min(self.longest.saturating_sub(1));
-        let begins = |tail: &[u8]| {
-            // Sorted: what goes on from `tail` stands right behind it.
-            let next = self.forms.partition_point(|form| form.as_slice() <= tail);
-            self.forms.get(next).is_some_and(|form| form.starts_with(tail))
-        };
         let tails = (text.len() - most..text.len()).map(|at| &text[at..]);
-        tails.filter(|tail| self.first[usize::from(tail[0])]).find(|tail| begins(tail)).map_or(0, <[u8]>::len)
+        let plain = tails.filter(|tail| self.first[usize::from(tail[0])]).find(|tail| begin(&self.forms, tail)).map_or(0, <[u8]>::len);
+        plain.max(self.wrapped.held(text))
     }
+}
+
+/// Whether one of the forms, which are sorted, goes on from `tail`.
+fn begin(forms: &[Vec<u8>], tail: &[u8]) -> bool {
+    // It stands right behind it.
+    let next = forms.partition_point(|form| form.as_slice() <= tail);
+    forms.get(next).is_some_and(|form| form.starts_with(tail))
 }
 
 #[cfg(test)]

@@ -92,10 +92,10 @@ impl Kind for Clone {
         let git = Git::quiet(cx, &dir);
         let mut changes = Vec::new();
         let remote = remote(git).await?;
-        let remote = remote.as_deref().map(without_password);
+        let remote = remote.as_deref().map(|url| without_password(url, &cx.mask));
         if remote.as_deref() != Some(&address(with, cx)) {
             let shown = remote;
-            changes.push(change("url", json!(shown), json!(without_password(&with.url))));
+            changes.push(change("url", json!(shown), json!(without_password(&with.url, &cx.mask))));
         }
         let wanted = wanted(with, cx).await?;
         let now = git.find(&["rev-parse", "-q", "--verify", "HEAD"]).await?;
@@ -140,10 +140,10 @@ fn change(field: &str, old: Json, new: Json) -> Change {
     Change { field: field.into(), old, new, owner: None }
 }
 
-/// The URL as git gets it: a folder's path made absolute, and no password in it.
+/// The URL as git gets it: a folder's path made absolute, and no password or token in it.
 fn address(with: &With, cx: &ReadCx) -> String {
     let folder = cx.path(&with.url);
-    if folder.exists() { folder.display().to_string() } else { without_password(&with.url) }
+    if folder.exists() { folder.display().to_string() } else { without_password(&with.url, &cx.mask) }
 }
 
 async fn remote(git: Git<'_>) -> Result<Option<String>, KindError> {
@@ -182,7 +182,7 @@ async fn wanted(with: &With, cx: &ReadCx) -> Result<Wanted, KindError> {
             branch.or_else(|| tag().map(|sha| Wanted { sha, branch: None }))
         }
     };
-    found.ok_or_else(|| KindError::new(format!("`{}` has no branch or tag `{name}`", without_password(&with.url))))
+    found.ok_or_else(|| KindError::new(format!("`{}` has no branch or tag `{name}`", without_password(&with.url, &cx.mask))))
 }
 
 async fn fetch(with: &With, git: Git<'_>, wanted: &Wanted) -> Result<(), KindError> {
@@ -233,7 +233,7 @@ async fn check_out(git: Git<'_>, wanted: &Wanted) -> Result<(), KindError> {
 
 async fn update(with: &With, cx: &Cx, dir: &Path, wanted: &Wanted) -> Result<(), KindError> {
     let git = Git::logged(cx, dir);
-    let remote = remote(git).await?.as_deref().map(without_password);
+    let remote = remote(git).await?.as_deref().map(|url| without_password(url, &cx.mask));
     if remote.as_deref() != Some(&address(with, cx)) {
         let shown = remote.unwrap_or_else(|| "nothing".into());
         return Err(KindError::new(format!("`{}` is a clone of {shown}; it is left alone", dir.display()))
@@ -350,6 +350,30 @@ mod tests {
         let wrong = bench.run::<Clone>(json!({ "url": url, "dir": "c" })).await.unwrap_err();
         assert!(wrong.message.contains("not found") && wrong.message.contains("http://me@127.0.0.1"), "{}", wrong.message);
         assert_eq!(server.join().unwrap(), "bWU6cEBzcw==");
+    }
+
+    #[tokio::test]
+    async fn a_token_for_a_user_is_told_to_its_server_and_stands_in_no_command_line_and_no_configuration() {
+        let token = "token-0123456789";
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        // Another helper hears nothing of it.
+        let config = "[credential]\n\thelper = \"!cat >> heard #\"\n[trace2]\n\teventTarget = ";
+        for reference in [None, Some(commit)] {
+            let bench = Bench::knowing(token);
+            bench.write("../home/gitconfig", &format!("{config}{}\n", bench.path("trace").display()));
+            let (port, server) = guarded();
+            let url = format!("http://{token}@127.0.0.1:{port}/r.git");
+            let wrong = bench.run::<Clone>(json!({ "url": url, "dir": "c", "ref": reference })).await.unwrap_err();
+            assert!(wrong.message.contains("not found") && !wrong.message.contains(token), "{}", wrong.message);
+            assert_eq!(server.join().unwrap(), "dG9rZW4tMDEyMzQ1Njc4OTo=");
+            let trace = bench.text("trace");
+            assert!(trace.contains(&format!("http://127.0.0.1:{port}/r.git")) && !trace.contains(token), "{trace}");
+            assert!(!bench.path("heard").exists() && !bench.path(".c.trees-partial/heard").exists());
+            if reference.is_some() {
+                let config = bench.text(".c.trees-partial/.git/config");
+                assert!(config.contains(&format!("url = http://127.0.0.1:{port}/r.git")) && !config.contains(token), "{config}");
+            }
+        }
     }
 
     #[tokio::test]

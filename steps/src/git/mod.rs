@@ -48,7 +48,7 @@ impl<'a> Git<'a> {
     fn failed(self, args: &[&str], done: &Done) -> KindError {
         let said = if done.err.trim().is_empty() { &done.out } else { &done.err };
         let code = done.code.map_or_else(|| "was killed".into(), |code| format!("exited with {code}"));
-        let asked: Vec<String> = args.iter().map(|arg| without_password(arg)).collect();
+        let asked: Vec<String> = args.iter().map(|arg| without_password(arg, &self.cx.mask)).collect();
         let message = format!("`git {}` in `{}` {code}: {}", asked.join(" "), self.dir.display(), self.cx.head(said, 800));
         KindError { transient: passing(said), ..KindError::new(message) }
     }

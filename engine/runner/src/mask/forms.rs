@@ -7,18 +7,11 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::Write as _;
 
-/// Longer values are known in wrapped base64 only where they begin a line: the forms of one value
-/// take up to 60 times its length.
-const LONGEST_WRAPPED: usize = 256;
-
-/// All forms of a value, some more than once.
+/// All forms of a value, some more than once; those that span lines of base64 are made of [`alignments`].
 pub(super) fn of(value: &str) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
     let whole = value.trim_end_matches(['\n', '\r']);
     one(whole, &mut forms);
-    if (LEAST..=LONGEST_WRAPPED).contains(&whole.len()) {
-        forms.extend(wrapped(whole.as_bytes()).map(String::into_bytes));
-    }
     if whole.contains('\n') {
         for line in whole.lines() {
             one(line.trim(), &mut forms);
@@ -108,7 +101,7 @@ fn lower_digits(text: &str) -> String {
 }
 
 /// In both alphabets at each of the three alignments, without the letters that the neighbours
-/// change; what programs break into lines of 76 or 64 also by line.
+/// change; lines of 76 or 64 that begin with the value also alone.
 fn base64(value: &[u8]) -> Vec<String> {
     let mut out = Vec::new();
     for alphabet in [&STANDARD, &URL_SAFE] {
@@ -123,18 +116,10 @@ fn base64(value: &[u8]) -> Vec<String> {
     out
 }
 
-/// In base64 that a program broke into lines of 76 or 64: each alignment with each place where the
-/// lines may end, which is behind a group of four letters.
-fn wrapped(value: &[u8]) -> impl Iterator<Item = String> {
-    let texts = [0, 1, 2].map(|offset| (aligned(value, &STANDARD, offset), [4, 2, 1][offset]));
-    texts.into_iter().flat_map(|(text, group)| {
-        let widths = [76, 64].into_iter().flat_map(move |width| (group..group + width).step_by(4).map(move |first| (width, first)));
-        widths.filter_map(move |(width, first)| {
-            let (head, rest) = text.split_at_checked(first).filter(|(_, rest)| !rest.is_empty())?;
-            let lines = rest.as_bytes().chunks(width).map(|line| format!("\n{}", String::from_utf8_lossy(line)));
-            Some(lines.fold(head.to_owned(), |text, line| text + &line))
-        })
-    })
+/// A value in base64 at each of the three alignments; none for one that is too short to be masked.
+pub(super) fn alignments(value: &str) -> Option<[Vec<u8>; 3]> {
+    let whole = value.trim_end_matches(['\n', '\r']);
+    (whole.len() >= LEAST).then(|| [0, 1, 2].map(|offset| aligned(whole.as_bytes(), &STANDARD, offset).into_bytes()))
 }
 
 fn aligned(value: &[u8], alphabet: &Alphabet, offset: usize) -> String {

@@ -67,6 +67,118 @@ fn a_stream_masks_as_the_reference_does_however_it_is_split() {
     }
 }
 
+/// A value in base64 broken into lines at each place where they may end, one form for each.
+fn broken(value: &str) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    for (letters, group) in forms::alignments(value).unwrap().iter().zip([4, 2, 1]) {
+        for width in [76, 64] {
+            for first in (group..group + width).step_by(4).filter(|first| *first < letters.len()) {
+                let lines = letters[first..].chunks(width).flat_map(|line| [b"\n", line].concat());
+                out.push(letters[..first].iter().copied().chain(lines).collect());
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_broken_into_lines_is_found_as_if_each_break_were_a_form() {
+    let long = "a-token-of-many-letters:".repeat(9);
+    for seed in 1..60 {
+        let mut random = Random(seed * 0x9e37_79b9);
+        let chosen: Vec<&str> = ["hunter22", "aaaaaaaa", long.as_str()].into_iter().filter(|_| random.below(2) == 0).collect();
+        let masker = Masker::new(chosen.iter().copied());
+        let lines: Vec<Vec<u8>> = chosen.iter().flat_map(|value| broken(value)).collect();
+        let mut text = Vec::new();
+        while text.len() < 700 {
+            match random.below(3) {
+                0 if !lines.is_empty() => {
+                    let line = &lines[random.below(lines.len())];
+                    let (from, less) = (random.below(2) * random.below(9), random.below(2) * random.below(9));
+                    text.extend_from_slice(&line[from.min(line.len() - less)..line.len() - less]);
+                }
+                1 => text.push(b"\nQ=Y"[random.below(4)]),
+                // A line end too many, or one too few.
+                _ => {
+                    let at = random.below(text.len() + 1);
+                    if random.below(2) == 0 {
+                        text.insert(at, b'\n');
+                    } else if text.get(at) == Some(&b'\n') {
+                        text.remove(at);
+                    }
+                }
+            }
+        }
+        let forms = [lines, masker.0.as_ref().map(|m| m.forms.clone()).unwrap_or_default()].concat();
+        let expected = reference(&forms, &text);
+        let shown = String::from_utf8_lossy(&text);
+        let (mut out, mut stream, mut rest) = (Vec::new(), masker.stream(), text.as_slice());
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at((1 + random.below(40)).min(rest.len()));
+            stream.push(piece, &mut out);
+            rest = behind;
+        }
+        stream.finish(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&expected), "seed {seed}, secrets {chosen:?}, text {shown:?}");
+        assert_eq!(masker.finds(&shown), expected != text, "seed {seed}");
+        let in_files =
+            forms.iter().filter(|form| form.len() >= LEAST_IN_FILES).any(|form| text.windows(form.len()).any(|part| part == form));
+        assert_eq!(masker.finds_in(text.as_slice()).unwrap(), in_files, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_no_program_breaks_so_is_no_secret() {
+    let secret = "a-token-of-many-letters:".repeat(5);
+    let masker = Masker::new([secret.as_str()]);
+    let letters = String::from_utf8(forms::alignments(&secret).unwrap()[1].clone()).unwrap();
+    let text = |ends: &[usize]| {
+        let mut text = letters.clone();
+        ends.iter().rev().for_each(|end| text.insert(*end, '\n'));
+        text
+    };
+    // 158 letters; a line ends behind a group of four, the next 76 or 64 letters on.
+    for ends in [&[2, 78, 154][..], &[74, 150], &[62, 126], &[34, 98]] {
+        assert_eq!(masker.mask(&text(ends)), STARS, "{ends:?}");
+    }
+    for ends in [&[2][..], &[2, 78], &[78, 154], &[3, 79, 155], &[34, 98, 150], &[74, 138]] {
+        assert_eq!(masker.mask(&text(ends)), text(ends), "{ends:?}");
+    }
+}
+
+#[test]
+fn what_is_broken_into_lines_is_found_in_a_file_wherever_it_stands() {
+    let masker = Masker::new(["a token that is kept"]);
+    let form = &broken("a token that is kept")[1];
+    for front in AT_ONCE - 40..AT_ONCE + 5 {
+        let file = [&vec![b'-'; front], form.as_slice(), &[b'-'; 9]].concat();
+        assert!(masker.finds_in(file.as_slice()).unwrap(), "{front}");
+        let elsewhere = file.iter().map(|byte| if *byte == b'\n' { b'-' } else { *byte }).collect::<Vec<u8>>();
+        assert!(!masker.finds_in(elsewhere.as_slice()).unwrap(), "{front}");
+    }
+}
+
+/// A form for each place where lines may end took five times as much.
+#[test]
+fn what_the_masker_keeps_is_near_to_the_values_in_size() {
+    let values: Vec<String> = (0..50).map(|n| format!("{n:03}-{}", trees_core::hash::hex(&[n; 126]))).collect();
+    let masker = Masker::new(values.iter().map(String::as_str));
+    let kept = masker.0.unwrap();
+    let bytes = kept.search.memory_usage() + kept.forms.iter().map(Vec::len).sum::<usize>() + kept.wrapped.memory();
+    assert!(bytes < 50 * 256 * 500, "{bytes}");
+}
+
+#[test]
+fn only_what_may_begin_a_broken_line_is_held_back() {
+    let mut stream = Masker::new(["hunter22"]).stream();
+    let mut out = Vec::new();
+    // It is `aHVudGVyMjI`, and a line ends behind four letters.
+    for (piece, shown) in [("x aHVu\n", "x "), ("dGV", "x "), ("\n", "x aHVu\ndGV\n"), ("aHV\n", "x aHVu\ndGV\naHV\n")] {
+        stream.push(piece.as_bytes(), &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), shown);
+    }
+}
+
 #[track_caller]
 fn check(secret: &str, text: &str, expected: &str) {
     assert_eq!(Masker::new([secret]).mask(text), expected);
@@ -104,8 +216,11 @@ fn base64_at_each_alignment_leaves_nothing_but_the_ragged_ends() {
         }
     }
     let long = "0123456789abcdef".repeat(20);
-    let wrapped: Vec<String> = STANDARD.encode(&long).as_bytes().chunks(76).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
-    assert_eq!(Masker::new([long.as_str()]).mask(&wrapped.join("\n")), "***\n***\n***\n***\n***\n***=");
+    let mut wrapped: Vec<String> = STANDARD.encode(&long).as_bytes().chunks(76).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    assert_eq!(Masker::new([long.as_str()]).mask(&wrapped.join("\n")), "***=");
+    // Also a line alone.
+    wrapped.reverse();
+    assert_eq!(Masker::new([long.as_str()]).mask(&wrapped.join("\n")), "***=\n***\n***\n***\n***\n***");
 }
 
 /// `base64` begins a new line after 76 letters, openssl after 64, wherever the secret stands.
