@@ -142,7 +142,7 @@ impl From<JournalError> for Failure {
         let kind = match &error {
             JournalError::Fenced { .. } | JournalError::Held { .. } => Kind::Held,
             JournalError::Unknown(_) | JournalError::Answered { .. } => Kind::Wrong,
-            JournalError::State { .. } => Kind::State,
+            JournalError::State { .. } | JournalError::Temporary { .. } => Kind::State,
             JournalError::Unkept(_) => Kind::Failed,
         };
         let hint = match &error {
@@ -152,7 +152,7 @@ impl From<JournalError> for Failure {
             },
             JournalError::Unknown(_) => Some("`trees list` shows the runs there are".to_owned()),
             JournalError::Answered { .. } => Some("the first word counts; it is taken up when the run goes on".to_owned()),
-            JournalError::Fenced { .. } | JournalError::State { .. } | JournalError::Unkept(_) => None,
+            JournalError::Fenced { .. } | JournalError::State { .. } | JournalError::Temporary { .. } | JournalError::Unkept(_) => None,
         };
         Self { hints: hint.into_iter().collect(), ..Self::new(kind, error) }
     }

@@ -6,8 +6,9 @@ use crate::export;
 use crate::folder;
 use crate::state::State;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::fmt::{self, Display};
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -35,12 +36,12 @@ impl State {
     }
 
     pub(crate) fn keep_artifact(&self, from: &Path, path: &str) -> Result<ArtifactRef, JournalError> {
-        let failed = |error: io::Error| self.unkept(&format!("keeping the artifact {path}"), &error);
+        let failed = |broken: Broken| self.unkept(&format!("keeping the artifact {path}"), &broken);
         let home = self.dir().join("artifacts");
         folder::make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
         hit(Point::BeforeArtifact);
-        let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content));
+        let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content).map_err(Broken::writing(&aside)));
         if kept.is_err() || aside.symlink_metadata().is_ok() {
             // What could not be kept, or was there already.
             let _ = remove(&aside);
@@ -76,19 +77,22 @@ impl State {
         Ok(content)
     }
 
-    /// A disk that is full or fails is the state's trouble, all else the step's.
-    fn unkept(&self, what: &str, error: &io::Error) -> JournalError {
-        JournalError::of_disk(self.dir(), what, error).unwrap_or_else(|| JournalError::Unkept(format!("{what} failed: {error}")))
+    /// A disk of the state that is full or fails is the state's trouble, all else the step's: what it made,
+    /// and the folder it works in.
+    fn unkept(&self, what: &str, broken: &Broken) -> JournalError {
+        let text = format!("{what} failed: {} {}", broken.deed, broken.path.display());
+        let disk = JournalError::of_disk(self.dir(), &broken.path, &text, &broken.error);
+        disk.unwrap_or_else(|| JournalError::Unkept(format!("{what} failed: {broken}")))
     }
 
     pub(crate) fn restore_artifact(&self, artifact: &ArtifactRef, to: &Path) -> Result<bool, JournalError> {
         let Some(object) = self.object(&artifact.sha256).filter(|object| object.symlink_metadata().is_ok()) else { return Ok(false) };
-        let failed = |error: io::Error| self.unkept(&format!("restoring {}", to.display()), &error);
+        let failed = |broken: Broken| self.unkept(&format!("restoring {}", to.display()), &broken);
         if is_same(to, &object, &artifact.sha256) {
             return Ok(true);
         }
         let home = to.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(home).map_err(failed)?;
+        fs::create_dir_all(home).map_err(Broken::writing(home)).map_err(failed)?;
         // In the state folder, where that can be renamed from: what a crash leaves there is cleared away.
         let own = self.dir().join("artifacts");
         let aside = self.aside(if is_one_device(&own, home) { &own } else { home })?;
@@ -96,7 +100,7 @@ impl State {
         if !copied.as_ref().is_ok_and(|content| content.sha256 == artifact.sha256) {
             let _ = remove(&aside);
             return match copied {
-                Err(error) if cure_of_disk(&error).is_some() => Err(failed(error)),
+                Err(broken) if !broken.path.starts_with(&object) || cure_of_disk(&broken.error).is_some() => Err(failed(broken)),
                 // Damaged content is no content: what made it runs again and keeps it anew.
                 Ok(_) | Err(_) => {
                     let _ = remove(&object);
@@ -110,13 +114,42 @@ impl State {
             Err(error) if error.kind() == ErrorKind::CrossesDevices => {
                 let _ = remove(&aside);
                 let beside = self.aside(home)?;
-                copy(&object, &beside, Sync::No).and_then(|_| swap(&beside, to))
+                let copied = copy(&object, &beside, Sync::No);
+                copied.and_then(|_| swap(&beside, to).map_err(Broken::writing(to))).inspect_err(|_| drop(remove(&beside)))
             }
-            other => other,
+            other => other.map_err(Broken::writing(to)).inspect_err(|_| drop(remove(&aside))),
         };
         swapped.map_err(failed)?;
         hit(Point::Restored);
         Ok(true)
+    }
+}
+
+/// What could not be read or written, and where: only that tells whose trouble it is.
+#[derive(Debug)]
+struct Broken {
+    deed: &'static str,
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Broken {
+    fn reading(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| Self { deed: "reading", path: path.into(), error }
+    }
+
+    fn writing(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| Self { deed: "writing", path: path.into(), error }
+    }
+}
+
+impl Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is refused names its place itself.
+        if self.error.get_ref().is_none() {
+            write!(f, "{} {}: ", self.deed, self.path.display())?;
+        }
+        self.error.fmt(f)
     }
 }
 
@@ -189,62 +222,66 @@ pub(crate) fn is_there(artifact: &ArtifactRef, at: &Path) -> bool {
 }
 
 /// The digest and size of what is there.
-fn measure(path: &Path) -> io::Result<Content> {
+fn measure(path: &Path) -> Result<Content, Broken> {
     walk(path, None, Sync::No)
 }
 
 /// Copies a file (also behind a link) or a folder, and measures what was copied.
-fn copy(from: &Path, to: &Path, sync: Sync) -> io::Result<Content> {
+fn copy(from: &Path, to: &Path, sync: Sync) -> Result<Content, Broken> {
     walk(from, Some(to), sync)
 }
 
-fn walk(from: &Path, to: Option<&Path>, sync: Sync) -> io::Result<Content> {
-    let there = fs::metadata(from)?;
+fn walk(from: &Path, to: Option<&Path>, sync: Sync) -> Result<Content, Broken> {
+    let there = fs::metadata(from).map_err(Broken::reading(from))?;
     if there.is_file() {
         return pour(from, to, sync);
     }
     if !there.is_dir() {
-        return Err(refused(from, "is neither a file nor a folder"));
+        return Err(Broken::reading(from)(refused(from, "is neither a file nor a folder")));
     }
     let (mut lines, mut size) = (Vec::new(), 0);
     for entry in walkdir::WalkDir::new(from).follow_links(false).sort_by_file_name() {
-        let entry = entry.map_err(|error| error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")))?;
-        let relative = entry.path().strip_prefix(from).map_err(io::Error::other)?;
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(from).to_owned();
+            Broken::reading(&path)(error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")))
+        })?;
+        let relative = entry.path().strip_prefix(from).map_err(io::Error::other).map_err(Broken::reading(from))?;
         let target = to.map(|to| if relative.as_os_str().is_empty() { to.to_path_buf() } else { to.join(relative) });
         let (line, bytes) = take(entry.path(), relative, target.as_deref(), sync)?;
         size += bytes;
         lines.push(line);
     }
     if let (Some(to), Sync::Yes) = (to, sync) {
-        sync_folders(to)?;
+        sync_folders(to).map_err(Broken::writing(to))?;
     }
     lines.sort();
-    Ok(Content { sha256: hash::json(&lines).map_err(io::Error::other)?, size })
+    Ok(Content { sha256: hash::json(&lines).map_err(io::Error::other).map_err(Broken::reading(from))?, size })
 }
 
 /// One entry of a folder.
-fn take(path: &Path, relative: &Path, to: Option<&Path>, sync: Sync) -> io::Result<(Line, u64)> {
-    let there = path.symlink_metadata()?;
-    let name = relative.to_str().ok_or_else(|| refused(path, "has a name that is not UTF-8"))?.to_owned();
+fn take(path: &Path, relative: &Path, to: Option<&Path>, sync: Sync) -> Result<(Line, u64), Broken> {
+    let there = path.symlink_metadata().map_err(Broken::reading(path))?;
+    let refused = |why| Broken::reading(path)(refused(path, why));
+    let name = relative.to_str().ok_or_else(|| refused("has a name that is not UTF-8"))?.to_owned();
     if there.is_symlink() {
-        let target = fs::read_link(path)?;
+        let target = fs::read_link(path).map_err(Broken::reading(path))?;
         if leaves(relative, &target) {
-            return Err(refused(path, "is a link that leads out of the folder"));
+            return Err(refused("is a link that leads out of the folder"));
         }
         if let Some(to) = to {
-            symlink(&target, to)?;
+            symlink(&target, to).map_err(Broken::writing(to))?;
         }
-        let target = target.to_str().ok_or_else(|| refused(path, "leads to a name that is not UTF-8"))?.to_owned();
+        let target = target.to_str().ok_or_else(|| refused("leads to a name that is not UTF-8"))?.to_owned();
         return Ok(((name, "link", target), 0));
     }
     if there.is_dir() {
         if let Some(to) = to {
-            fs::create_dir(to)?;
+            fs::create_dir(to).map_err(Broken::writing(to))?;
         }
         return Ok(((name, "folder", String::new()), 0));
     }
     if !there.is_file() {
-        return Err(refused(path, "is neither a file, a folder nor a link"));
+        return Err(refused("is neither a file, a folder nor a link"));
     }
     let content = pour(path, to, sync)?;
     Ok(((name, if is_executable(&there) { "executable" } else { "file" }, content.sha256), content.size))
@@ -269,20 +306,35 @@ pub(crate) fn leaves(relative: &Path, target: &Path) -> bool {
 }
 
 /// Reads a file to its end, into another if asked to.
-fn pour(from: &Path, to: Option<&Path>, sync: Sync) -> io::Result<Content> {
-    let mut source = File::open(from)?;
-    let mut sink = to.map(|to| File::options().write(true).create_new(true).open(to)).transpose()?;
-    let (size, sha256) = match &mut sink {
-        Some(sink) => export::pour(&mut source, sink)?,
-        None => export::pour(&mut source, &mut io::sink())?,
+fn pour(from: &Path, to: Option<&Path>, sync: Sync) -> Result<Content, Broken> {
+    let file = File::open(from).map_err(Broken::reading(from))?;
+    let executable = is_executable(&file.metadata().map_err(Broken::reading(from))?);
+    let mut source = Source { file, failed: false };
+    let Some(to) = to else {
+        let (size, sha256) = export::pour(&mut source, &mut io::sink()).map_err(Broken::reading(from))?;
+        return Ok(Content { sha256, size });
     };
-    if let Some(sink) = sink {
-        sink.set_permissions(mode(is_executable(&source.metadata()?)))?;
-        if sync == Sync::Yes {
-            sink.sync_all()?;
-        }
-    }
+    let mut sink = File::options().write(true).create_new(true).open(to).map_err(Broken::writing(to))?;
+    let poured = export::pour(&mut source, &mut sink);
+    let (size, sha256) = poured.map_err(|error| if source.failed { Broken::reading(from)(error) } else { Broken::writing(to)(error) })?;
+    let finish = || {
+        sink.set_permissions(mode(executable))?;
+        if sync == Sync::Yes { sink.sync_all() } else { Ok(()) }
+    };
+    finish().map_err(Broken::writing(to))?;
     Ok(Content { sha256, size })
+}
+
+/// A file that is read, and whether it was the reading that failed.
+struct Source {
+    file: File,
+    failed: bool,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).inspect_err(|error| self.failed = error.kind() != ErrorKind::Interrupted)
+    }
 }
 
 fn sync_folders(folder: &Path) -> io::Result<()> {

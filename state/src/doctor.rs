@@ -66,7 +66,7 @@ impl Finding {
     /// What the state said when it refused; the cure stands behind the first semicolon.
     pub(crate) fn refused(check: &'static str, error: &JournalError) -> Self {
         let message = match error {
-            JournalError::State { message, .. } => message.clone(),
+            JournalError::State { message, .. } | JournalError::Temporary { message, .. } => message.clone(),
             JournalError::Unknown(_)
             | JournalError::Fenced { .. }
             | JournalError::Held { .. }

@@ -47,7 +47,9 @@ impl From<JournalError> for StateError {
             JournalError::State { folder, message } => Self::Unusable { folder, message },
             JournalError::Unknown(run) => Self::Unknown(format!("no run `{run}`")),
             JournalError::Unkept(message) => Self::Failed(message),
-            JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } => Self::Journal(error),
+            JournalError::Fenced { .. } | JournalError::Held { .. } | JournalError::Answered { .. } | JournalError::Temporary { .. } => {
+                Self::Journal(error)
+            }
         }
     }
 }

@@ -30,13 +30,14 @@ enum Content {
 }
 
 impl State {
-    /// Writes a run with its events, sources, logs and artifacts. It is held meanwhile.
+    /// Writes a run with its events, sources, logs and artifacts. It is held meanwhile, also where the
+    /// state can only be read.
     ///
     /// # Errors
     /// When there is no such run, somebody drives it, or it cannot be read or written.
     pub fn export(&self, run: &RunId, host: &str, to: impl Write) -> Result<Manifest, StateError> {
         self.number_of(run)?;
-        let _lock = self.lock_run(run)?;
+        let _lock = self.still_run(run)?;
         let failed = |error: io::Error| StateError::Failed(format!("exporting run {run} failed: {error}"));
         let mut manifest = self.cover(run, host)?;
         let mut sources = vec![bytes(EVENTS, self.lines(run)?), bytes(DEFINITION, self.sources(run)?)];

@@ -92,8 +92,14 @@ fn forbidden(deed: &str, path: &Path, there: &fs::Metadata) -> (String, String) 
 
 /// Why nothing can be written to a state folder that is there, and the cure; `None` where it can be.
 pub(crate) fn unwritable(folder: &Path) -> Option<(String, String)> {
+    let full = || filesystem::is_full(folder).then(|| (format!("the disk of {} is full", folder.display()), FREE.into()));
+    closed(folder).or_else(full)
+}
+
+/// The same where it is a matter of rights.
+fn closed(folder: &Path) -> Option<(String, String)> {
     let files = ["", "trees.db", "trees.db-wal", "trees.db-shm", "write.lock"].map(|name| folder.join(name));
-    let forbidden = files.iter().find_map(|path| {
+    files.iter().find_map(|path| {
         let refused = rustix::fs::access(path, Access::WRITE_OK).err()?;
         let there = path.metadata().ok()?;
         if refused == Errno::ROFS {
@@ -101,8 +107,13 @@ pub(crate) fn unwritable(folder: &Path) -> Option<(String, String)> {
             return Some((what, format!("mount it for writing, or {ELSEWHERE}")));
         }
         Some(forbidden("write", path, &there))
-    });
-    forbidden.or_else(|| filesystem::is_full(folder).then(|| (format!("the disk of {} is full", folder.display()), FREE.into())))
+    })
+}
+
+/// Whether we may write there and so little room is left that a commit may not fit.
+pub(crate) fn is_short(folder: &Path) -> bool {
+    const LITTLE: u64 = 16 << 20;
+    closed(folder).is_none() && filesystem::free(folder).is_ok_and(|free| free < LITTLE)
 }
 
 /// The folder as an absolute path, its links resolved where it exists.

@@ -3,8 +3,10 @@
 
 use crate::artifacts::remove;
 use crate::audit::{Change, Witness};
+use crate::bundle::{DETACHED, STEPS};
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
+use crate::folder;
 use crate::remains::{Strays, is_lost};
 use crate::schema::SEQ;
 use crate::state::State;
@@ -62,25 +64,87 @@ pub struct Removed {
 }
 
 impl State {
-    /// Removes what is old.
+    /// Removes what is old. On a full disk the files go first, as that takes no room, and the database
+    /// follows once there is some.
     ///
     /// # Errors
     /// When the state cannot be read or written. What went before is gone.
     pub fn gc(&self, gc: &Gc) -> Result<Removed, JournalError> {
         let mut removed = Removed::default();
+        let refused = match self.clear(gc, BTreeSet::new(), &mut removed) {
+            Err(refused @ JournalError::State { .. }) if !gc.dry_run && folder::is_short(self.dir()) => refused,
+            done => return done.map(|()| removed),
+        };
+        let before = removed.bytes;
+        let early = self.relieve(gc, &mut removed)?;
+        let freed = removed.bytes - before;
+        if freed == 0 {
+            return Err(refused);
+        }
+        match self.again()?.clear(gc, early, &mut removed) {
+            Err(JournalError::State { folder, message }) => {
+                let gone = format!("{} KiB of logs and artifacts are removed, what is recorded of them still stands", freed >> 10);
+                Err(JournalError::State { folder, message: format!("{message}, then `trees gc` again ({gone})") })
+            }
+            done => done.map(|()| removed),
+        }
+    }
+
+    /// Removes what is old; the content `early` is gone already.
+    fn clear(&self, gc: &Gc, early: BTreeSet<String>, removed: &mut Removed) -> Result<(), JournalError> {
+        for some in self.old(gc)?.chunks(TOGETHER) {
+            self.remove_runs(some, gc, removed)?;
+        }
+        self.remove_strays(gc, removed)?;
+        if !gc.dry_run {
+            self.remove_aside(gc)?;
+        }
+        self.remove_artifacts(gc, early, removed)
+    }
+
+    /// The runs that are to go.
+    fn old(&self, gc: &Gc) -> Result<Vec<Old>, JournalError> {
         let mut old = self.read(|db| old_runs(db, gc))?;
         if !gc.lost {
             old.retain(|old| old.begun || !self.run_folder(&old.run).is_ok_and(|home| is_lost(&home)));
         }
-        for some in old.chunks(TOGETHER) {
-            self.remove_runs(some, gc, &mut removed)?;
+        Ok(old)
+    }
+
+    /// Makes room where the database cannot grow, so that it can: the logs and the content that are to go
+    /// with it go before it. What it still names then is missing as what was damaged is: nothing stands for
+    /// it. The content that went.
+    fn relieve(&self, gc: &Gc, removed: &mut Removed) -> Result<BTreeSet<String>, JournalError> {
+        self.remove_strays(gc, removed)?;
+        self.remove_aside(gc)?;
+        let mut runs = BTreeSet::new();
+        for Old { run, .. } in self.old(gc)? {
+            let home = self.run_folder(&run)?;
+            let Some(lock) = Flock::look(self.dir(), &home.join("lock"))? else { continue };
+            if !lock.take()? || !lock.is_current() {
+                continue;
+            }
+            for logs in [STEPS, DETACHED].map(|name| home.join(name)) {
+                removed.bytes += size(&logs);
+                self.remove_file(&logs)?;
+            }
+            runs.insert(run.0);
         }
-        self.remove_strays(gc, &mut removed)?;
-        if !gc.dry_run {
-            self.remove_aside(gc)?;
+        let mut gone = BTreeSet::new();
+        for Object { sha256, size, .. } in self.fading(gc, &runs)? {
+            self.remove_object(&sha256)?;
+            removed.bytes += size;
+            gone.insert(sha256);
         }
-        self.remove_artifacts(gc, &mut removed)?;
-        Ok(removed)
+        Ok(gone)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), JournalError> {
+        remove(path).map_err(|error| io_unusable(self.dir(), "removing", path, &error))
+    }
+
+    fn remove_object(&self, sha256: &str) -> Result<(), JournalError> {
+        self.object(sha256).map_or(Ok(()), |path| self.remove_file(&path))
     }
 
     fn remove_runs(&self, runs: &[Old], gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
@@ -125,6 +189,7 @@ impl State {
     /// Folders whose run is not in the database. Those of runs that had begun go only when that is asked for.
     fn remove_strays(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
         let Strays { idle, lost } = self.strays()?;
+        removed.lost.clear();
         for run in lost {
             if gc.lost && gc.dry_run {
                 removed.bytes += size(&self.run_folder(&run)?);
@@ -159,51 +224,57 @@ impl State {
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let aside = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".trees-"));
             if aside && Object::of(&path).is_some_and(|object| object.age >= gc.grace) {
-                remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
+                self.remove_file(&path)?;
             }
         }
         Ok(())
     }
 
-    fn remove_artifacts(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
-        let runs: BTreeSet<String> = removed.runs.iter().map(|run| run.0.clone()).collect();
-        let named = self.read(|db| named(db, &runs))?;
+    /// The content that is to go when these runs are gone.
+    fn fading(&self, gc: &Gc, runs: &BTreeSet<String>) -> Result<Vec<Object>, JournalError> {
+        let named = self.read(|db| named(db, runs))?;
         let mut objects = self.objects();
         // What nobody names first, then the oldest.
         objects.sort_by_key(|object| named.get(&object.sha256).map(|use_| use_.ts));
         let mut total: u64 = objects.iter().map(|object| object.size).sum();
-        let mut gone = BTreeSet::new();
-        for object in objects {
+        objects.retain(|object| {
             let use_ = named.get(&object.sha256);
             let wanted = use_.is_some_and(|use_| use_.needed) || (use_.is_some() && total <= gc.cache);
-            if wanted || object.age < gc.grace {
-                continue;
-            }
-            total -= object.size;
-            removed.bytes += object.size;
-            removed.artifacts.push(object.sha256.clone());
-            gone.insert(object.sha256);
-        }
-        if gc.dry_run || gone.is_empty() {
-            return Ok(());
-        }
-        let (forgotten, witness) = (gone.clone(), self.witness());
-        hit(Point::BeforeArtifactsForgotten);
-        // The results first: what is named is there.
-        self.write(move |db| {
-            let digest = hash::json(&forgotten).map_err(|error| Fault::Damaged(error.to_string()))?;
-            let before = json!({ "artifacts": forgotten.len(), "digest": digest });
-            witness.record(db, Change { what: "artifacts_removed", run: None, before, after: Value::Null })?;
-            forget_results(db, &forgotten)
-        })?;
-        hit(Point::ArtifactsForgotten);
-        for sha256 in gone {
-            if let Some(path) = self.object(&sha256) {
-                remove(&path).map_err(|error| io_unusable(self.dir(), "removing", &path, &error))?;
+            let fades = !wanted && object.age >= gc.grace;
+            total -= if fades { object.size } else { 0 };
+            fades
+        });
+        Ok(objects)
+    }
+
+    /// Removes it, and what the database says of it and of what is gone `early`.
+    fn remove_artifacts(&self, gc: &Gc, early: BTreeSet<String>, removed: &mut Removed) -> Result<(), JournalError> {
+        let runs: BTreeSet<String> = removed.runs.iter().map(|run| run.0.clone()).collect();
+        let fading = self.fading(gc, &runs)?;
+        let gone: BTreeSet<String> = early.iter().chain(fading.iter().map(|object| &object.sha256)).cloned().collect();
+        if !gc.dry_run && !gone.is_empty() {
+            hit(Point::BeforeArtifactsForgotten);
+            // The results first: what is named is there.
+            self.forget(gone)?;
+            hit(Point::ArtifactsForgotten);
+            for object in &fading {
+                self.remove_object(&object.sha256)?;
                 hit(Point::ArtifactRemoved);
             }
         }
+        removed.bytes += fading.iter().map(|object| object.size).sum::<u64>();
+        removed.artifacts.extend(early.into_iter().chain(fading.into_iter().map(|object| object.sha256)));
         Ok(())
+    }
+
+    fn forget(&self, gone: BTreeSet<String>) -> Result<(), JournalError> {
+        let witness = self.witness();
+        self.write(move |db| {
+            let digest = hash::json(&gone).map_err(|error| Fault::Damaged(error.to_string()))?;
+            let before = json!({ "artifacts": gone.len(), "digest": digest });
+            witness.record(db, Change { what: "artifacts_removed", run: None, before, after: Value::Null })?;
+            forget_results(db, &gone)
+        })
     }
 
     /// All content there is.

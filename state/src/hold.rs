@@ -119,6 +119,18 @@ impl State {
         }
     }
 
+    /// Keeps everybody from driving the run, though nothing may be written here; none where it has no lock.
+    pub(crate) fn still_run(&self, run: &RunId) -> Result<Option<Flock>, JournalError> {
+        if self.place.writable().is_ok() {
+            return self.lock_run(run).map(Some);
+        }
+        let Some(mut lock) = Flock::look(self.dir(), &self.run_folder(run)?.join("lock"))? else { return Ok(None) };
+        match claim(&mut lock)? {
+            Ok(()) => Ok(Some(lock)),
+            Err(pid) => Err(JournalError::Held { run: run.clone(), pid }),
+        }
+    }
+
     /// The process that drives the run, if one does.
     ///
     /// # Errors

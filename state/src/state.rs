@@ -87,6 +87,20 @@ impl State {
         })
     }
 
+    /// The same folder as it is now: what could only be read may be written again.
+    pub(crate) fn again(&self) -> Result<Self, JournalError> {
+        let unwritable = folder::unwritable(self.dir()).map(|(what, cure)| format!("{what}; {cure}"));
+        Ok(Self {
+            place: Place { unwritable, ..self.place.clone() },
+            readers: Readers::default(),
+            asked: Mutex::new(None),
+            master: OnceLock::new(),
+            key_place: self.key_place.clone(),
+            witness: Mutex::new(crate::database::locked(&self.witness).clone()),
+            writer: Mutex::new(None),
+        })
+    }
+
     /// Takes the master key from this file and nowhere else: for tests and for a folder that
     /// carries its own key.
     #[must_use]

@@ -57,6 +57,18 @@ impl Small {
     pub fn free(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
+
+    /// Makes a little room again.
+    pub fn free_some(&self, bytes: u64) {
+        let filler = fs::OpenOptions::new().write(true).open(self.0.join("filler")).unwrap();
+        filler.set_len(filler.metadata().unwrap().len() - bytes).unwrap();
+    }
+
+    /// Nothing can be written there any more, or can again.
+    pub fn remount(&self, how: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status().unwrap();
+        assert!(done.success());
+    }
 }
 
 impl Drop for Small {
@@ -99,6 +111,148 @@ fn a_state_folder_that_cannot_be_made_is_named() {
     let outcome = bench.run(&["run", "tree.yaml", "--state", "file/state"]).expect(7);
     assert!(outcome.stderr.contains("file/state"), "{}", outcome.stderr);
     assert!(!bench.path("ledger").exists());
+}
+
+/// It fails, and says nothing of the state, which has nothing to do with it.
+#[track_caller]
+fn fails_itself(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    words.iter().for_each(|word| assert!(outcome.stderr.contains(word), "no `{word}`: {}", outcome.stderr));
+    ["the state in", "--state", "see to the disk"].iter().for_each(|word| assert!(!outcome.stderr.contains(word), "{}", outcome.stderr));
+}
+
+#[test]
+fn what_a_step_made_and_nobody_can_read_is_its_failure() {
+    let wait = "wait: { run: \"echo up > said; echo on > gone_on\" }";
+    for (link, declared, words) in [
+        ("out", "artifacts: { f: out }", ["artifact `f`", "/out: "]),
+        ("$TREES_OUTPUT", "outputs: { n: string }", ["cannot read ", "/outputs: "]),
+    ] {
+        let step = format!("a: {{ run: 'ln -sf /proc/self/mem \"{link}\"', {declared} }}");
+        let bench = Bench::with("tree.yaml", format!("tree: t\non_failure: continue\nsteps:\n  {step}\n  {wait}\n"));
+        fifo(&bench.path("said"));
+        fifo(&bench.path("gone_on"));
+        let mut live = Live::start(&bench, &["run", "tree.yaml", "--format", "json"]);
+        live.until("step_failed", "a");
+        meet(&bench, || ());
+        live.until("step_succeeded", "wait");
+        live.end().expect(1);
+        let shown = bench.run(&["show"]).expect(0).stdout;
+        words.iter().for_each(|word| assert!(shown.contains(word), "no `{word}`: {shown}"));
+    }
+}
+
+#[test]
+fn a_work_folder_that_cannot_be_written_is_no_broken_state() {
+    let tree = "tree: t\nsteps:\n  a: { cache: true, inputs: [tree.yaml], run: \"echo made > small/f\", artifacts: { f: small/f } }\n";
+    let bench = Bench::with("tree.yaml", tree);
+    let Some(disk) = Small::mount(&bench, "8m") else {
+        println!("a small file system cannot be mounted here (only root can): not tried");
+        return;
+    };
+    bench.run(&["run", "tree.yaml"]).expect(0);
+    fs::remove_file(bench.path("small/f")).unwrap();
+    disk.remount("ro");
+    fails_itself(&bench.run(&["run", "tree.yaml"]), &["small/f", "Read-only file system"]);
+    disk.remount("rw");
+    // What was kept is kept: it was the place that refused.
+    let events = bench.run(&["run", "tree.yaml", "--format", "json"]).expect(0).stdout;
+    assert!(events.contains("\"step_cached\"") && bench.read("small/f") == "made\n", "{events}");
+}
+
+#[test]
+fn a_temporary_folder_that_cannot_be_written_is_named_with_its_cure() {
+    let bench = Bench::with("tree.yaml", SIMPLE);
+    let Some(disk) = Small::mount(&bench, "8m") else {
+        println!("a small file system cannot be mounted here (only root can): not tried");
+        return;
+    };
+    let staged = |arguments: &[&str]| Outcome::of(&bench.command(arguments).env("TMPDIR", bench.path("small")).output().unwrap());
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let outcome = staged(arguments).expect(7);
+        let place = format!("the temporary folder {} cannot be used", bench.path("small").display());
+        words.iter().chain(&[place.as_str()]).for_each(|word| assert!(outcome.stderr.contains(word), "no `{word}`: {}", outcome.stderr));
+        assert!(!outcome.stderr.contains("--state") && !outcome.stderr.contains("the state in"), "{}", outcome.stderr);
+    };
+    disk.remount("ro");
+    refused(&["run", "tree.yaml"], &["Read-only file system", "make it writable, or set TMPDIR to another folder", "trees resume"]);
+    disk.remount("rw");
+    disk.fill();
+    refused(&["resume"], &["free some space there, or set TMPDIR to another folder"]);
+    disk.free();
+    staged(&["resume"]).expect(0);
+}
+
+/// Its steps print so much that their logs take room.
+const LOUD: &str = "tree: t\nsteps:\n  a: { run: \"head -c 500000 /dev/zero | tr '\\\\0' x\" }\n";
+
+#[test]
+fn old_runs_are_removed_from_a_full_disk() {
+    for room in [0, 48 << 10, 256 << 10] {
+        let bench = Bench::with("tree.yaml", LOUD);
+        let Some(disk) = Small::mount(&bench, "8m") else {
+            println!("a small file system cannot be mounted here (only root can): not tried");
+            return;
+        };
+        let trees = |arguments: &[&str]| bench.run(&[arguments, &["--state", "small/state"]].concat());
+        (0..4).for_each(|_| drop(trees(&["run", "tree.yaml"]).expect(0)));
+        disk.fill();
+        disk.free_some(room);
+        assert!(trees(&["doctor"]).stdout.contains("0 MiB free"));
+        // There is nothing to be written where nothing goes.
+        assert!(trees(&["gc"]).expect(0).stdout.contains("removed 0 runs"));
+        let removed = trees(&["gc", "--keep", "1"]).expect(0).stdout;
+        assert_eq!(removed, "removed 3 runs, 0 artifacts, 1 MiB\n");
+        assert_eq!(trees(&["list"]).expect(0).stdout.lines().count(), 1);
+        assert!(trees(&["logs"]).expect(0).stdout.contains("xxx"));
+        trees(&["audit", "--verify"]).expect(0);
+        trees(&["doctor"]).expect(0);
+    }
+}
+
+#[test]
+fn content_goes_from_a_full_disk_and_its_results_with_it() {
+    let step = "a: { cache: true, inputs: [in], run: \"head -c 500000 /dev/zero > out; cat in >> out\", artifacts: { f: out } }";
+    let bench = Bench::with("tree.yaml", format!("tree: t\nsteps:\n  {step}\n"));
+    let Some(disk) = Small::mount(&bench, "8m") else {
+        println!("a small file system cannot be mounted here (only root can): not tried");
+        return;
+    };
+    let trees = |arguments: &[&str]| bench.run(&[arguments, &["--state", "small/state"]].concat());
+    for n in 0..3 {
+        bench.write("in", format!("{n}"));
+        trees(&["run", "tree.yaml"]).expect(0);
+    }
+    // What nobody names and is old enough.
+    let stray = bench.path("small/state/artifacts/ab").join("ab".repeat(32));
+    fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    fs::write(&stray, vec![0; 500_000]).unwrap();
+    fs::File::options().write(true).open(&stray).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    disk.fill();
+    let removed = trees(&["gc", "--keep", "1"]).expect(0).stdout;
+    assert!(removed.contains("removed 2 runs, 1 artifact") && !stray.exists(), "{removed}");
+    let entries = trees(&["audit", "--format", "json"]).expect(0).stdout;
+    assert!(entries.contains("artifacts_removed") && entries.contains("runs_removed"), "{entries}");
+    trees(&["doctor"]).expect(0);
+}
+
+#[test]
+fn where_nothing_makes_room_gc_says_so() {
+    let bench = Bench::with("tree.yaml", SIMPLE);
+    let Some(disk) = Small::mount(&bench, "8m") else {
+        println!("a small file system cannot be mounted here (only root can): not tried");
+        return;
+    };
+    bench.run(&["run", "tree.yaml", "--state", "small/state"]).expect(0);
+    disk.fill();
+    let refused = bench.run(&["gc", "--keep", "0", "--state", "small/state"]).expect(7).stderr;
+    assert!(refused.contains("is full; free some space"), "{refused}");
+    // And what is there can be taken elsewhere.
+    let run = bench.run(&["export", "-o", "run.tgz", "--state", "small/state"]).expect(0).stderr;
+    assert!(run.contains("exported run "), "{run}");
+    let other = Bench::new();
+    other.run(&["import", bench.path("run.tgz").to_str().unwrap()]).expect(0);
+    assert!(other.run(&["list"]).expect(0).stdout.contains("t #1  succeeded"));
 }
 
 const SIMPLE: &str = "tree: t\nsteps:\n  a: { run: \":\" }\n";

@@ -95,6 +95,11 @@ fn a_state_folder_that_may_only_be_read_is_read() {
     assert_eq!(locked.run(&["logs"]).expect(0).stdout, "a │ heard\n");
     assert!(locked.run(&["events"]).expect(0).stdout.contains("step_succeeded"));
     locked.run(&["audit", "--verify"]).expect(0);
+    fs::create_dir(locked.bench.path("open")).unwrap();
+    mode(&locked.bench.path("open"), 0o777);
+    locked.run(&["export", "-o", "open/run.tgz"]).expect(0);
+    let other = Bench::new();
+    other.run(&["import", locked.bench.path("open/run.tgz").to_str().unwrap()]).expect(0);
     for command in [&["run", "t.yaml"][..], &["rerun", "@last"]] {
         let refused = locked.run(command).expect(7).stderr;
         assert!(refused.contains("you may not write ") && refused.contains("name another folder with --state or TREES_STATE"), "{refused}");

@@ -50,6 +50,14 @@ pub enum JournalError {
         /// What and how to mend it.
         message: String,
     },
+    /// The folder for what is kept only while a step runs is full or fails: exit 7 too.
+    #[error("the temporary folder {folder} cannot be used: {message}")]
+    Temporary {
+        /// That folder.
+        folder: PathBuf,
+        /// What and how to mend it.
+        message: String,
+    },
     /// What was to be kept or put back cannot be, for a reason of its own: the step's failure.
     #[error("{0}")]
     Unkept(String),
@@ -58,7 +66,7 @@ pub enum JournalError {
 /// `EIO`, on every system there is.
 const EIO: i32 = 5;
 
-/// What helps where a disk is full or fails; nothing where the disk is not to blame.
+/// What helps where the disk of the state is full or fails; nothing where the disk is not to blame.
 pub fn cure_of_disk(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("free some space"),
@@ -68,11 +76,16 @@ pub fn cure_of_disk(error: &io::Error) -> Option<&'static str> {
 }
 
 impl JournalError {
-    /// The disk under a state folder, or under what `trees` keeps for a moment, is full or fails; none
-    /// where it is not to blame.
-    pub fn of_disk(folder: &Path, what: &str, error: &io::Error) -> Option<Self> {
-        let cure = cure_of_disk(error)?;
-        Some(Self::State { folder: folder.into(), message: format!("{what} failed: {error}; {cure}") })
+    /// The disk under a state folder is full or fails; none where it is not to blame. What lies elsewhere
+    /// says nothing of the state: there a step may have put anything, a link to a device too.
+    pub fn of_disk(folder: &Path, path: &Path, what: &str, error: &io::Error) -> Option<Self> {
+        let cure = cure_of_disk(error).filter(|_| path.starts_with(folder))?;
+        Some(Self::State { folder: folder.into(), message: format!("{what}: {error}; {cure}") })
+    }
+
+    /// The state or the system refused, not the step: the sitting ends and the step is for the resume.
+    pub fn ends_the_sitting(&self) -> bool {
+        matches!(self, Self::State { .. } | Self::Temporary { .. })
     }
 }
 
@@ -250,10 +263,15 @@ mod tests {
 
     #[test]
     fn a_disk_is_to_blame_for_what_is_its_own() {
-        let cure = |error: io::Error| JournalError::of_disk(Path::new("/s"), "writing x", &error).map(|e| e.to_string());
+        let at = |path: &str, error: io::Error| {
+            JournalError::of_disk(Path::new("/s"), Path::new(path), "writing x failed", &error).map(|e| e.to_string())
+        };
+        let cure = |error: io::Error| at("/s/x", error);
         let full = cure(io::Error::from(io::ErrorKind::StorageFull)).unwrap();
         assert_eq!(full, "the state in /s cannot be used: writing x failed: no storage space; free some space");
         assert!(cure(io::Error::from_raw_os_error(EIO)).unwrap().contains("see to the disk"));
         assert_eq!(cure(io::Error::from(io::ErrorKind::PermissionDenied)), None);
+        // What is elsewhere is another disk, or no disk at all.
+        assert_eq!(at("/state/x", io::Error::from_raw_os_error(EIO)), None);
     }
 }

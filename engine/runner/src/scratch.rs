@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
+use trees_core::journal::{JournalError, cure_of_disk};
 use trees_core::path::RunId;
 
 /// A fresh folder for `TMPDIR`, mode 0700, removed when dropped. It is in the temporary folder of
@@ -249,6 +250,11 @@ impl SecretFiles {
         Ok(Self { folder })
     }
 
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Writes one secret, mode 0600, and tells where.
     ///
     /// # Errors
@@ -271,6 +277,20 @@ fn memory_folders() -> Vec<PathBuf> {
         cfg!(target_os = "linux") && path.is_absolute() && matches!(kind, Some(TMPFS | RAMFS))
     };
     runtime.into_iter().chain([PathBuf::from("/dev/shm")]).filter(is_memory).collect()
+}
+
+/// The system's folder for what is kept for a moment is full or fails, told with what helps there; none
+/// where that is not why `path` could not be written.
+pub fn refused(path: &Path, error: &io::Error) -> Option<JournalError> {
+    let base = std::env::temp_dir();
+    let own = path.starts_with(&base);
+    let cure = match cure_of_disk(error)? {
+        _ if error.kind() == io::ErrorKind::ReadOnlyFilesystem => "make it writable".to_owned(),
+        cure => format!("{cure} there"),
+    };
+    let cure = if own { format!("{cure}, or set TMPDIR to another folder") } else { cure };
+    let folder = if own { base } else { path.into() };
+    Some(JournalError::Temporary { folder, message: format!("writing {} failed: {error}; {cure}", path.display()) })
 }
 
 /// Removes what attempts of a run left behind when `trees` was killed; how many folders. The run

@@ -13,7 +13,7 @@ use crate::kind::Observation;
 use crate::mask::Masker;
 use crate::process::{Ended, Stop};
 use crate::room::Room;
-use crate::scratch::{Pool, Scratch};
+use crate::scratch::{self, Pool, Scratch};
 use crate::{files, output, outputs};
 use std::collections::BTreeMap;
 use std::io;
@@ -330,7 +330,8 @@ impl Attempt {
         let declared = self.task.spec().outputs.as_deref();
         let path = written.path(OUTPUTS);
         let wrong = |e: String| self.fail(ErrorReason::Output, None, e);
-        let unread = |e: io::Error| self.or_disk(wrong(format!("cannot read {}: {e}", path.display())), "reading", &path, &e);
+        // What stands there the step has made, a link to a device too: that it cannot be read is its failure.
+        let unread = |e: io::Error| wrong(format!("cannot read {}: {e}", path.display()));
         outputs::parse(&outputs::content(&path).map_err(unread)?, declared, &self.masker).map_err(|e| wrong(e.to_string()))
     }
 
@@ -357,13 +358,12 @@ impl Attempt {
                 }
                 return Err(wrong(format!("{path} is not there; write it, or say `optional: true`")));
             }
-            let unread = |e: io::Error| self.or_disk(wrong(format!("cannot read {path}: {e}")), "reading", &from, &e);
-            let betrayed = files::betrayed(&from, &self.masker).map_err(unread)?;
+            let betrayed = files::betrayed(&from, &self.masker).map_err(|e| wrong(format!("cannot read {path}: {e}")))?;
             if let Some(file) = betrayed {
                 let file = Path::new(path).join(file);
                 return Err(wrong(format!("{} holds a secret, in its name or in it: artifacts are kept unsealed", file.display())));
             }
-            let unkept = |e: JournalError| if matches!(e, JournalError::State { .. }) { Trouble::Disk(e) } else { wrong(e.to_string()) };
+            let unkept = |e: JournalError| if e.ends_the_sitting() { Trouble::Disk(e) } else { wrong(e.to_string()) };
             kept.insert(name.clone(), self.store.keep(&from, path).map_err(unkept)?);
         }
         Ok(kept)
@@ -373,14 +373,18 @@ impl Attempt {
         Trouble::Failed(StepError { reason, code, message, log: self.log() }, reason == ErrorReason::Output)
     }
 
-    pub(super) fn cannot_write(&self, path: &Path, error: &io::Error) -> Trouble {
+    /// What is staged for the step cannot be.
+    pub(super) fn cannot_stage(&self, path: &Path, error: &io::Error) -> Trouble {
         let failed = self.fail(ErrorReason::Spawn, None, format!("cannot write {}: {error}", path.display()));
-        self.or_disk(failed, "writing", path, error)
+        match self.or_disk(failed, path, error) {
+            failed @ Trouble::Failed(..) => scratch::refused(path, error).map_or(failed, Trouble::Disk),
+            other @ (Trouble::Disk(_) | Trouble::Stopped) => other,
+        }
     }
 
-    /// What went wrong, unless the disk is to blame for it.
-    pub(super) fn or_disk(&self, failed: Trouble, what: &str, path: &Path, error: &io::Error) -> Trouble {
-        let disk = JournalError::of_disk(self.store.folder(), &format!("{what} {}", path.display()), error);
+    /// What went wrong as a file was written, unless the disk of the state is to blame for it.
+    pub(super) fn or_disk(&self, failed: Trouble, path: &Path, error: &io::Error) -> Trouble {
+        let disk = JournalError::of_disk(self.store.folder(), path, &format!("writing {} failed", path.display()), error);
         disk.map_or(failed, Trouble::Disk)
     }
 

@@ -151,7 +151,7 @@ impl From<String> for Unprepared {
 impl From<JournalError> for Unprepared {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::State { .. } => Self::State(error),
+            error if error.ends_the_sitting() => Self::State(error),
             other => Self::Wrong(other.to_string()),
         }
     }

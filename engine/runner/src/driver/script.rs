@@ -18,7 +18,7 @@ impl Attempt {
     pub(super) async fn script(&self, job: &Job, timeout: Option<Duration>, what: &str) -> Made<(Ended, Scratch)> {
         let Job::Run { text, shell, bound } = job else { return Err(self.fail(ErrorReason::Spawn, None, "no script".into())) };
         let folder = if matches!(what, "action" | "undo") { self.folder.clone() } else { self.folder.join(what) };
-        let mut scratch = self.scratch.take().map_err(|e| self.cannot_write(Path::new("a temporary folder"), &e))?;
+        let mut scratch = self.scratch.take().map_err(|e| self.cannot_stage(&std::env::temp_dir(), &e))?;
         let secrets = self.secret_files()?;
         let output = scratch.file(OUTPUTS);
         let env = self.env(bound, &mut scratch, &output, secrets.as_ref())?;
@@ -120,14 +120,14 @@ impl Attempt {
     fn unset(&self, unset: &Unset) -> Trouble {
         match unset {
             Unset::Value(message) => self.fail(ErrorReason::Spawn, None, message.clone()),
-            Unset::File { path, source } => self.cannot_write(path, source),
+            Unset::File { path, source } => self.cannot_stage(path, source),
         }
     }
 
     /// The log of an attempt has holes.
     pub(super) fn unkept_output(&self, error: &io::Error) -> Trouble {
         let failed = self.fail(ErrorReason::Spawn, None, format!("its output could not be kept: {error}"));
-        self.or_disk(failed, "writing", &self.folder.join(output::FILE), error)
+        self.or_disk(failed, &self.folder.join(output::FILE), error)
     }
 
     pub(super) fn on_line(&self) -> output::OnLine {
@@ -137,7 +137,7 @@ impl Attempt {
 
     pub(super) fn cannot_start(&self, error: &SpawnError) -> Trouble {
         let failed = Trouble::Failed(StepError { reason: ErrorReason::Spawn, code: None, message: error.to_string(), log: None }, false);
-        if let SpawnError::Attempt { path, source } = error { self.or_disk(failed, "writing", path, source) } else { failed }
+        if let SpawnError::Attempt { path, source } = error { self.or_disk(failed, path, source) } else { failed }
     }
 }
 

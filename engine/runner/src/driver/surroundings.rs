@@ -64,7 +64,7 @@ impl Surroundings<'_> {
         }
         for secret in self.secrets.iter().filter(|s| s.as_file) {
             let Some(files) = files else { continue };
-            let path = files.add(&secret.name, &secret.value).map_err(|e| Unset::file(Path::new("a secret file"), e))?;
+            let path = files.add(&secret.name, &secret.value).map_err(|e| Unset::file(files.path(), e))?;
             env.set(format!("{}_FILE", secret.name), path);
         }
         env.add(self.marks.variables());
