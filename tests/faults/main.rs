@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
 mod binary;
+mod bites;
 mod calls;
 mod chance;
 mod clocks;
