@@ -76,10 +76,11 @@ pub fn cure_of_disk(error: &io::Error) -> Option<&'static str> {
 }
 
 impl JournalError {
-    /// The disk under a state folder is full or fails; none where it is not to blame. What lies elsewhere
-    /// says nothing of the state: there a step may have put anything, a link to a device too.
+    /// The disk under a state folder is full or fails, or something there may not be written; none where it is not to
+    /// blame. What lies elsewhere says nothing of the state: there a step may have put anything, a link to a device too.
     pub fn of_disk(folder: &Path, path: &Path, what: &str, error: &io::Error) -> Option<Self> {
-        let cure = cure_of_disk(error).filter(|_| path.starts_with(folder))?;
+        let forbidden = || (error.kind() == io::ErrorKind::PermissionDenied).then_some("give yourself the right to write there");
+        let cure = cure_of_disk(error).or_else(forbidden).filter(|_| path.starts_with(folder))?;
         Some(Self::State { folder: folder.into(), message: format!("{what}: {error}; {cure}") })
     }
 
@@ -270,7 +271,8 @@ mod tests {
         let full = cure(io::Error::from(io::ErrorKind::StorageFull)).unwrap();
         assert_eq!(full, "the state in /s cannot be used: writing x failed: no storage space; free some space");
         assert!(cure(io::Error::from_raw_os_error(EIO)).unwrap().contains("see to the disk"));
-        assert_eq!(cure(io::Error::from(io::ErrorKind::PermissionDenied)), None);
+        assert!(cure(io::Error::from(io::ErrorKind::PermissionDenied)).unwrap().contains("give yourself the right to write there"));
+        assert_eq!(at("/work/x", io::Error::from(io::ErrorKind::PermissionDenied)), None);
         // What is elsewhere is another disk, or no disk at all.
         assert_eq!(at("/state/x", io::Error::from_raw_os_error(EIO)), None);
     }
