@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(full, "the state in /s cannot be used: writing x failed: no storage space; free some space");
         assert!(cure(io::Error::from_raw_os_error(EIO)).unwrap().contains("see to the disk"));
         assert!(cure(io::Error::from(io::ErrorKind::PermissionDenied)).unwrap().contains("give yourself the right to write there"));
-        assert_eq!(at("/work/x", io::Error::from(io::ErrorKind::PermissionDenied)), None);
+        assert_eq!(at("/else/x", io::Error::from(io::ErrorKind::PermissionDenied)), None);
         // What is elsewhere is another disk, or no disk at all.
         assert_eq!(at("/state/x", io::Error::from_raw_os_error(EIO)), None);
     }
