@@ -29,28 +29,8 @@ struct Point {
     needed: bool,
 }
 
-/// What the disk is asked to change, wherever that is. A folder's sync is an fsync too.
-const CALLS: [&str; 19] = [
-    "pwrite64",
-    "pwritev",
-    "fsync",
-    "fdatasync",
-    "ftruncate",
-    "fallocate",
-    "rename",
-    "renameat",
-    "renameat2",
-    "link",
-    "linkat",
-    "unlink",
-    "unlinkat",
-    "mkdir",
-    "mkdirat",
-    "rmdir",
-    "fchmod",
-    "copy_file_range",
-    "sendfile",
-];
+/// What the disk is asked to change besides, wherever that is.
+const MORE: [&str; 3] = ["fchmod", "copy_file_range", "sendfile"];
 
 /// The files that are made, written and read: there these calls are of `trees` alone, elsewhere also of the
 /// loaders and shells of the steps, of standard output and of what wakes a thread.
@@ -85,9 +65,10 @@ fn sample() -> Sample {
 /// The points of a run: each call by its count.
 fn points(sample: &Sample) -> Vec<Point> {
     let trial = Trial::new(sample);
-    let counts = strace::count_of(&CALLS, &trial.place, &[], &trial.arguments());
+    let calls = [&strace::CALLS[..], &MORE[..]].concat();
+    let counts = strace::count_of(&calls, &trial.place, &[], &trial.arguments());
     let mut points = Vec::new();
-    for call in CALLS {
+    for call in calls {
         let most = counts.get(call).copied().unwrap_or(0);
         let step = usize::try_from(size((most / 3).max(1), 1)).unwrap();
         for (error, lasting) in pairs(&["ENOSPC", "EIO"]) {
