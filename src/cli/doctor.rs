@@ -1,5 +1,6 @@
 //! `trees doctor`: is everything there that runs need, and is the state well?
 
+use super::drive;
 use super::global::Global;
 use super::runs;
 use crate::failure::{Exit, Failure, Kind};
@@ -41,7 +42,7 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
 /// Whether the events of a run follow from one another, as a resume would find.
 fn judge(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding> {
     let Err(failure) = runs::definitions(state, run).and_then(|known| runs::replayed(run, known, recorded)) else {
-        return unrecorded(state, run, recorded);
+        return unrecorded(state, run, recorded).or_else(|| early(run, recorded));
     };
     let text = format!("run {run} cannot be taken up again: {failure}");
     Some(match failure.kind {
@@ -61,6 +62,12 @@ fn unrecorded(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding>
     let remains = runs::remains(state, run, &recorded).ok()?;
     let text = runs::cut_short(run, remains.first()?, remains.len());
     Some(Finding::bad("events", text, &format!("put back a copy of the state folder, or see: trees resume {run}")))
+}
+
+/// Whether the clock stands far behind what is recorded.
+fn early(run: &RunId, recorded: &[Event]) -> Option<Finding> {
+    let text = drive::behind(run, recorded.last()?.ts)?;
+    Some(Finding::bad("clock", text, drive::SET_CLOCK))
 }
 
 /// Whether a program can be started.

@@ -240,16 +240,21 @@ fn cut_short(state: &State, run: &RunId, command: &str, first: &Remains, all: us
 /// A clock far behind what is recorded is wrong, or was when that was recorded: which of the two, a
 /// person must say. Little is no harm: time goes on from the newest event.
 fn clock_fits(run: &RunId, newest: Timestamp, command: &str) -> Result<(), Failure> {
-    const LITTLE: SignedDuration = SignedDuration::from_mins(10);
-    let now = Timestamp::now();
-    let behind = newest.duration_since(now);
-    if behind <= LITTLE {
-        return Ok(());
-    }
-    let behind = took(behind.unsigned_abs());
-    let text = format!("the clock of this machine ({now:.0}) is {behind} behind the newest event of run {run} ({newest:.0})");
+    let Some(text) = behind(run, newest) else { return Ok(()) };
     let again = format!("trees {command} {run}");
     Err(Failure::new(Kind::State, text)
-        .hint(format!("set the clock (`timedatectl set-ntp true`, or `date`), then: {again}"))
+        .hint(format!("{SET_CLOCK}, then: {again}"))
         .hint(format!("if the clock is right and what was recorded is not: {again} --yes")))
+}
+
+/// What helps where the clock is wrong.
+pub const SET_CLOCK: &str = "set the clock (`timedatectl set-ntp true`, or `date`)";
+
+/// What is said of a clock that stands far behind the newest event of a run.
+pub fn behind(run: &RunId, newest: Timestamp) -> Option<String> {
+    const LITTLE: SignedDuration = SignedDuration::from_mins(10);
+    let now = Timestamp::now();
+    let behind = Some(newest.duration_since(now)).filter(|behind| *behind > LITTLE)?;
+    let behind = took(behind.unsigned_abs());
+    Some(format!("the clock of this machine ({now:.0}) is {behind} behind the newest event of run {run} ({newest:.0})"))
 }

@@ -8,6 +8,7 @@ use crate::report::{out_json, out_line, say};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::time::Duration;
+use trees_core::journal::{Journal as _, JournalError, RunFilter, RunSummary};
 use trees_core::units;
 use trees_runner::{leftovers, scratch};
 use trees_state::{Gc, Removed, State};
@@ -39,8 +40,13 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let keep = if older.is_some() { None } else { args.keep.or(Gc::default().keep) };
     let gc = Gc { keep, older, lost: args.lost, dry_run: args.dry_run, ..Gc::default() };
     let removed = match runs::existing(global)? {
-        Some(state) if args.lost && !args.dry_run => with_lost(&state, &gc)?,
-        Some(state) => state.gc(&gc)?,
+        Some(state) => {
+            let removed = if args.lost && !args.dry_run { with_lost(&state, &gc)? } else { state.gc(&gc)? };
+            if !args.dry_run {
+                clear(&state)?;
+            }
+            removed
+        }
         None => Removed::default(),
     };
     if json {
@@ -80,6 +86,23 @@ fn with_lost(state: &State, gc: &Gc) -> Result<Removed, Failure> {
         scratch::sweep(run);
     }
     Ok(removed)
+}
+
+/// What attempts of killed runs left in memory and in the temporary folder, secrets among it, goes where nobody
+/// uses it any more: no resume may ever come.
+fn clear(state: &State) -> Result<(), Failure> {
+    let all = runs::list(state, &RunFilter { own: true, ..RunFilter::default() })?;
+    for RunSummary { run, .. } in all.into_iter().filter(|run| !run.status.is_ended()) {
+        if !scratch::is_left(&run) || !leftovers::of_run(&run).map_err(Failure::failed)?.is_empty() {
+            continue;
+        }
+        match state.hold(&run) {
+            Ok(_held) => drop(scratch::sweep(&run)),
+            Err(JournalError::Held { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Bytes for people.

@@ -38,7 +38,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
             if number != manifest.number {
                 say(&format!("  there it was #{}, which is another run here", manifest.number));
             }
-            say(&format!("  see it with: trees show {}", manifest.run));
+            say(&format!("  see it with: trees show {} (commands without RUN pass over it)", manifest.run));
             (manifest.run, true)
         }
         Imported::Already(run) => {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use trees_core::event::{Event, EventKind};
 use trees_core::journal::Journal as _;
 use trees_core::path::{RunId, StepPath};
+use trees_core::store::undo_folder;
 use trees_state::State;
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -152,7 +153,7 @@ impl Reader<'_> {
         let key = (step.clone(), attempt);
         if undo || (matches!(event.kind, EventKind::StepStarted { .. }) && !self.index.contains_key(&key)) {
             let folder = self.state.attempt_path(self.run, step, attempt)?;
-            let folder = if undo { folder.join(format!("undo-{}", self.undos[step])) } else { folder };
+            let folder = if undo { undo_folder(&folder, self.undos[step]) } else { folder };
             let path = folder.join("output.log");
             self.index.insert(key, self.logs.len());
             self.logs.push(Log { step: name.clone(), path, read: 0, rest: Vec::new(), ended: false });

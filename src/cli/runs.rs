@@ -4,7 +4,6 @@
 use super::global::{Durability, Global};
 use super::witness;
 use crate::failure::{Failure, Kind};
-use crate::report::said::plural;
 use crate::report::say;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -20,7 +19,7 @@ use trees_core::store::Store as _;
 use trees_core::tree::Tree;
 use trees_runner::driver::Vault;
 use trees_runner::mask::Masker;
-use trees_state::{Remains, State, StateError, is_alive, stopped};
+use trees_state::{Remains, State, StateError, is_alive, lost_words, stopped};
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -97,9 +96,7 @@ pub fn newest_is_known(state: &State) -> Result<(), Failure> {
 
 /// What is to be said of runs whose record is lost.
 pub fn lost(runs: &[RunId]) -> Option<String> {
-    let first = runs.first()?;
-    let all = plural(runs.len(), "run");
-    Some(format!("the record of {all} is lost, {first} among them (see trees doctor); the folders stay, `trees gc --lost` removes them"))
+    lost_words(runs).map(|(text, cure)| format!("{text}; {cure}"))
 }
 
 /// Where the state folder is.

@@ -2,7 +2,7 @@
 
 use crate::error::{Fault, damaged, unusable};
 use crate::flock::Flock;
-use crate::folder;
+use crate::folder::{self, is_run_id};
 use crate::schema;
 use crate::state::Durability;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
@@ -246,13 +246,20 @@ impl Place {
         if self.has_runs() { Err(unusable(&self.folder, damaged("it is empty, but there are folders of runs"))) } else { Ok(()) }
     }
 
-    /// A log whose database is gone holds what SQLite would throw away with it.
+    /// A log whose database is gone holds what SQLite would throw away with it, and the folder of a run is made
+    /// after the database that records it.
     pub(crate) fn check_missing(&self) -> Result<(), JournalError> {
-        let log = self.folder.join("trees.db-wal").metadata().is_ok_and(|log| log.len() > 0);
-        if log && !folder::is_there(&self.folder, &self.file())? {
-            Err(unusable(&self.folder, damaged("it is missing, but its log is there")))
-        } else {
-            Ok(())
+        if folder::is_there(&self.folder, &self.file())? {
+            return Ok(());
+        }
+        if self.folder.join("trees.db-wal").metadata().is_ok_and(|log| log.len() > 0) {
+            return Err(unusable(&self.folder, damaged("it is missing, but its log is there")));
+        }
+        let runs = self.folder.join("runs");
+        // Another process may make it meanwhile, and begin one.
+        match folder::names(&self.folder, &runs)?.iter().filter(|name| is_run_id(name)).count() {
+            some if some > 0 && !folder::is_there(&self.folder, &self.file())? => Err(unusable(&self.folder, gone(some))),
+            _ => Ok(()),
         }
     }
 
@@ -273,6 +280,14 @@ impl Place {
             ),
         )
     }
+}
+
+/// What is said of a database that runs need and that is not there.
+fn gone(runs: usize) -> String {
+    let folders = if runs == 1 { "the folder of a run is".into() } else { format!("the folders of {runs} runs are") };
+    format!(
+        "trees.db is missing, but {folders} there; put back trees.db, or move runs/ away to begin anew (the runs in it are then unknown)"
+    )
 }
 
 /// Whether all tables have the columns that are read and written.

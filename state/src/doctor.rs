@@ -8,6 +8,7 @@ use crate::database::Place;
 use crate::error::{Fault, StateError};
 use crate::folder;
 use crate::hold::stopped;
+use crate::remains::lost_words;
 use crate::state::{Durability, State};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -168,11 +169,7 @@ impl State {
         if !strays.idle.is_empty() {
             found.push(Finding::note("folders", format!("folders of runs that are not recorded: {}", strays.idle.len()), "trees gc"));
         }
-        if let Some(first) = strays.lost.first() {
-            let text = format!("runs that have begun and whose record is lost: {} ({first} the first)", strays.lost.len());
-            let cure = "put back a copy of the state folder, or let their logs go too: trees gc --lost";
-            found.push(Finding::bad("folders", text, cure));
-        }
+        found.extend(lost_words(&strays.lost).map(|(text, cure)| Finding::bad("folders", text, cure)));
         found
     }
 

@@ -40,6 +40,6 @@ pub use error::StateError;
 pub use gc::{Gc, Removed};
 pub use hold::{is_alive, stopped};
 pub use import::{Imported, Origin};
-pub use remains::Remains;
+pub use remains::{Remains, lost_words};
 pub use secrets::SecretRow;
 pub use state::{Durability, State};

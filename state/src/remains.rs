@@ -3,7 +3,7 @@
 //! folder, and no attempt makes it before its start is recorded.
 
 use crate::artifacts::remove;
-use crate::bundle::ARTIFACTS;
+use crate::bundle::{ARTIFACTS, STEPS};
 use crate::error::{io_unusable, unusable};
 use crate::folder::{component, is_run_id, make_private, names};
 use crate::schema::SEQ;
@@ -14,12 +14,10 @@ use std::path::{Path, PathBuf};
 use trees_core::event::{Event, EventKind};
 use trees_core::journal::JournalError;
 use trees_core::path::RunId;
+use trees_core::store::UNDO;
 
 /// The sign that what is in the folder of a run is being made or removed, and not lost.
 const PASSING: &str = "passing";
-
-/// What begins the name of the folder of a try of an undo.
-const UNDO: &str = "undo-";
 
 /// Something that began, left its folder and is not recorded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +36,17 @@ struct Known {
     /// At most so many tries of its undo.
     undos: u32,
 }
+
+/// What is said of runs whose record is lost, and what helps.
+#[must_use]
+pub fn lost_words(runs: &[RunId]) -> Option<(String, &'static str)> {
+    let first = runs.first()?;
+    let others = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
+    Some((format!("the record of run {first}{others} is lost: steps began whose folders are there"), LOST_CURE))
+}
+
+/// What helps a run whose record is lost.
+const LOST_CURE: &str = "put back a copy of the state folder, or let its logs go too: trees gc --lost";
 
 /// Folders of runs of which nothing is recorded.
 #[derive(Debug, Default)]
@@ -60,7 +69,7 @@ impl State {
             let known = known.entry(name).or_default();
             *known = Known { attempt: known.attempt.max(more.attempt), undos: known.undos.max(more.undos) };
         }
-        let steps = self.run_folder(run)?.join("steps");
+        let steps = self.run_folder(run)?.join(STEPS);
         let mut remains = Vec::new();
         for step in names(self.dir(), &steps)? {
             match known.get(&step) {
@@ -133,7 +142,7 @@ impl State {
     pub(crate) fn lost_run(&self, id: &str) -> Option<JournalError> {
         let home = self.run_folder(&RunId(id.to_owned())).ok().filter(|home| is_lost(home))?;
         let text = format!("run {id} has begun ({} is there), and its record is lost: trees.db-wal was damaged or removed", home.display());
-        Some(unusable(self.dir(), format!("{text}; put back a copy of the state folder, or let its logs go too: trees gc --lost")))
+        Some(unusable(self.dir(), format!("{text}; {LOST_CURE}")))
     }
 
     /// Marks the folder of a run whose place in the database is about to be made or deleted.
@@ -184,5 +193,5 @@ fn numbered(state: &Path, folder: &Path, prefix: &str) -> Result<Vec<(String, u3
 
 /// Whether steps of the run began that the folder belongs to, and nobody is making or removing it.
 pub(crate) fn is_lost(home: &Path) -> bool {
-    home.join("steps").exists() && !home.join(PASSING).exists()
+    home.join(STEPS).exists() && !home.join(PASSING).exists()
 }

@@ -110,6 +110,22 @@ fn an_external_step_runs_again_only_with_consent() {
 }
 
 #[test]
+fn a_rotated_secret_runs_what_was_given_it() {
+    let tree = "tree: t\nsecrets: { S: { from: environment } }\nsteps:\n  uses: { inputs: [in.txt], secrets: [S], run: 'echo uses >> did' }\n  other: { inputs: [in.txt], run: 'echo other >> did' }\n  bad: { needs: [uses, other], run: 'test -e mended' }\n";
+    for (later, again) in [("first-value", ""), ("second-value", "uses\n")] {
+        let bench = Bench::with("t.yaml", tree);
+        bench.write("in.txt", "a");
+        let with = |value: &str, arguments: &[&str]| bench.command(arguments).env("S", value).status().unwrap().code();
+        assert_eq!(with("first-value", &["run", "t.yaml"]), Some(1));
+        fs::remove_file(bench.path("did")).unwrap();
+        bench.write("did", "");
+        bench.write("mended", "");
+        assert_eq!(with(later, &["resume"]), Some(0));
+        assert_eq!(bench.read("did"), again, "{later}");
+    }
+}
+
+#[test]
 fn items_that_changed_expand_again() {
     let tree = "tree: t\nsteps:\n  list: { run: 'echo \"all=$(cat list.json)\" >> \"$TREES_OUTPUT\"', inputs: [list.json], outputs: { all: list } }\n  each: { foreach: { items: \"{{ steps.list.outputs.all }}\" }, run: 'echo {{ item }} >> did' }\n  bad: { needs: each, run: 'test -e mended' }\n";
     let bench = Bench::with("t.yaml", tree);

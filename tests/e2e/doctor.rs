@@ -72,7 +72,12 @@ fn a_key_that_opens_nothing_is_found_and_seals_nothing() {
 fn a_database_that_is_gone_is_found() {
     let bench = rested();
     fs::rename(bench.path(".trees/trees.db"), bench.path("aside")).unwrap();
-    finds(&bench, "database", &["trees.db is missing, but the folders of 1 runs are there", "put back trees.db"]);
+    finds(&bench, "database", &["trees.db is missing, but the folder of a run is there", "put back trees.db"]);
+    for command in [&["list"][..], &["run", "t.yaml"], &["resume"], &["show", "@last"]] {
+        let refused = bench.run(command).expect(7).stderr;
+        assert!(refused.contains("trees.db is missing") && refused.contains("put back trees.db"), "{command:?}: {refused}");
+    }
+    assert!(!bench.path(".trees/trees.db").exists());
     bench.write(".trees/trees.db-wal", "log");
     finds(&bench, "database", &["it is missing, but its log is there", "put back a copy"]);
 }

@@ -75,15 +75,15 @@ fn where_a_record_is_lost_a_run_must_be_named() {
         assert!(refused.stderr.contains("run 0123456789ab has begun") && refused.stderr.contains("name the run"), "{}", refused.stderr);
     }
     assert!(!bench.path("undone").exists());
-    assert!(bench.run(&["list"]).expect(0).stderr.contains("the record of 1 run is lost"));
+    assert!(bench.run(&["list"]).expect(0).stderr.contains("is lost: steps began whose folders are there; put back a copy"));
     bench.run(&["resume", "@last"]).expect(0);
     bench.run(&["gc", "--lost"]).expect(0);
     assert!(!lost.exists());
     bench.run(&["doctor"]).expect(0);
 }
 
-#[test]
-fn a_lost_run_goes_with_its_processes_ended_and_its_secret_files() {
+/// A run whose engine was killed while a step had a secret as a file: that file, and the process of the step.
+fn killed_with_a_secret() -> (Bench, PathBuf, String) {
     let tree = "tree: t\nsecrets: { S: { from: generate, as: file } }\nsteps:\n  a: { effect: external, secrets: [S], run: 'echo $S_FILE > where; echo $$ > pid; exec sleep 600' }\n";
     let bench = Bench::with("t.yaml", tree);
     let mut engine = bench.command(&["run", "t.yaml", "-q"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -92,16 +92,39 @@ fn a_lost_run_goes_with_its_processes_ended_and_its_secret_files() {
     }
     engine.kill().unwrap();
     engine.wait().unwrap();
-    let secret = PathBuf::from(bench.read("where").trim());
-    let pid = bench.read("pid").trim().to_owned();
+    let (secret, pid) = (PathBuf::from(bench.read("where").trim()), bench.read("pid").trim().to_owned());
+    (bench, secret, pid)
+}
+
+fn end(pid: &str) {
+    Command::new("kill").args(["-9", pid]).status().unwrap();
+    while Path::new("/proc").join(pid).exists() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_lost_run_goes_with_its_processes_ended_and_its_secret_files() {
+    let (bench, secret, pid) = killed_with_a_secret();
     fs::remove_file(bench.path(".trees/trees.db-wal")).unwrap();
     let refused = bench.run(&["gc", "--lost"]).expect(1);
     assert!(refused.stderr.contains(&format!("end them first: kill {pid}")), "{}", refused.stderr);
     assert!(secret.exists());
-    Command::new("kill").args(["-9", &pid]).status().unwrap();
-    while Path::new("/proc").join(&pid).exists() {
-        std::thread::yield_now();
-    }
+    end(&pid);
     bench.run(&["gc", "--lost"]).expect(0);
     assert!(!secret.exists());
+}
+
+#[test]
+fn secret_files_of_a_run_that_nobody_resumes_go_when_its_processes_are_gone() {
+    let (bench, secret, pid) = killed_with_a_secret();
+    bench.run(&["gc"]).expect(0);
+    assert!(secret.exists(), "a process of the run may use it");
+    end(&pid);
+    bench.run(&["gc", "--dry-run"]).expect(0);
+    assert!(secret.exists());
+    bench.run(&["gc"]).expect(0);
+    assert!(!secret.exists());
+    let told = bench.run(&["resume", "@last"]).expect(3);
+    assert!(told.stderr.contains("resolve"), "{}", told.stderr);
 }

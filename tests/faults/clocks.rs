@@ -180,6 +180,8 @@ fn a_clock_far_behind_what_is_recorded_is_refused() {
             assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
         }
     }
+    let doctor = place.run(&["doctor"]).expect(1).stdout;
+    assert!(doctor.contains("✗ clock") && doctor.contains("behind the newest event"), "{doctor}");
     assert_eq!(place.ledger(), before, "nothing was started");
     assert_eq!(place.run(&["events", "@last", "--format", "json"]).expect(0).stdout, recorded, "nothing was recorded");
     place.write("go", "");

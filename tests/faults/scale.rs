@@ -13,6 +13,9 @@ const MOST: f64 = 6.0;
 /// What 100,000 steps may have in memory, in KiB.
 const MEMORY: u64 = 1 << 20;
 
+/// What the engine may take of a processor for one step, in microseconds: a minute for 100,000.
+const OVERHEAD: u64 = 600;
+
 /// Each step says that it ran; the last notes what the engine has cost so far.
 const RAN: &str = "echo $TREES_STEP >> ran";
 const COST: &str = "finally:\n  cost: { run: 'cat /proc/$PPID/stat > stat; cat /proc/$PPID/status > status' }\n";
@@ -81,6 +84,9 @@ fn grows(shape: &str, count: u64) {
     assert!(ratio <= MOST, "{shape}: {TIMES} times the steps cost {ratio:.1} times the time: {small:?} {large:?}");
     assert!(memory <= TIMES as f64, "{shape}: {TIMES} times the steps took {memory:.1} times the memory: {small:?} {large:?}");
     assert!(large.memory <= MEMORY, "{shape}: {} KiB", large.memory);
+    if shape == "independent" {
+        assert!(large.ticks * 10_000 <= OVERHEAD * count, "{count} steps cost the engine {large:?}");
+    }
     println!(
         "scale: {shape}: {} and {count} steps: {:.1?} and {:.1?}, engine {:.2} s and {:.2} s (ratio {ratio:.1}), {} and {} MiB",
         count / TIMES,

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// What begins the name of the folder of a try of an undo, in that of the attempt that is taken back.
+pub const UNDO: &str = "undo-";
+
+/// The folder of the try of an undo with this number, from 1, in that of the attempt that is taken back.
+#[must_use]
+pub fn undo_folder(attempt: &Path, number: u32) -> PathBuf {
+    attempt.join(format!("{UNDO}{number}"))
+}
+
 /// A result of an earlier run that may stand for a step with the same digests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CachedResult {

@@ -296,16 +296,21 @@ pub fn refused(path: &Path, error: &io::Error) -> Option<JournalError> {
 /// Removes what attempts of a run left behind when `trees` was killed; how many folders. The run
 /// must be held and none of its processes alive.
 pub fn sweep(run: &RunId) -> usize {
-    let mut count = 0;
-    for base in memory_folders().into_iter().chain([std::env::temp_dir()]) {
-        for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
-            let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
-            if is_folder && entry.file_name().to_string_lossy().starts_with(&prefix(run)) {
-                count += usize::from(std::fs::remove_dir_all(entry.path()).is_ok());
-            }
-        }
-    }
-    count
+    left(run).filter(|folder| std::fs::remove_dir_all(folder).is_ok()).count()
+}
+
+/// Whether attempts of a run have folders, its own or what a crash left.
+pub fn is_left(run: &RunId) -> bool {
+    left(run).next().is_some()
+}
+
+fn left(run: &RunId) -> impl Iterator<Item = PathBuf> {
+    let prefix = prefix(run);
+    let entries =
+        memory_folders().into_iter().chain([std::env::temp_dir()]).flat_map(|base| std::fs::read_dir(base).into_iter().flatten().flatten());
+    let ours = entries
+        .filter(move |entry| entry.file_type().is_ok_and(|t| t.is_dir()) && entry.file_name().to_string_lossy().starts_with(&prefix));
+    ours.map(|entry| entry.path())
 }
 
 #[cfg(test)]

@@ -32,18 +32,9 @@ pub(super) fn look(folder: &Path) -> Vec<Finding> {
 /// What is said where there is no database.
 pub(super) fn missing(folder: &Path) -> Finding {
     let place = database::Place { folder: folder.into(), durability: crate::Durability::Full, unwritable: None };
-    if let Err(error) = place.check_missing() {
-        return Finding::refused("database", &error);
-    }
-    match folder::names(folder, &folder.join("runs")) {
+    match place.check_missing() {
         Err(error) => Finding::refused("database", &error),
-        Ok(names) => match names.iter().filter(|name| is_run_id(name)).count() {
-            0 => Finding::good("database", "there is no database yet"),
-            some => {
-                let text = format!("trees.db is missing, but the folders of {some} runs are there");
-                Finding::bad("database", text, "put back trees.db, or move runs/ away to begin anew (the runs in it are then unknown)")
-            }
-        },
+        Ok(()) => Finding::good("database", "there is no database yet"),
     }
 }
 

@@ -14,6 +14,7 @@ use trees_core::event::{ErrorReason, StepError};
 use trees_core::journal::JournalError;
 use trees_core::path::StepPath;
 use trees_core::run::{Effect, Input, Mode, Outcome, Task, Why};
+use trees_core::store::undo_folder;
 use trees_points::{Point, hit};
 
 /// From SIGTERM to SIGKILL, as the command line's contract says.
@@ -66,7 +67,7 @@ impl Sitting {
         };
         let folder = self.setup.store.attempt_folder(self.hold.run(), step, attempt).map_err(|e| failed(e.to_string()))?;
         // Each try of the way back has a log of its own.
-        let folder = if mode == Mode::Undo { folder.join(format!("undo-{}", self.run.undo_number(step))) } else { folder };
+        let folder = if mode == Mode::Undo { undo_folder(&folder, self.run.undo_number(step)) } else { folder };
         Ok(Attempt {
             marks: Marks { run: self.hold.run().clone(), step: step.clone(), attempt },
             secrets: self.vault.given(source, &environment, &task.secrets),

@@ -37,10 +37,9 @@ fn one(value: &str, forms: &mut Vec<Vec<u8>>) {
     shell(value).into_iter().for_each(&mut add);
 }
 
-/// As a JSON string, also with `\/`, and with everything beyond ASCII as `\u…`.
+/// As a JSON string: plain, as a string in a string, with `\/`, with `&<>` as `\u…` (Go), with everything beyond ASCII so.
 fn json(value: &str) -> Vec<String> {
-    let quoted = serde_json::Value::String(value.into()).to_string();
-    let inner = quoted[1..quoted.len() - 1].to_owned();
+    let inner = quoted(value);
     let mut ascii = String::with_capacity(inner.len());
     for c in inner.chars() {
         if c.is_ascii() {
@@ -52,7 +51,15 @@ fn json(value: &str) -> Vec<String> {
         }
     }
     let slashes = inner.replace('/', "\\/");
-    vec![inner, ascii, slashes]
+    let web = inner.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+    let twice = [&inner, &web, &ascii].map(|once| quoted(once));
+    [inner, ascii, slashes, web].into_iter().chain(twice).collect()
+}
+
+/// What stands between the quotes of a JSON string.
+fn quoted(value: &str) -> String {
+    let quoted = serde_json::Value::String(value.into()).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// Percent-encoded as RFC 3986, as browsers and as forms do it, both cases of the digits.

@@ -191,6 +191,11 @@ fn forms_in_which_programs_print_a_secret() {
     check("hunter22", "hunter2", "hunter2");
     check("pa\"ss\\w\n", r#"{"p":"pa\"ss\\w"}"#, r#"{"p":"***"}"#);
     check("a/b+c d&e", "u=a%2Fb%2Bc%20d%26e u=a%2fb%2bc+d%26e u=a/b%2Bc%20d%26e", "u=*** u=*** u=***");
+    check(
+        "a&b<c>\"d",
+        r#"{"p":"a\u0026b\u003cc\u003e\"d"} "{\"p\":\"a&b<c>\\\"d\"}" "{\"p\":\"a\\u0026b\\u003cc\\u003e\\\"d\"}""#,
+        r#"{"p":"***"} "{\"p\":\"***\"}" "{\"p\":\"***\"}""#,
+    );
     check("grün!zeug", r#"gr\u00fcn!zeug gr%C3%BCn!zeug gr%c3%bcn%21zeug"#, "*** *** ***");
     check("hunter22", "68756e7465723232 68756E7465723232 68:75:6e:74:65:72:32:32 68 75 6e 74 65 72 32 32", "*** *** *** ***");
     check("it's$1", r#"'it'\''s$1' "it's\$1" it\'s\$1 'it'"'"'s$1'"#, r#"'***' "***" *** '***'"#);
