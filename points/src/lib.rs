@@ -47,6 +47,8 @@ points! {
     BeforeMigration = "before-migration",
     /// The database keeps a log, its schema is the old one.
     LogChosen = "log-chosen",
+    /// A new database is whole, but not on the disk and without its name.
+    DatabaseMade = "database-made",
     /// The schema is the new one.
     AfterMigration = "after-migration",
     /// Work of any sort is done and not committed.

@@ -1,12 +1,13 @@
 //! Connections to `trees.db`: how they are set up, and how the file is made ready once.
 
-use crate::error::{Fault, damaged, unusable};
+use crate::artifacts::remove;
+use crate::error::{Fault, damaged, io_unusable, unusable};
 use crate::flock::Flock;
 use crate::folder::{self, is_run_id};
 use crate::schema;
 use crate::state::Durability;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ const NEWEST_FORMAT: u32 = 4;
 /// How long a foreign program may hold the database before we give up. Processes of `trees` queue
 /// for `write.lock` and never meet this.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The name of the database while it is made.
+const NEW: &str = "trees.db-new";
 const KEPT_READERS: usize = 4;
 
 /// Where the database is and how it is written.
@@ -139,7 +142,8 @@ impl Place {
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
         hit(Point::BeforeMigration);
-        self.migrate().map_err(|fault| fault.explain(&self.folder))?;
+        let made = if self.is_missing()? { self.make() } else { self.migrate() };
+        made.map_err(|fault| fault.explain(&self.folder))?;
         hit(Point::AfterMigration);
         Ok(())
     }
@@ -171,20 +175,52 @@ impl Place {
         Ok(version == schema::VERSION && (mode == "wal" || self.unwritable.is_some()))
     }
 
+    /// An empty file is as good as none.
+    fn is_missing(&self) -> Result<bool, JournalError> {
+        Ok(!folder::is_there(&self.folder, &self.file())? || self.file().metadata().is_ok_and(|file| file.len() == 0))
+    }
+
+    /// Makes the database aside and gives it its name once it is whole and on the disk: one sync where SQLite, which
+    /// cannot know that nobody else looks yet, would do ten.
+    fn make(&self) -> Result<(), Fault> {
+        let aside = self.folder.join(NEW);
+        let failed = |what: &str, error: &std::io::Error| Fault::from(io_unusable(&self.folder, what, &aside, error));
+        // One that was killed here has left it.
+        for name in ["", "-journal", "-wal", "-shm"] {
+            remove(&self.folder.join(format!("{NEW}{name}"))).map_err(|error| failed("removing", &error))?;
+        }
+        let mut db = self.open(&aside, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;
+        self.lead_on(&mut db)?;
+        self.choose_log(&db)?;
+        db.close().map_err(|(_, error)| error)?;
+        hit(Point::DatabaseMade);
+        File::open(&aside).and_then(|made| made.sync_all()).map_err(|error| failed("syncing", &error))?;
+        fs::rename(&aside, self.file()).map_err(|error| failed("renaming", &error))?;
+        Ok(self.sync_names()?)
+    }
+
     fn migrate(&self) -> Result<(), Fault> {
         let mut db = self.writer()?;
-        let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-        if mode != "wal" {
-            return Err(unusable(
-                &self.folder,
-                format!("this file system does not allow a write-ahead log (journal mode `{mode}`); choose another folder with --state"),
-            )
-            .into());
-        }
-        hit(Point::LogChosen);
+        self.choose_log(&db)?;
         // The schema comes last: with it the database is ready, and nobody syncs these names again.
         self.sync_names()?;
-        schema::migrations().to_latest(&mut db).map_err(|error| match error {
+        self.lead_on(&mut db)
+    }
+
+    fn choose_log(&self, db: &Connection) -> Result<(), Fault> {
+        let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            let text =
+                format!("this file system does not allow a write-ahead log (journal mode `{mode}`); choose another folder with --state");
+            return Err(unusable(&self.folder, text).into());
+        }
+        hit(Point::LogChosen);
+        Ok(())
+    }
+
+    fn lead_on(&self, db: &mut Connection) -> Result<(), Fault> {
+        schema::migrations().to_latest(db).map_err(|error| match error {
             rusqlite_migration::Error::RusqliteError { err, .. } => Fault::Sql(err),
             other => unusable(&self.folder, format!("the database could not be brought up to date: {other}")).into(),
         })
@@ -206,16 +242,13 @@ impl Place {
             match file.read(&mut header[got..]) {
                 Ok(0) => break,
                 Ok(n) => got += n,
-                Err(error) => return Err(crate::error::io_unusable(&self.folder, "reading", &self.file(), &error)),
+                Err(error) => return Err(io_unusable(&self.folder, "reading", &self.file(), &error)),
             }
         }
         if got == 0 {
             return self.check_empty();
         }
         if got < header.len() || !header.starts_with(b"SQLite format 3\0") {
-            if self.is_half_made() {
-                return Ok(());
-            }
             return Err(unusable(&self.folder, damaged("it is no SQLite database")));
         }
         let format = u32::from_be_bytes([header[44], header[45], header[46], header[47]]);
@@ -224,12 +257,6 @@ impl Place {
         }
         let version = i64::from(i32::from_be_bytes([header[60], header[61], header[62], header[63]]));
         if version > schema::VERSION { Err(self.too_new(version)) } else { Ok(()) }
-    }
-
-    /// The power failed while the database was made: SQLite takes back what its journal names, as only
-    /// then there is one. Nothing was recorded yet.
-    fn is_half_made(&self) -> bool {
-        !self.has_runs() && self.folder.join("trees.db-journal").metadata().is_ok_and(|journal| journal.len() > 0)
     }
 
     fn has_runs(&self) -> bool {

@@ -129,7 +129,7 @@ fn io_cure(error: &io::Error) -> String {
 /// What is said of a database that cannot be read.
 pub(crate) fn damaged(what: &str) -> String {
     format!(
-        "the database trees.db is damaged ({what}); put back a copy of the folder, or move trees.db, trees.db-wal and trees.db-shm aside to begin anew (the runs in it are then unknown)"
+        "the database trees.db is damaged ({what}); put back a copy of the folder, or move trees.db, trees.db-wal, trees.db-shm and runs aside to begin anew (the runs in it are then unknown)"
     )
 }
 

@@ -46,7 +46,7 @@ pub fn lost_words(runs: &[RunId]) -> Option<(String, &'static str)> {
 }
 
 /// What helps a run whose record is lost.
-const LOST_CURE: &str = "put back a copy of the state folder, or let its logs go too: trees gc --lost";
+const LOST_CURE: &str = "put back a copy of the state folder, or let the logs go too: trees gc --lost";
 
 /// Folders of runs of which nothing is recorded.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 //!
 //! Read [`Launch`] first. It knows nothing of trees, retries or meanings of exit codes.
 
+mod plain;
 mod spawn;
 mod supervise;
 
@@ -10,10 +11,11 @@ use crate::identity::{Identity, Marks, Register, Ticks};
 use crate::mask::Masker;
 use crate::output::{Kept, Log, OnLine, Pump};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -231,12 +233,13 @@ impl Launch {
     /// When it cannot be started; nothing runs then.
     pub fn start(&self) -> Result<Running, SpawnError> {
         spawn::adopt_orphans();
-        let argv = self.argv()?;
         let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
-        let program = spawn::Spawn { argv: &argv, env: &self.env, dir: &self.dir, output: output.as_fd() };
         let begun = Ticks::start();
         hit(Point::BeforeSpawn);
-        let pid = program.start().map_err(|e| self.spawn_error(e))?;
+        let pid = match self.spawn_plain(output.as_fd()) {
+            Some(pid) => pid,
+            None => self.spawn(&self.argv()?, &self.env, output.as_fd()).map_err(|e| self.spawn_error(e))?,
+        };
         hit(Point::Spawned);
         // While a writing end is open the pipe has no end.
         drop(output);
@@ -256,6 +259,21 @@ impl Launch {
             Ok(()) => Ok(Running { identity, stopper, task }),
             Err(source) => Err(SpawnError::Attempt { path: self.register.path().into(), source }),
         }
+    }
+
+    fn spawn(&self, argv: &[OsString], env: &[(OsString, OsString)], output: BorrowedFd<'_>) -> io::Result<Pid> {
+        spawn::Spawn { argv, env, dir: &self.dir, output }.start()
+    }
+
+    /// Starts a script that is one plain command without a shell. What cannot be started so is left to the shell: a
+    /// file without a first line `#!`, and what there is to say of one that is not there.
+    fn spawn_plain(&self, output: BorrowedFd<'_>) -> Option<Pid> {
+        let Program::Script(Shell::Sh | Shell::Bash, text) = &self.program else { return None };
+        let argv = plain::words(text, &self.env)?;
+        // As a shell sets it.
+        let here = self.dir.canonicalize().ok()?;
+        let env: Vec<_> = self.env.iter().cloned().chain([("PWD".into(), here.into())]).collect();
+        self.spawn(&argv, &env, output).ok()
     }
 
     fn argv(&self) -> Result<Vec<OsString>, SpawnError> {

@@ -176,7 +176,7 @@ fn a_run_whose_record_is_lost_keeps_its_folder() {
     let bench = bench();
     let lost = bench.dir.path().join(".trees/runs/0123456789ab");
     fs::create_dir_all(lost.join("steps/a/1")).unwrap();
-    let cure = "put back a copy of the state folder, or let their logs go too: trees gc --lost";
+    let cure = "put back a copy of the state folder, or let the logs go too: trees gc --lost";
     let finding = State::doctor(&bench.dir.path().join(".trees"), &|_, _, _| None).into_iter().find(|f| f.check == "folders").unwrap();
     assert_eq!((finding.health, finding.cure.as_deref()), (Health::Bad, Some(cure)));
     let unknown = bench.state.find("0123456789ab").unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 use super::{has, run, run_in, tree};
 use crate::bench::fifo;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 #[test]
@@ -18,6 +19,53 @@ params: { p: v }
     assert_eq!(ran.statuses(), "bash=succeeded own=succeeded pipe=failed sh=failed");
     assert!(!ran.bench.path("on").exists());
     assert_eq!((ran.log("bash").trim(), ran.log("own").as_str()), ("2 v", "a script\nas it is\n"));
+}
+
+/// Nothing differs but that no shell is there, which bash would count.
+#[test]
+fn a_plain_command_runs_as_a_shell_would_run_it() {
+    let programs = [
+        ("own/program", "#!/bin/sh\necho \"$0 $1 $PWD\"\nexit 3\n", 0o755),
+        ("own/old", "echo \"old $1\"; exit 4\n", 0o755),
+        ("own/closed", "#!/bin/sh\n", 0o644),
+    ];
+    let commands = [
+        "own/program a=1",
+        "./own/program b",
+        "program c,d",
+        "old e",
+        "own/old f",
+        "own/closed",
+        "own",
+        "no-such-program g",
+        "cat /proc/self/no-such",
+        "kill-me",
+    ];
+    let outcome = |begin: &str, command: &str, shell: &str| {
+        let bench = tree(&format!(
+            "env: {{ PATH: 'own:/usr/bin:/bin' }}\nsteps: {{ a: {{ shell: {shell}, run: '{begin}{command}' }}, count: {{ shell: {shell}, allow_failure: true, run: '{begin}printenv SHLVL' }} }}"
+        ));
+        for (name, text, mode) in &programs {
+            bench.write(name, *text);
+            std::fs::set_permissions(bench.path(name), std::fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        let ran = run_in(bench, &[]).code(1);
+        let root = ran.bench.path("").canonicalize().unwrap().display().to_string();
+        let counted = ran.log("count").trim() == "0";
+        (ran.log("a").replace(&root, "."), ran.event("a", "step_failed")["error"].clone(), counted)
+    };
+    for shell in ["sh", "bash"] {
+        for command in commands {
+            let ((plain, failed, direct), (said, by_shell, _)) = (outcome("", command, shell), outcome("\\", command, shell));
+            assert_eq!((&plain, &failed["code"], &failed["reason"]), (&said, &by_shell["code"], &by_shell["reason"]), "{shell}: {command}");
+            assert!(!direct, "no shell counts");
+        }
+    }
+    assert!(outcome("", "no-such-program", "bash").0.contains("not found"));
+    assert!(outcome("\\", "no-such-program", "bash").2, "bash counts");
+    // A signal is told as one; sh makes a number of it.
+    let failed = run("steps: { a: { run: 'timeout -s KILL 0.01 sleep 9' } }").code(1).event("a", "step_failed");
+    assert_eq!((&failed["error"]["reason"], &failed["error"]["code"]), (&"signal".into(), &9.into()));
 }
 
 #[test]

@@ -72,8 +72,12 @@ impl Spawn<'_> {
             return Ok(PathBuf::from(name));
         }
         let path = self.env.iter().find(|(key, _)| key == "PATH").map_or(OsStr::new("/bin:/usr/bin"), |(_, value)| value);
-        let all = std::env::split_paths(path).map(|folder| self.dir.join(folder).join(name));
-        let runs = |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+        let all = std::env::split_paths(path).map(|folder| folder.join(name));
+        // It is in its folder when it looks.
+        let runs = |file: &PathBuf| {
+            let file = self.dir.join(file);
+            file.is_file() && rustix::fs::access(&file, rustix::fs::Access::EXEC_OK).is_ok()
+        };
         all.into_iter().find(runs).ok_or_else(|| Errno::NOENT.into())
     }
 }
