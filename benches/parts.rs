@@ -2,7 +2,6 @@
 //! Loading a tree, scheduling a run, appending to the journal, replaying a run, masking output.
 
 #![expect(clippy::expect_used, reason = "a bench whose tree does not check has nothing to say")]
-#![expect(missing_docs, reason = "what the macros of Criterion make has none")]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::collections::BTreeMap;

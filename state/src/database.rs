@@ -151,6 +151,11 @@ impl Place {
     /// SQLite syncs what is in its files; that they and their folder exist is ours to sync.
     fn sync_names(&self) -> Result<(), JournalError> {
         folder::sync(&self.folder, &self.folder)?;
+        self.sync_home()
+    }
+
+    /// The name of the folder itself.
+    fn sync_home(&self) -> Result<(), JournalError> {
         self.folder.parent().map_or(Ok(()), |parent| folder::sync(&self.folder, parent))
     }
 
@@ -196,8 +201,10 @@ impl Place {
         db.close().map_err(|(_, error)| error)?;
         hit(Point::DatabaseMade);
         File::open(&aside).and_then(|made| made.sync_all()).map_err(|error| failed("syncing", &error))?;
+        // The name comes last: with it the database is ready, and nobody syncs that of its folder again.
+        self.sync_home()?;
         fs::rename(&aside, self.file()).map_err(|error| failed("renaming", &error))?;
-        Ok(self.sync_names()?)
+        Ok(folder::sync(&self.folder, &self.folder)?)
     }
 
     fn migrate(&self) -> Result<(), Fault> {
