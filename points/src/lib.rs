@@ -45,7 +45,7 @@ points! {
     AfterPlan = "after-plan",
     /// The folder is there, the database not or not up to date.
     BeforeMigration = "before-migration",
-    /// The database keeps a log, its schema is the old one.
+    /// The database keeps a log; its schema is the old one, or it is new and has no name yet.
     LogChosen = "log-chosen",
     /// A new database is whole, but not on the disk and without its name.
     DatabaseMade = "database-made",

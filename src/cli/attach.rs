@@ -65,8 +65,17 @@ pub fn attach(state: State, run: &RunSummary, global: &Global) -> Result<Exit, F
     };
     let ended = follower.follow(&mut *screen.listener(), &signals, look == Look::Terminal);
     let (last, signal) = (follower.last, follower.signal);
-    let tally = screen.close();
-    if let Some(number) = ended? {
+    let mut later = None;
+    let tally = screen.close(|| {
+        later = later.or_else(|| signals.try_recv().ok());
+        signal.or(later).is_some()
+    });
+    let ended = ended?;
+    let Some(tally) = tally else {
+        finish::tell_unread(&run.run);
+        return Ok(ended.or(signal).or(later).map_or(Exit::FAILED, Exit::signal));
+    };
+    if let Some(number) = ended {
         say(&format!("detached; run {0} goes on, see it again with: trees show {0} -f", run.run));
         return Ok(Exit::signal(number));
     }

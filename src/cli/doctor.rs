@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure, Kind};
 use crate::report::{Line, Paint, clean, out_json, out_line};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
-use trees_core::event::Event;
+use trees_core::event::{Event, EventKind};
 use trees_core::journal::Journal as _;
 use trees_core::path::RunId;
 use trees_state::{Finding, Health, State};
@@ -64,10 +64,11 @@ fn unrecorded(state: &State, run: &RunId, recorded: &[Event]) -> Option<Finding>
     Some(Finding::bad("events", text, &format!("put back a copy of the state folder, or see: trees resume {run}")))
 }
 
-/// Whether the clock stands far behind what is recorded.
+/// Whether the clock stands far behind what is recorded of a run that is to go on.
 fn early(run: &RunId, recorded: &[Event]) -> Option<Finding> {
-    let text = drive::behind(run, recorded.last()?.ts)?;
-    Some(Finding::bad("clock", text, drive::SET_CLOCK))
+    let newest = recorded.last().filter(|newest| !matches!(newest.kind, EventKind::RunFinished { .. }))?;
+    let text = drive::behind(run, newest.ts)?;
+    Some(Finding::bad("clock", text, &format!("{}; if it is right: trees resume {run} --yes", drive::SET_CLOCK)))
 }
 
 /// Whether a program can be started.

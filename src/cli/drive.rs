@@ -161,8 +161,12 @@ impl Sitting {
             false => screen.listener(),
         };
         let ended = driver.drive(begin, listener);
-        let tally = screen.close();
+        let tally = screen.close(|| ears.signal().is_some());
         let ended = ended.map_err(|error| resumable(error.into(), &state, &run.0))?;
+        let Some(tally) = tally else {
+            finish::tell_unread(&run);
+            return Ok(Ended { signal: ended.signal.or_else(|| ears.signal()), ..ended });
+        };
         // It has taken up all that was said.
         let words = BTreeMap::new();
         finish::tell(&Closing { run, status: ended.status, signal: ended.signal, took: started.elapsed(), tally, words }, global);

@@ -3,8 +3,9 @@
 use super::global::{Format, Global};
 use crate::failure::Exit;
 use crate::report::closing::Closing;
-use crate::report::{out_line, say_line};
+use crate::report::{out_line, say, say_line};
 use trees_core::event::{Json, Object, RunStatus};
+use trees_core::path::RunId;
 use trees_state::{Gc, State};
 
 /// The exit code of a status.
@@ -31,6 +32,11 @@ pub fn tell(closing: &Closing, global: &Global) {
     if global.format != Some(Format::Json) {
         outputs(&closing.tally.outputs);
     }
+}
+
+/// What is said where standard output is open and nobody reads it.
+pub fn tell_unread(run: &RunId) {
+    say(&format!("nobody reads standard output any more; all of it is recorded, see: trees show {run}"));
 }
 
 /// What the state folder does by itself after a run: 50 runs a tree and 5 GiB of artifacts stay.

@@ -8,15 +8,17 @@ use crate::report::{out_json, out_line, say};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::time::Duration;
-use trees_core::journal::{Journal as _, JournalError, RunFilter, RunSummary};
+use trees_core::journal::{JournalError, RunFilter, RunSummary};
+use trees_core::store::Store as _;
 use trees_core::units;
+use trees_runner::identity::Register;
 use trees_runner::{leftovers, scratch};
 use trees_state::{Gc, Removed, State};
 
 /// Remove old runs with their logs, and artifacts that nobody names.
 ///
-/// Runs that have not ended always stay. After each run the same happens by itself with 50 runs a
-/// tree and 5 GiB of artifacts.
+/// Runs that have not ended always stay; what a killed one left in memory and in the temporary folder goes, once none of
+/// its processes lives. After each run old runs and artifacts go by themselves, but for 50 runs a tree and 5 GiB.
 #[derive(clap::Args)]
 pub struct Args {
     /// So many runs of each tree stay, the newest [default: 50]
@@ -41,11 +43,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let gc = Gc { keep, older, lost: args.lost, dry_run: args.dry_run, ..Gc::default() };
     let removed = match runs::existing(global)? {
         Some(state) => {
-            let removed = if args.lost && !args.dry_run { with_lost(&state, &gc)? } else { state.gc(&gc)? };
             if !args.dry_run {
                 clear(&state)?;
             }
-            removed
+            if args.lost && !args.dry_run { with_lost(&state, &gc)? } else { state.gc(&gc)? }
         }
         None => Removed::default(),
     };
@@ -93,13 +94,21 @@ fn with_lost(state: &State, gc: &Gc) -> Result<Removed, Failure> {
 fn clear(state: &State) -> Result<(), Failure> {
     let all = runs::list(state, &RunFilter { own: true, ..RunFilter::default() })?;
     for RunSummary { run, .. } in all.into_iter().filter(|run| !run.status.is_ended()) {
-        if !scratch::is_left(&run) || !leftovers::of_run(&run).map_err(Failure::failed)?.is_empty() {
+        if !scratch::is_left(&run) {
             continue;
         }
-        match state.hold(&run) {
-            Ok(_held) => drop(scratch::sweep(&run)),
-            Err(JournalError::Held { .. }) => {}
+        let _still = match state.still(&run) {
+            Ok(still) => still,
+            Err(JournalError::Held { .. }) => continue,
             Err(error) => return Err(error.into()),
+        };
+        let register = Register::new(state.run_folder(&run)?);
+        if leftovers::may_live(&run, register.path()).map_err(Failure::failed)? {
+            continue;
+        }
+        scratch::sweep(&run);
+        if scratch::is_left(&run) {
+            say(&format!("what attempts of run {run} left in the temporary folder cannot be removed; see to its owner"));
         }
     }
     Ok(())

@@ -111,11 +111,12 @@ impl Screen {
         }
     }
 
-    /// Closes it and leaves the terminal as it was found; tells how far the run came.
-    pub fn close(self) -> Tally {
+    /// Closes it and leaves the terminal as it was found; tells how far the run came. None where `hurried` says yes and
+    /// nobody reads what there still is to be written.
+    pub fn close(self, hurried: impl FnMut() -> bool) -> Option<Tally> {
         match self {
-            Self::Terminal(terminal) => terminal.close(),
-            Self::Written(writer) => writer.close(),
+            Self::Terminal(terminal) => Some(terminal.close()),
+            Self::Written(writer) => writer.close(hurried),
         }
     }
 }

@@ -3,16 +3,24 @@
 use super::say_line;
 use super::style::Line;
 use super::view::{Tally, View};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 use trees_core::event::Event;
 use trees_core::path::StepPath;
 use trees_runner::listen::Listener;
 
+/// Who has taken nothing for so long does not read any more.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The thread, and the way to it.
 pub struct Writer {
     words: Sender<Word>,
-    thread: JoinHandle<View>,
+    /// How many words were written.
+    written: Arc<AtomicU64>,
+    ended: Receiver<Tally>,
 }
 
 /// What there is to be written.
@@ -29,18 +37,22 @@ struct Ear(Sender<Word>);
 impl Writer {
     /// Starts it; `write` gets each event.
     pub fn start(mut view: View, mut write: impl FnMut(&mut View, &Event) + Send + 'static) -> Self {
-        let (words, waiting) = channel();
-        let thread = thread::spawn(move || {
+        let ((words, waiting), (end, ended)) = (channel(), channel());
+        let written = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&written);
+        thread::spawn(move || {
             for word in waiting {
                 match word {
                     Word::Events(events) => events.iter().for_each(|event| write(&mut view, event)),
                     Word::Note(line) => say_line(&line),
                     Word::End => break,
                 }
+                count.fetch_add(1, Ordering::AcqRel);
             }
-            view
+            // Nobody may wait for it any more.
+            drop(end.send(view.tally()));
         });
-        Self { words, thread }
+        Self { words, written, ended }
     }
 
     /// What the driver tells.
@@ -54,10 +66,23 @@ impl Writer {
         move |line| drop(words.send(Word::Note(line)))
     }
 
-    /// Waits until all is written.
-    pub fn close(self) -> Tally {
+    /// Waits until all is written, however slowly it is read; once `hurried` says yes only as long as it is read at all.
+    pub fn close(self, mut hurried: impl FnMut() -> bool) -> Option<Tally> {
         drop(self.words.send(Word::End));
-        self.thread.join().map(|view| view.tally()).unwrap_or_default()
+        let (mut before, mut hurry) = (self.written.load(Ordering::Acquire), false);
+        loop {
+            match self.ended.recv_timeout(PATIENCE) {
+                Ok(tally) => return Some(tally),
+                Err(RecvTimeoutError::Disconnected) => return Some(Tally::default()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            hurry |= hurried();
+            let now = self.written.load(Ordering::Acquire);
+            if hurry && now == before {
+                return None;
+            }
+            before = now;
+        }
     }
 }
 

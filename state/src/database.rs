@@ -141,6 +141,7 @@ impl Place {
         }
         let lock = self.write_lock()?;
         let _turn = lock.wait()?;
+        self.check_missing()?;
         hit(Point::BeforeMigration);
         let made = if self.is_missing()? { self.make() } else { self.migrate() };
         made.map_err(|fault| fault.explain(&self.folder))?;
@@ -190,9 +191,10 @@ impl Place {
     fn make(&self) -> Result<(), Fault> {
         let aside = self.folder.join(NEW);
         let failed = |what: &str, error: &std::io::Error| Fault::from(io_unusable(&self.folder, what, &aside, error));
-        // One that was killed here has left it.
-        for name in ["", "-journal", "-wal", "-shm"] {
-            remove(&self.folder.join(format!("{NEW}{name}"))).map_err(|error| failed("removing", &error))?;
+        // One that was killed here has left it; and a journal without its database is for none that is to come.
+        let left = ["", "-journal", "-wal", "-shm"].map(|name| format!("{NEW}{name}"));
+        for name in left.iter().map(String::as_str).chain(["trees.db-journal", "trees.db-wal", "trees.db-shm"]) {
+            remove(&self.folder.join(name)).map_err(|error| failed("removing", &error))?;
         }
         let mut db = self.open(&aside, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;

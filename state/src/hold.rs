@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use trees_core::journal::{Hold, JournalError, NewRun};
 use trees_core::path::RunId;
+use trees_core::store::LockGuard;
 use trees_points::{Point, hit};
 
 /// How long a lock whose signer is dead may stay taken.
@@ -129,6 +130,16 @@ impl State {
             Ok(()) => Ok(Some(lock)),
             Err(pid) => Err(JournalError::Held { run: run.clone(), pid }),
         }
+    }
+
+    /// Keeps everybody from driving the run as long as the answer lives, without a word in its record.
+    ///
+    /// # Errors
+    /// [`JournalError::Held`] by who drives it.
+    pub fn still(&self, run: &RunId) -> Result<Box<dyn LockGuard>, JournalError> {
+        struct Still(#[expect(dead_code, reason = "unlocked when it is dropped")] Option<Flock>);
+        impl LockGuard for Still {}
+        Ok(Box::new(Still(self.still_run(run)?)))
     }
 
     /// The process that drives the run, if one does.

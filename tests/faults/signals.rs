@@ -147,6 +147,24 @@ fn a_closed_standard_output_does_not_stop_the_run() {
     println!("signals: closed standard output and error: exit 0 in 3 formats");
 }
 
+/// Somebody holds the pipe and reads nothing: the run goes on to its end, and a signal ends who would wait.
+#[test]
+fn an_output_that_nobody_reads_holds_nothing_up() {
+    const STEPS: usize = 300;
+    let steps: String = (0..STEPS).map(|n| format!("  s{n}: {{ run: ':' }}\n")).collect();
+    let place = Place::with(&format!("tree: unread\nsteps:\n{steps}"));
+    let mut child = place.command(&["run", "tree.yaml", "--format", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let recorded =
+        || place.path(".trees/trees.db").exists() && place.run(&["list", "--format", "json"]).expect(0).stdout.contains("\"succeeded\"");
+    while !recorded() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended with its output unread");
+    }
+    assert_eq!(child.try_wait().unwrap(), None, "who reads late gets all of it");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    println!("signals: an output that nobody reads: the run succeeded, SIGTERM ends who waits");
+}
+
 #[test]
 fn as_process_1_of_a_namespace() {
     if let Some(why) = no_namespaces() {

@@ -108,9 +108,13 @@ impl Identity {
 
     /// The processes of an attempt in a run's list; a line that a crash tore is passed over.
     pub fn of_attempt(register: &Path, marks: &Marks) -> Vec<Self> {
+        Self::all(register).into_iter().filter(|identity| identity.marks == *marks).collect()
+    }
+
+    /// All that stand in a run's list.
+    pub fn all(register: &Path) -> Vec<Self> {
         let text = fs::read(register).unwrap_or_default();
-        let lines = text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Self>(line).ok());
-        lines.filter(|identity| identity.marks == *marks).collect()
+        text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 
     /// Whether that very process is alive (a zombie is not).

@@ -61,6 +61,18 @@ pub fn of_run(run: &RunId) -> io::Result<Vec<Found>> {
     Ok(pids.filter(|pid| !own.contains(pid)).filter_map(Found::of).filter(|found| found.marks.run == *run).collect())
 }
 
+/// Whether a process of a run may still be alive, by marks or by the run's list of processes; yes where the system does not
+/// list processes.
+///
+/// # Errors
+/// When the list of processes cannot be read.
+pub fn may_live(run: &RunId, register: &Path) -> io::Result<bool> {
+    if !Path::new("/proc/self/environ").exists() {
+        return Ok(true);
+    }
+    Ok(!of_run(run)?.is_empty() || !sessions_of(&Identity::all(register)).is_empty())
+}
+
 /// Ends processes that a crash left: SIGTERM, after the grace SIGKILL, until none is alive; how
 /// many there were. What cannot be ended within ten seconds after SIGKILL is given up.
 ///

@@ -16,10 +16,12 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use supervise::Manner;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -236,10 +238,13 @@ impl Launch {
         let (pipe, output) = pipe().map_err(|e| self.spawn_error(e))?;
         let begun = Ticks::start();
         hit(Point::BeforeSpawn);
-        let pid = match self.spawn_plain(output.as_fd()) {
+        let plain = self.spawn_plain(output.as_fd()).map_err(|e| self.spawn_error(e))?;
+        let pid = match plain {
             Some(pid) => pid,
             None => self.spawn(&self.argv()?, &self.env, output.as_fd()).map_err(|e| self.spawn_error(e))?,
         };
+        // What became of a command is for sh a number.
+        let numbered = plain.is_some() && matches!(self.program, Program::Script(Shell::Sh, _));
         hit(Point::Spawned);
         // While a writing end is open the pipe has no end.
         drop(output);
@@ -254,7 +259,7 @@ impl Launch {
         }
         let log = Log::new(&self.folder, self.log_limit, self.clock);
         let pump = Pump::new(pipe, log, &self.mask, self.on_line.clone());
-        let task = supervise::start(child, pid, pump, &stopper, self.leave_running, self.marks.clone());
+        let task = supervise::start(child, pid, pump, &stopper, Manner { leave_running: self.leave_running, numbered }, self.marks.clone());
         match saved {
             Ok(()) => Ok(Running { identity, stopper, task }),
             Err(source) => Err(SpawnError::Attempt { path: self.register.path().into(), source }),
@@ -267,13 +272,21 @@ impl Launch {
 
     /// Starts a script that is one plain command without a shell. What cannot be started so is left to the shell: a
     /// file without a first line `#!`, and what there is to say of one that is not there.
-    fn spawn_plain(&self, output: BorrowedFd<'_>) -> Option<Pid> {
-        let Program::Script(Shell::Sh | Shell::Bash, text) = &self.program else { return None };
-        let argv = plain::words(text, &self.env)?;
+    fn spawn_plain(&self, output: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
+        let Program::Script(Shell::Sh | Shell::Bash, text) = &self.program else { return Ok(None) };
+        let Some(argv) = plain::words(text, &self.env) else { return Ok(None) };
+        // A name from the new folder is one that macOS may start and say that it did not: https://github.com/rust-lang/rust/issues/80537
+        let named = argv.first().is_some_and(|name| name.as_bytes().contains(&b'/') && !name.as_bytes().starts_with(b"/"));
+        if cfg!(target_vendor = "apple") && named {
+            return Ok(None);
+        }
         // As a shell sets it.
-        let here = self.dir.canonicalize().ok()?;
+        let Ok(here) = self.dir.canonicalize() else { return Ok(None) };
         let env: Vec<_> = self.env.iter().cloned().chain([("PWD".into(), here.into())]).collect();
-        self.spawn(&argv, &env, output).ok()
+        match self.spawn(&argv, &env, output) {
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOEXEC | Errno::NOENT | Errno::ACCESS)) => Ok(None),
+            started => started.map(Some),
+        }
     }
 
     fn argv(&self) -> Result<Vec<OsString>, SpawnError> {

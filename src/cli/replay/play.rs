@@ -62,7 +62,8 @@ impl Player {
             Some(_) => paced(events, &clock, &mut *listener, &signals),
         };
         drop(listener);
-        Ok((ended, screen.close()))
+        // Nobody hurries: a signal ends the process.
+        Ok((ended, screen.close(|| false).unwrap_or_default()))
     }
 }
 

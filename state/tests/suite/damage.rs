@@ -272,13 +272,12 @@ fn a_database_whose_sums_came_by_a_migration_opens_and_every_row_needs_its_own()
     assert!(error.contains("event 2 of run") && error.contains("is not as it was written"), "{error}");
 }
 
-/// <https://www.sqlite.org/fileformat2.html#the_rollback_journal>
 #[test]
 fn a_database_that_was_half_made_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join(".trees");
     fs::create_dir(&folder).unwrap();
-    for name in ["trees.db-new", "trees.db-new-journal", "trees.db-new-wal"] {
+    for name in ["trees.db-new", "trees.db-new-journal", "trees.db-new-wal", "trees.db-journal"] {
         fs::write(folder.join(name), "half").unwrap();
     }
     let state = State::open(&folder, Durability::Full).unwrap();

@@ -37,8 +37,15 @@ fn one(value: &str, forms: &mut Vec<Vec<u8>>) {
     shell(value).into_iter().for_each(&mut add);
 }
 
-/// As a JSON string: plain, as a string in a string, with `\/`, with `&<>` as `\u…` (Go), with everything beyond ASCII so.
+/// As a string in JSON, and as one in JSON that is itself a string in JSON.
 fn json(value: &str) -> Vec<String> {
+    let once = escaped(value);
+    let twice: Vec<String> = once.iter().flat_map(|once| escaped(once)).collect();
+    once.into_iter().chain(twice).collect()
+}
+
+/// As a JSON string: plain, with everything beyond ASCII as `\u…`, with `\/`, with `&<>` as `\u…` (Go).
+fn escaped(value: &str) -> [String; 4] {
     let inner = quoted(value);
     let mut ascii = String::with_capacity(inner.len());
     for c in inner.chars() {
@@ -52,8 +59,7 @@ fn json(value: &str) -> Vec<String> {
     }
     let slashes = inner.replace('/', "\\/");
     let web = inner.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
-    let twice = [&inner, &web, &ascii].map(|once| quoted(once));
-    [inner, ascii, slashes, web].into_iter().chain(twice).collect()
+    [inner, ascii, slashes, web]
 }
 
 /// What stands between the quotes of a JSON string.

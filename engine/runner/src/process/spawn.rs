@@ -78,7 +78,9 @@ impl Spawn<'_> {
             let file = self.dir.join(file);
             file.is_file() && rustix::fs::access(&file, rustix::fs::Access::EXEC_OK).is_ok()
         };
-        all.into_iter().find(runs).ok_or_else(|| Errno::NOENT.into())
+        // Not every macOS looks for it from there.
+        let from = |file: PathBuf| if cfg!(target_vendor = "apple") { self.dir.join(file) } else { file };
+        all.into_iter().find(runs).map(from).ok_or_else(|| Errno::NOENT.into())
     }
 }
 

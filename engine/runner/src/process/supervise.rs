@@ -18,18 +18,20 @@ const HELD: Duration = Duration::from_millis(200);
 /// From SIGTERM to SIGKILL for what a process left.
 const LEFT: Duration = Duration::from_millis(250);
 
-pub(super) fn start(
-    child: Child,
-    pid: u32,
-    pump: Pump,
-    stopper: &Stopper,
-    leave_running: bool,
-    marks: Marks,
-) -> JoinHandle<io::Result<Exit>> {
+/// How a process is seen to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// What it leaves in the background stays.
+    pub(super) leave_running: bool,
+    /// It stands for a script of sh.
+    pub(super) numbered: bool,
+}
+
+pub(super) fn start(child: Child, pid: u32, pump: Pump, stopper: &Stopper, manner: Manner, marks: Marks) -> JoinHandle<io::Result<Exit>> {
     let known = Known::new(pid);
     let orders = stopper.0.subscribe();
     let signals = Signals { group: pid, sent: 0, next: None };
-    let supervisor = Supervisor { child, known, pump, orders, signals, _stopper: stopper.clone(), leave_running, marks };
+    let supervisor = Supervisor { child, known, pump, orders, signals, _stopper: stopper.clone(), manner, marks };
     tokio::spawn(supervisor.run())
 }
 
@@ -41,7 +43,7 @@ struct Supervisor {
     signals: Signals,
     /// Keeps the channel open.
     _stopper: Stopper,
-    leave_running: bool,
+    manner: Manner,
     marks: Marks,
 }
 
@@ -54,12 +56,12 @@ impl Supervisor {
         drop(self.known);
         let held = drain(&mut self.pump, HELD).await;
         let mut leftovers = 0;
-        if !self.leave_running || stopped {
+        if !self.manner.leave_running || stopped {
             leftovers += end_group(&mut self.signals, &mut self.orders, &mut self.pump).await;
             leftovers += leftovers::end_escaped(&self.marks, LEFT).await;
             self.pump.drain();
         }
-        Ok(Exit { ended: ended(status), stopped, output: self.pump.finish(), held, leftovers })
+        Ok(Exit { ended: ended(status, self.manner.numbered && !stopped), stopped, output: self.pump.finish(), held, leftovers })
     }
 
     async fn until_exit(&mut self) -> io::Result<WaitStatus> {
@@ -169,9 +171,11 @@ impl Signals {
     }
 }
 
-fn ended(status: WaitStatus) -> Ended {
+/// How it ended; by a signal of which nobody here knows, `numbered` as sh tells it (128 and its number).
+fn ended(status: WaitStatus, numbered: bool) -> Ended {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Ended::Code(code),
+        (None, Some(signal)) if numbered => Ended::Code(128 + signal),
         (None, signal) => Ended::Signal(signal.unwrap_or_default()),
     }
 }
