@@ -100,7 +100,8 @@ pub(crate) fn unwritable(folder: &Path) -> Option<(String, String)> {
 fn closed(folder: &Path) -> Option<(String, String)> {
     let files = ["", "trees.db", "trees.db-wal", "trees.db-shm", "write.lock"].map(|name| folder.join(name));
     files.iter().find_map(|path| {
-        let refused = rustix::fs::access(path, Access::WRITE_OK).err()?;
+        // One that is not there may be made by another process the next moment.
+        let refused = rustix::fs::access(path, Access::WRITE_OK).err().filter(|refused| *refused != Errno::NOENT)?;
         let there = path.metadata().ok()?;
         if refused == Errno::ROFS {
             let what = format!("{} is on a file system that is mounted read-only", folder.display());
