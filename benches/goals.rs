@@ -7,7 +7,6 @@
 mod measure;
 
 use measure::{Sample, measure};
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -52,7 +51,7 @@ fn plain() {
     const STEPS: usize = 500;
     let of = |script: &str| {
         let mut text = String::from("tree: plain\nmax_parallel: 2\nsteps:\n");
-        (0..STEPS).for_each(|i| drop(writeln!(text, "  s{i}: {{ run: '{script}' }}")));
+        (0..STEPS).for_each(|i| text += &format!("  s{i}: {{ run: '{script}' }}\n"));
         home(&text)
     };
     let (plain, by_shell) = (of("/bin/true"), of("\"/bin/true\""));
@@ -66,23 +65,29 @@ fn plain() {
     );
 }
 
-/// What 5 KB of output cost a step.
+/// What 5 KB of output cost a step, beside a line of output and beside none; and what a flood costs in memory.
 fn output() {
     const STEPS: usize = 300;
     let of = |script: &str| {
         let mut text = String::from("tree: output\nmax_parallel: 2\nsteps:\n");
-        (0..STEPS).for_each(|i| drop(writeln!(text, "  s{i}: {{ run: '{script}' }}")));
+        (0..STEPS).for_each(|i| text += &format!("  s{i}: {{ run: '{script}' }}\n"));
         home(&text)
     };
-    let (much, none) = (of("printf %5119s; echo"), of("printf %5119s > /dev/null; echo > /dev/null"));
-    let [much, none] = in_turn(5, [&|| fresh(much.path()).time, &|| fresh(none.path()).time]);
-    println!("5 KB of output: {:.0} us a step (goal 20)", 1_000.0 * (ms(much) - ms(none)) / STEPS as f64);
+    let (much, line, none) = (of("printf %5119s; echo"), of("printf x; echo"), of("printf x > /dev/null; echo > /dev/null"));
+    let each = |one: Duration, other: Duration| 1_000.0 * (ms(one) - ms(other)) / STEPS as f64;
+    let [of_much, of_line] = in_turn(5, [&|| fresh(much.path()).time, &|| fresh(line.path()).time]);
+    println!("5 KB of output: {:.0} us a step more than a line (goal 20)", each(of_much, of_line));
+    let [of_line, of_none] = in_turn(5, [&|| fresh(line.path()).time, &|| fresh(none.path()).time]);
+    println!("a line of output: {:.0} us a step more than none: a folder and two files", each(of_line, of_none));
+    let flood = home("tree: flood\nsteps: { a: { run: 'head -c 2147483648 /dev/zero' } }\n");
+    let Sample { time, memory, written, .. } = fresh(flood.path());
+    println!("2 GiB of output: {:.1} s, {} MiB of memory, {} MiB written", time.as_secs_f64(), memory >> 10, written >> 20);
 }
 
 /// From the start of `trees resume` to the first process of a step, of a run that broke off at one step of many.
 fn resume(steps: usize, rounds: usize) {
     let mut text = String::from("tree: resumed\nmax_parallel: 2\nsteps:\n  gate: { run: 'touch at; test -e go' }\n");
-    (1..steps).for_each(|i| drop(writeln!(text, "  s{i}: {{ needs: gate, run: ':' }}")));
+    (1..steps).for_each(|i| text += &format!("  s{i}: {{ needs: gate, run: ':' }}\n"));
     let home = home(&text);
     let file = home.path();
     let until_spawned = || {

@@ -131,7 +131,7 @@ impl Sitting {
         let tree = Arc::clone(self.definitions.newest());
         let places = places(&begin, &self.before);
         let before = self.definitions.retold(&self.before);
-        let driver = Driver::new(setup, self.hold, self.definitions);
+        let driver = Driver::new(setup, self.hold, self.definitions).with_recorded(self.before);
         let driver = match self.vault {
             Some(vault) => driver.with_secrets(vault),
             None => driver,

@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::report::said::status_word;
 use crate::report::{say, say_line};
 use std::sync::Arc;
-use trees_core::event::{Event, Json, RunStatus};
+use trees_core::event::{Event, EventKind, Json, RunStatus};
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
 use trees_core::language::{self, Given};
 use trees_core::path::StepPath;
@@ -70,16 +70,17 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     }
     runs::at_home(&state, &run.run)?;
     let state = Arc::new(state);
-    let tree = runs::tree(&state, &run.run)?;
-    args.consent.fits(&tree)?;
+    let definitions = runs::definitions(&state, &run.run)?;
+    let tree = definitions.newest();
+    args.consent.fits(tree)?;
     // Another run may be cancelled for this one, or waited for: what is wrong here is said before.
     if tree.on_busy != OnBusy::Allow {
         runs::at_rest(&run)?;
-        if let Err(exit) = Asked::read(&args, &state, &run, &state.load(&run.run, 0)?)? {
+        if let Err(exit) = Asked::read(&args, definitions.clone(), &run, &state.load(&run.run, 0)?)? {
             return Ok(exit);
         }
     }
-    let Turn::Ours(_turn) = busy::turn(&state, &tree, Some(&run.run))? else { return Ok(Exit::OK) };
+    let Turn::Ours(_turn) = busy::turn(&state, tree, Some(&run.run))? else { return Ok(Exit::OK) };
     let hold = state.hold(&run.run)?;
     // It may have been driven to its end while this waited for its turn.
     let run = runs::find(&state, &run.run.0)?;
@@ -88,7 +89,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::OK);
     }
     let before = drive::recorded(&state, &*hold, "resume", args.consent.yes)?;
-    let Asked { definitions, edited, force, skip } = match Asked::read(&args, &state, &run, &before)? {
+    // Another resume may have brought a tree while this one waited.
+    let definitions = if are_those_of(&definitions, &before) { definitions } else { runs::definitions(&state, &run.run)? };
+    let Asked { definitions, edited, force, skip } = match Asked::read(&args, definitions, &run, &before)? {
         Ok(asked) => asked,
         Err(exit) => return Ok(exit),
     };
@@ -104,6 +107,15 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     sitting.drive(Begin::Resume(Box::new(how)), global)
 }
 
+/// Whether the newest of them is the one that the events name last.
+fn are_those_of(definitions: &Definitions, events: &[Event]) -> bool {
+    let brought = events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::RunResumed { definition, .. } => definition.as_ref(),
+        _ => None,
+    });
+    brought == definitions.later.last().map(|(digest, _)| digest)
+}
+
 /// What a person asks for, as it fits the run.
 struct Asked {
     definitions: Definitions,
@@ -115,8 +127,7 @@ struct Asked {
 
 impl Asked {
     /// Changes nothing; what is wrong with a tree file is drawn.
-    fn read(args: &Args, state: &State, run: &RunSummary, before: &[Event]) -> Result<Result<Self, Exit>, Failure> {
-        let mut definitions = runs::definitions(state, &run.run)?;
+    fn read(args: &Args, mut definitions: Definitions, run: &RunSummary, before: &[Event]) -> Result<Result<Self, Exit>, Failure> {
         let edited = match &args.tree {
             Some(file) => match edited(file, run, before, &mut definitions)? {
                 Ok(edited) => edited,

@@ -155,6 +155,8 @@ pub struct Driver {
     hold: Box<dyn Hold>,
     definitions: Definitions,
     vault: Option<Vault>,
+    /// What was recorded of the run, where that was read already.
+    recorded: Option<Vec<Event>>,
     inbox: UnboundedReceiver<Message>,
     handle: Handle,
 }
@@ -193,13 +195,19 @@ impl Driver {
     /// A driver for a run that is held.
     pub fn new(setup: Setup, hold: Box<dyn Hold>, definitions: impl Into<Definitions>) -> Self {
         let (handle, inbox) = Handle::new();
-        Self { setup, hold, definitions: definitions.into(), vault: None, inbox, handle }
+        Self { setup, hold, definitions: definitions.into(), vault: None, recorded: None, inbox, handle }
     }
 
     /// With secrets that were found beforehand.
     #[must_use]
     pub fn with_secrets(self, vault: Vault) -> Self {
         Self { vault: Some(vault), ..self }
+    }
+
+    /// With all that is recorded of the run, as it was read since the run is held.
+    #[must_use]
+    pub fn with_recorded(self, events: Vec<Event>) -> Self {
+        Self { recorded: Some(events), ..self }
     }
 
     /// What signals, screens and people talk to.
@@ -230,7 +238,10 @@ impl Driver {
             Begin::New(_) | Begin::Part(..) => Vec::new(),
             Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => {
                 hit(Point::BeforeRecovery);
-                self.setup.journal.load(self.hold.run(), 0)?
+                match self.recorded {
+                    Some(events) => events,
+                    None => self.setup.journal.load(self.hold.run(), 0)?,
+                }
             }
         };
         run.replay(&events)?;
