@@ -92,8 +92,8 @@ pub fn out_json(document: &impl Serialize) {
 pub fn say(line: &str) {
     match bars() {
         _ if is_mute(&io::stderr()) => {}
-        Some(bars) => bars.suspend(|| drop(writeln!(io::stderr().lock(), "{line}"))),
-        None => drop(writeln!(io::stderr().lock(), "{line}")),
+        Some(bars) => bars.suspend(|| drop(io::stderr().lock().write_all(format!("{line}\n").as_bytes()))),
+        None => drop(io::stderr().lock().write_all(format!("{line}\n").as_bytes())),
     }
 }
 

@@ -134,7 +134,12 @@ pub(crate) struct Stat {
     pub group: u32,
     pub session: u32,
     pub start_ticks: u64,
+    /// It is about to end: its environment may be gone already, and its children are still its own.
+    pub exiting: bool,
 }
+
+/// Of the flags in field 9 of proc_pid_stat(5): `PF_EXITING` of <linux/sched.h>.
+const EXITING: u64 = 4;
 
 impl Stat {
     /// Ended, whether reaped or not.
@@ -160,6 +165,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         group: number(2)?,
         session: number(3)?,
         start_ticks: fields.get(19)?.parse().ok()?,
+        exiting: fields.get(6)?.parse::<u64>().ok()? & EXITING != 0,
     })
 }
 
@@ -181,7 +187,9 @@ mod tests {
     #[test]
     fn stat_lines() {
         let line = b"12 (a) b (c)) S 3 4 5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0";
-        assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 3, group: 4, session: 5, start_ticks: 777 }));
+        assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 3, group: 4, session: 5, start_ticks: 777, exiting: false }));
+        let ending = String::from_utf8_lossy(line).replace("4194560", "4194564");
+        assert!(parse_stat(ending.as_bytes()).is_some_and(|stat| stat.exiting));
         assert_eq!(parse_stat(b"12 (cut"), None);
         assert_eq!(parse_stat(b"12 (short) S 1 2"), None);
     }

@@ -150,11 +150,11 @@ pub(crate) async fn end_escaped(marks: &Marks, grace: Duration) -> usize {
     let mut newest = begun;
     let mut pauses = Pauses::default();
     loop {
-        let escaped = escaped(marks);
+        let Escaped { found: escaped, ending } = escaped(marks);
         if escaped.iter().any(|found| !seen.contains(&found.pid)) {
             newest = Instant::now();
         }
-        if escaped.is_empty() || newest.elapsed() > grace + DEAF || begun.elapsed() > BREEDING {
+        if (escaped.is_empty() && !ending) || newest.elapsed() > grace + DEAF || begun.elapsed() > BREEDING {
             return seen.len();
         }
         for found in &escaped {
@@ -172,31 +172,42 @@ pub(crate) async fn end_escaped(marks: &Marks, grace: Duration) -> usize {
 
 /// The living orphans of an attempt. One that was alive when they were listed and has died since
 /// may have left others: only when no more die between is nobody there.
-fn escaped(marks: &Marks) -> Vec<Found> {
+fn escaped(marks: &Marks) -> Escaped {
     let mut gone: HashSet<u32> = HashSet::new();
     loop {
-        let (found, dead) = look(marks);
-        if !found.is_empty() || dead.is_subset(&gone) {
-            return found;
+        let (escaped, dead) = look(marks);
+        if !escaped.found.is_empty() || escaped.ending || dead.is_subset(&gone) {
+            return escaped;
         }
         gone = dead;
     }
 }
 
+/// The orphans of an attempt.
+#[derive(Default)]
+struct Escaped {
+    found: Vec<Found>,
+    /// One is about to end, whosever it was: its children become orphans only then.
+    ending: bool,
+}
+
 /// One look at the orphans: those of an attempt, and those that were listed and are dead now.
-fn look(marks: &Marks) -> (Vec<Found>, HashSet<u32>) {
+fn look(marks: &Marks) -> (Escaped, HashSet<u32>) {
     let listed: Vec<u32> = {
         let registry = registry();
         orphans().into_iter().filter(|pid| !registry.children.contains(pid)).collect()
     };
-    let (mut found, mut dead) = (Vec::new(), HashSet::new());
+    let (mut escaped, mut dead) = (Escaped::default(), HashSet::new());
     for pid in listed {
         let alive = |stat: &Stat| !stat.is_dead();
         match stat(pid) {
             Some(stat) if alive(&stat) => match Found::of(pid) {
-                Some(orphan) => found.extend((orphan.marks == *marks).then_some(orphan)),
-                // It has no marks, or has died just now.
-                None => dead.extend((!self::stat(pid).is_some_and(|stat| alive(&stat))).then_some(pid)),
+                Some(orphan) => escaped.found.extend((orphan.marks == *marks).then_some(orphan)),
+                // It has no marks, or has lost them as it ends, or has ended just now.
+                None => match self::stat(pid).filter(alive) {
+                    Some(stat) => escaped.ending |= stat.exiting,
+                    None => dead.extend([pid]),
+                },
             },
             Some(stat) => {
                 bury(pid, stat.start_ticks, stat.session);
@@ -205,7 +216,7 @@ fn look(marks: &Marks) -> (Vec<Found>, HashSet<u32>) {
             None => dead.extend([pid]),
         }
     }
-    (found, dead)
+    (escaped, dead)
 }
 
 /// The children that the system gave to the main thread: orphans, and what that thread started.

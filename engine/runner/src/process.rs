@@ -284,7 +284,7 @@ impl Launch {
         let Ok(here) = self.dir.canonicalize() else { return Ok(None) };
         let env: Vec<_> = self.env.iter().cloned().chain([("PWD".into(), here.into())]).collect();
         match self.spawn(&argv, &env, output) {
-            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOEXEC | Errno::NOENT | Errno::ACCESS)) => Ok(None),
+            Err(error) if !is_short(&error) => Ok(None),
             started => started.map(Some),
         }
     }
@@ -334,6 +334,11 @@ impl Launch {
             Program::Script(Shell::Custom(argv), _) => argv.first().cloned().unwrap_or_default(),
         }
     }
+}
+
+/// Whether the system gives no more of something, to whomever.
+fn is_short(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::TOOBIG | Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM))
 }
 
 /// One pipe for both streams, so that their order is that of the writes.

@@ -37,6 +37,7 @@ fn a_plain_command_runs_as_a_shell_would_run_it() {
         "old e",
         "own/old f",
         "own/closed",
+        "own/program/x",
         "own",
         "no-such-program g",
         "cat /proc/self/no-such",

@@ -5,7 +5,6 @@ use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::fmt::Write as _;
 
 /// All forms of a value, some more than once; those that span lines of base64 are made of [`alignments`].
 pub(super) fn of(value: &str) -> Vec<Vec<u8>> {
@@ -44,22 +43,19 @@ fn json(value: &str) -> Vec<String> {
     once.into_iter().chain(twice).collect()
 }
 
-/// As a JSON string: plain, with everything beyond ASCII as `\u…`, with `\/`, with `&<>` as `\u…` (Go).
-fn escaped(value: &str) -> [String; 4] {
+/// As a JSON string: plain, with everything beyond ASCII as `\u…` in both cases, with `\/` (PHP: both), with `&<>` as `\u…` (Go).
+fn escaped(value: &str) -> Vec<String> {
     let inner = quoted(value);
-    let mut ascii = String::with_capacity(inner.len());
-    for c in inner.chars() {
-        if c.is_ascii() {
-            ascii.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(ascii, "\\u{unit:04x}");
-            }
-        }
-    }
-    let slashes = inner.replace('/', "\\/");
+    let lower = beyond_ascii(&inner, |unit| format!("\\u{unit:04x}"));
+    let upper = beyond_ascii(&inner, |unit| format!("\\u{unit:04X}"));
+    let slashes = |text: &str| text.replace('/', "\\/");
     let web = inner.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
-    [inner, ascii, slashes, web]
+    vec![slashes(&inner), slashes(&lower), inner, lower, upper, web]
+}
+
+fn beyond_ascii(text: &str, unit: impl Fn(u16) -> String) -> String {
+    let one = |c: char| if c.is_ascii() { c.to_string() } else { c.encode_utf16(&mut [0; 2]).iter().map(|u| unit(*u)).collect() };
+    text.chars().map(one).collect()
 }
 
 /// What stands between the quotes of a JSON string.

@@ -196,6 +196,7 @@ fn forms_in_which_programs_print_a_secret() {
         r#"{"p":"a\u0026b\u003cc\u003e\"d"} "{\"p\":\"a&b<c>\\\"d\"}" "{\"p\":\"a\\u0026b\\u003cc\\u003e\\\"d\"}""#,
         r#"{"p":"***"} "{\"p\":\"***\"}" "{\"p\":\"***\"}""#,
     );
+    check("grün/zeug", r#"gr\u00FCn\/zeug gr\u00fcn\/zeug gr\u00FCn/zeug"#, "gr\\u00FCn\\/zeug *** ***");
     check("grün!zeug", r#"gr\u00fcn!zeug gr%C3%BCn!zeug gr%c3%bcn%21zeug"#, "*** *** ***");
     check("hunter22", "68756e7465723232 68756E7465723232 68:75:6e:74:65:72:32:32 68 75 6e 74 65 72 32 32", "*** *** *** ***");
     check("it's$1", r#"'it'\''s$1' "it's\$1" it\'s\$1 'it'"'"'s$1'"#, r#"'***' "***" *** '***'"#);
