@@ -127,8 +127,9 @@ fn ask(port: u16) -> Option<String> {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    // A program that is ended between the request and the answer has given none.
-    Some(text.rsplit("\r\n").next()?.to_owned()).filter(|answer| !answer.is_empty())
+    // A program that is ended between the request and the end of its answer has given none.
+    let (_, answer) = text.split_once("\r\n\r\n")?;
+    Some(answer.to_owned()).filter(|answer| !answer.is_empty())
 }
 
 /// Asks all the time; what it heard, repeated answers once.
