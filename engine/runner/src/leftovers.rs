@@ -153,6 +153,8 @@ pub(crate) async fn end_escaped(marks: &Marks, grace: Duration) -> usize {
         let Escaped { found: escaped, ending } = escaped(marks);
         if escaped.iter().any(|found| !seen.contains(&found.pid)) {
             newest = Instant::now();
+            // Where one was another may be behind it.
+            pauses = Pauses::default();
         }
         if (escaped.is_empty() && !ending) || newest.elapsed() > grace + DEAF || begun.elapsed() > BREEDING {
             return seen.len();
