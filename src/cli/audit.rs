@@ -119,7 +119,10 @@ fn summary(entry: &Entry) -> String {
             format!("removed {}", plural(before["artifacts"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(0), "artifact"))
         }
         "secret_set" => format!("set {}", secret(after)),
+        "secret_rotated" => format!("rotated {}", secret(after)),
+        "secret_retired" => format!("retired the versions before {}", secret(after)),
         "secret_generated" => format!("generated {}", secret(after)),
+        "secret_withdrawn" => format!("withdrew {}", secret(before)),
         "secret_removed" => format!("removed {}", secret(before)),
         other => clean(other),
     }

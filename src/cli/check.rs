@@ -8,8 +8,8 @@ use crate::failure::{Exit, Failure};
 use crate::report::said::plural;
 use crate::report::{out, out_json, say};
 use std::sync::Arc;
-use trees_core::diagnostic::{Diagnostic, Severity, Span};
-use trees_core::language::{self, Source, Sources};
+use trees_core::diagnostic::{Diagnostic, Span};
+use trees_core::language::{Source, Sources};
 use trees_core::tree::Tree;
 
 /// Check tree files without running anything.
@@ -48,9 +48,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
             Ok(source) => {
                 let checked = source.check(&kinds);
                 fine.extend(checked.tree.as_deref().map(|tree| fine_line(file, tree)));
-                let mut diagnostics = checked.diagnostics;
-                diagnostics.extend(checked.tree.as_deref().map(refused_at_run).unwrap_or_default());
-                all.push(Findings { diagnostics, sources: checked.sources, prefix: source.prefix });
+                all.push(Findings { diagnostics: checked.diagnostics, sources: checked.sources, prefix: source.prefix });
             }
         }
     }
@@ -68,16 +66,6 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let wrong = all.iter().any(|f| f.diagnostics.iter().any(|d| d.is_error() || args.strict));
     Ok(if wrong { Exit::WRONG } else { Exit::OK })
-}
-
-/// What `run` refuses of a tree that checks: it is right, so it is a warning here.
-fn refused_at_run(tree: &Tree) -> Vec<Diagnostic> {
-    let warning = |found: Diagnostic| Diagnostic {
-        severity: Severity::Warning,
-        message: format!("{}; `trees run` refuses it", found.message),
-        ..found
-    };
-    language::later(tree).into_iter().map(warning).collect()
 }
 
 /// Draws what was found on standard error, with a count.

@@ -5,7 +5,7 @@ use super::global::Global;
 use super::rerun::{self, Again};
 use super::run::Consent;
 use super::source::TreeFile;
-use super::{check, runs};
+use super::{check, given, releases, runs};
 use crate::failure::{Exit, Failure};
 use crate::report::plan as page;
 use crate::report::{out_json, out_lines, say};
@@ -21,12 +21,15 @@ use trees_state::State;
 ///
 /// The external steps of the newest successful run of the tree, or of the run named, are looked at
 /// again, each with what it was given then. Exit 10: something drifted; 0: nothing; 1: it could not
-/// be told.
+/// be told. With -e: those that work for that environment, as its newest verified release left them.
 #[derive(clap::Args)]
 pub struct Args {
     /// A tree file, or a run [default: the newest successful run here]
     #[arg(value_name = "FILE|RUN")]
     what: Option<String>,
+    /// Only what works for this environment
+    #[arg(short, long, value_name = "ENV")]
+    environment: Option<String>,
     /// Run the tree again, as it was recorded, so that what drifted is put right
     #[arg(long)]
     heal: bool,
@@ -38,11 +41,11 @@ pub struct Args {
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let json = global.json()?;
     let state = Arc::new(runs::required(global)?);
-    let Some(run) = chosen(args.what.as_deref(), &state)? else { return Ok(Exit::WRONG) };
+    let Some(run) = chosen(&args, &state)? else { return Ok(Exit::WRONG) };
     let definitions = runs::definitions(&state, &run.run)?;
     let recorded = state.load(&run.run, 0)?;
     let eyes = Eyes { store: Arc::clone(&state) as _, kinds: drive::kinds(), options: drive::options(global) };
-    let found = match drift(eyes, run.run.clone(), &definitions, &recorded)? {
+    let found = match drift(eyes, run.run.clone(), args.environment.as_deref(), &definitions, &recorded)? {
         Ok(found) => found,
         Err(signal) => return Ok(Exit::signal(signal)),
     };
@@ -57,7 +60,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     if json && !(args.heal && drifted) {
         out_json(&document(&run, &found, exit));
     } else if !json {
-        let place = if run.environment.is_empty() { String::new() } else { format!(" in {}", run.environment) };
+        let environment = args.environment.as_deref().unwrap_or(&run.environment);
+        let place = if environment.is_empty() { String::new() } else { format!(" in {environment}") };
         let head = format!("{} #{}{place}, run {}", run.tree, run.number, run.run);
         out_lines(&page::drifts(&head, &found, global.quiet));
     }
@@ -69,20 +73,38 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
 }
 
 /// The run that is looked at; none where a tree file is wrong, which was drawn.
-fn chosen(what: Option<&str>, state: &State) -> Result<Option<RunSummary>, Failure> {
-    let tree = match what {
+fn chosen(args: &Args, state: &State) -> Result<Option<RunSummary>, Failure> {
+    let tree = match args.what.as_deref() {
         Some(text) if is_file(text) => match check::tree(&TreeFile::find(text)?, &trees_steps::catalogue()) {
-            Ok((tree, _)) => Some(tree.name.clone()),
+            Ok((tree, _)) => Some(tree),
             Err(_) => return Ok(None),
         },
         Some(text) => return runs::find(state, text).map(Some),
         None => None,
     };
+    if let Some(environment) = &args.environment {
+        if let Some(tree) = &tree {
+            given::environment(Some(environment), tree)?;
+        }
+        let project = tree.as_ref().map(|tree| tree.project.as_str());
+        if let Some(release) = releases::newest(state, project, environment)? {
+            return runs::find(state, &release.run.0).map(Some);
+        }
+    }
+    newest(args, state, tree.map(|tree| tree.name.clone())).map(Some)
+}
+
+/// The newest run that ended well.
+fn newest(args: &Args, state: &State, tree: Option<String>) -> Result<RunSummary, Failure> {
     let statuses = vec![RunStatus::Succeeded, RunStatus::SucceededWithWarnings];
-    let newest = runs::list(state, &RunFilter { tree: tree.clone(), statuses, limit: 1, own: true })?.into_iter().next();
-    newest.map(Some).ok_or_else(|| {
+    // Which environment a run was for is asked after.
+    let limit = usize::from(args.environment.is_none());
+    let filter = RunFilter { tree: tree.clone(), statuses, limit, own: true };
+    let fits = |run: &RunSummary| args.environment.as_ref().is_none_or(|environment| run.environment == *environment);
+    runs::list(state, &filter)?.into_iter().find(fits).ok_or_else(|| {
         let of = tree.map(|t| format!(" of {t}")).unwrap_or_default();
-        Failure::wrong(format!("there is no successful run{of} whose targets could be looked at"))
+        let place = args.environment.as_ref().map(|e| format!(" in {e}")).unwrap_or_default();
+        Failure::wrong(format!("there is no successful run{of}{place} whose targets could be looked at"))
             .hint("`trees list` shows the runs there are")
     })
 }

@@ -3,6 +3,7 @@
 use super::check;
 use super::given::Params;
 use super::global::Global;
+use super::releases;
 use super::runs;
 use super::source::TreeFile;
 use crate::failure::{Exit, Failure};
@@ -28,7 +29,7 @@ enum Command {
         /// A tree file, or the name of a cookbook
         file: String,
     },
-    /// Show one: its vars as computed, its variables, its secrets, what is deployed there
+    /// Show one: its vars as computed, its variables, its secrets, what is deployed there, its releases
     Show {
         /// A tree file, or the name of a cookbook
         file: String,
@@ -92,15 +93,16 @@ fn show(tree: &Tree, environment: &str, params: &Object, global: &Global) -> Res
     let mut env = evaluate(&tree.env, &mut names, "env")?;
     env.extend(evaluate(here.map_or(&[][..], |e| &e.env), &mut names, "env")?);
     let secrets: Vec<Value> = tree.secrets.iter().chain(here.into_iter().flat_map(|e| &e.secrets)).map(secret).collect();
-    let deployed = match runs::existing(global)? {
-        Some(state) => deploy::list(runs::folder(&state)),
-        None => Vec::new(),
+    let (deployed, history) = match runs::existing(global)? {
+        Some(state) => (deploy::list(runs::folder(&state)), state.releases(&tree.project, environment)?),
+        None => (Vec::new(), Vec::new()),
     };
     let deployed: Vec<Deployment> = deployed.into_iter().filter(|d| d.project == tree.project && d.environment == environment).collect();
     if global.json()? {
         out_json(&json!({
             "schema": "trees/environment", "version": 1, "tree": tree.name, "project": tree.project, "environment": environment,
             "protected": here.is_some_and(|e| e.protected), "vars": vars, "env": env, "secrets": secrets, "deployed": deployed,
+            "releases": releases::document(&history),
         }));
         return Ok(Exit::OK);
     }
@@ -112,6 +114,7 @@ fn show(tree: &Tree, environment: &str, params: &Object, global: &Global) -> Res
         out(&format!("  secret {}  from {}\n", text(&secret["name"]), text(&secret["from"])));
     }
     deployed.iter().map(super::show::deployment).for_each(|line| indented(&line.painted_out()));
+    releases::lines(&history).iter().for_each(|line| indented(&line.painted_out()));
     Ok(Exit::OK)
 }
 

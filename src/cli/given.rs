@@ -89,12 +89,13 @@ pub fn environment(asked: Option<&str>, tree: &Tree) -> Result<String, Failure> 
     }
 }
 
-fn no_pair(text: &str) -> Failure {
+/// What is wrong with a param without a value.
+pub fn no_pair(text: &str) -> Failure {
     Failure::wrong(format!("`-p {text}` gives no value")).hint("write -p name=value")
 }
 
 /// The mapping in a params file; JSON is YAML too, once some of its letters are escaped.
-fn file(path: &Path) -> Result<Object, Failure> {
+pub fn file(path: &Path) -> Result<Object, Failure> {
     let text = as_yaml(super::source::read(path).map_err(Failure::wrong)?);
     let options = serde_yaml::options! { strict_booleans: true };
     let wrong = |e: &dyn std::fmt::Display| Failure::wrong(format!("{}: {}", path.display(), report::clean(&e.to_string())));

@@ -2,22 +2,36 @@
 
 use super::cookbook::shelf;
 use super::global::Global;
+use super::source::TreeFile;
+use super::{check, given};
 use crate::failure::{Exit, Failure};
 use crate::report::{said::plural, say};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use trees_core::event::Object;
+use trees_steps::file::{Rendered, template};
 
 /// The comment that tells editors which schema a tree file has.
 const MARK: &str = "# yaml-language-server: $schema=.trees/tree.schema.json\n";
 
 /// Start a project: a tree file and the schema that editors complete it with.
 ///
-/// With a COOKBOOK its files are copied, to be changed. Nothing that is there is overwritten.
+/// With a COOKBOOK its files are copied, to be changed; with --template those of a template folder are
+/// made from the values given. Nothing that is there is overwritten.
 #[derive(clap::Args)]
 pub struct Args {
     /// The cookbook to start from [default: a small tree]
     cookbook: Option<String>,
+    /// A folder of Tera templates, with a `metadata.yaml` that says which values it takes
+    #[arg(long, value_name = "DIR", conflicts_with = "cookbook")]
+    template: Option<PathBuf>,
+    /// A value of the template; may be given several times
+    #[arg(short, long = "param", value_name = "KEY=VALUE", requires = "template")]
+    params: Vec<String>,
+    /// A YAML or JSON file with values of the template
+    #[arg(long = "params", value_name = "FILE", requires = "template")]
+    params_file: Option<PathBuf>,
     /// Where
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
@@ -25,26 +39,90 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, _global: &Global) -> Result<Exit, Failure> {
-    let files = match &args.cookbook {
-        Some(name) => copies(name)?,
-        None => vec![(PathBuf::from("tree.yaml"), first_tree(&project_name(&args.dir)).into_bytes())],
+    let files: Vec<Made> = match (&args.cookbook, &args.template) {
+        (Some(name), _) => copies(name)?.into_iter().map(Made::from).collect(),
+        (None, Some(folder)) => from_template(folder, args)?,
+        (None, None) => vec![Made::from((PathBuf::from("tree.yaml"), first_tree(&project_name(&args.dir)).into_bytes()))],
     };
-    let taken: Vec<String> = files.iter().map(|(p, _)| args.dir.join(p)).filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
+    let taken: Vec<String> =
+        files.iter().map(|made| args.dir.join(&made.path)).filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
     if !taken.is_empty() {
         return Err(
             Failure::wrong(format!("already there: {}", taken.join(", "))).hint("nothing was written; choose another folder with --dir")
         );
     }
-    for (path, content) in &files {
-        write_bytes(&args.dir.join(path), content)?;
-    }
+    files.iter().try_for_each(|made| made.write(&args.dir))?;
     write_schema(&args.dir)?;
-    let tree = files.iter().map(|(p, _)| p).find(|p| p.extension().is_some_and(|e| e == "yaml")).cloned().unwrap_or_default();
+    let Some(tree) = files.iter().find(|made| made.is_tree()).map(|made| made.path.clone()) else {
+        say(&format!("made {} and the schema for editors; no tree file is among them", plural(files.len(), "file")));
+        return Ok(Exit::OK);
+    };
     let tree = if args.dir == Path::new(".") { tree } else { args.dir.join(tree) };
     let more = if files.len() > 1 { format!(", {} more", plural(files.len() - 1, "file")) } else { String::new() };
     say(&format!("made {}{more} and the schema for editors", tree.display()));
+    if args.template.is_some() && !is_sound(&tree)? {
+        return Ok(Exit::WRONG);
+    }
     say(&format!("check it with: trees check {0}\nrun it with:   trees run {0}", tree.display()));
     Ok(Exit::OK)
+}
+
+/// Whether the tree that a template made checks; what is wrong is drawn.
+fn is_sound(tree: &Path) -> Result<bool, Failure> {
+    let source = TreeFile::find(&tree.display().to_string())?;
+    let checked = source.check(&trees_steps::catalogue());
+    check::print(&source.findings(&checked));
+    Ok(checked.tree.is_some())
+}
+
+/// A file to be made.
+struct Made {
+    path: PathBuf,
+    content: Vec<u8>,
+    mode: Option<u32>,
+}
+
+impl From<(PathBuf, Vec<u8>)> for Made {
+    fn from((path, content): (PathBuf, Vec<u8>)) -> Self {
+        Self { path, content, mode: None }
+    }
+}
+
+impl Made {
+    fn write(&self, dir: &Path) -> Result<(), Failure> {
+        let path = dir.join(&self.path);
+        write_bytes(&path, &self.content)?;
+        self.mode.map_or(Ok(()), |mode| set_mode(&path, mode))
+    }
+
+    /// YAML with `tree:` at its top.
+    fn is_tree(&self) -> bool {
+        let is_yaml = self.path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        is_yaml && String::from_utf8_lossy(&self.content).lines().any(|line| line.starts_with("tree:"))
+    }
+}
+
+/// The files of a template folder, made from the values given; a tree file first.
+fn from_template(folder: &Path, args: &Args) -> Result<Vec<Made>, Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::wrong(format!("there is no template folder {}", folder.display())));
+    }
+    let wrong = |error: trees_runner::kind::KindError| Failure::wrong(error.message);
+    let metadata = template::described(folder).map_err(wrong)?.ok_or_else(|| {
+        Failure::wrong(format!("{} is no template: it has no metadata.yaml", folder.display()))
+            .hint("write one with `name: …` and `inputs:`; see `trees steps file/template`")
+    })?;
+    let mut values = args.params_file.as_deref().map_or_else(|| Ok(Object::new()), given::file)?;
+    for text in &args.params {
+        let (name, value) = text.split_once('=').ok_or_else(|| given::no_pair(text))?;
+        values.insert(name.to_owned(), metadata.typed(name, value));
+    }
+    let rendered =
+        template::folder(folder, &values).map_err(|error| wrong(error).hint("give values with -p name=value or --params FILE"))?;
+    let made = |file: Rendered| Made { path: PathBuf::from(file.path), content: file.content, mode: Some(file.mode) };
+    let mut files: Vec<Made> = rendered.into_iter().map(made).collect();
+    files.sort_by_key(|made| !made.is_tree());
+    Ok(files)
 }
 
 /// The files of a cookbook, the tree file first.
@@ -94,16 +172,16 @@ fn write_schema(dir: &Path) -> Result<(), Failure> {
     if !ignore.exists() {
         write_bytes(&ignore, b"*\n")?;
     }
-    set_private(&state)?;
+    set_mode(&state, 0o700)?;
     let schema = trees_core::language::schema(&trees_steps::catalogue());
     let path = state.join("tree.schema.json");
     fs::write(&path, format!("{schema:#}\n")).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))
 }
 
-fn set_private(folder: &Path) -> Result<(), Failure> {
+fn set_mode(path: &Path, mode: u32) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-        .map_err(|e| Failure::failed(format!("cannot set the mode of {}: {e}", folder.display())))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|e| Failure::failed(format!("cannot set the mode of {}: {e}", path.display())))
 }
 
 /// A name for the tree: the folder's, made valid.

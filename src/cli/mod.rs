@@ -28,11 +28,11 @@ mod global;
 mod graph;
 mod import;
 mod init;
-mod later;
 mod list;
 mod logs;
 mod plan;
 mod proposal;
+mod releases;
 mod replay;
 mod rerun;
 mod resolve;
@@ -61,7 +61,6 @@ use crate::failure::{Exit, Failure};
 use crate::report;
 use clap::{CommandFactory, Parser, Subcommand};
 use global::Global;
-use std::ffi::OsString;
 use std::panic;
 use std::process::ExitCode;
 
@@ -135,8 +134,7 @@ pub fn begin() -> ExitCode {
 
 /// Reads the command line and does what it says.
 fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    match Cli::try_parse_from(&words) {
+    match Cli::try_parse() {
         Ok(cli) => {
             report::color(cli.global.color);
             global::log_to_stderr(cli.global.verbose);
@@ -145,10 +143,7 @@ fn main() -> ExitCode {
                 command => report::finish(dispatch(command, &cli.global)).into(),
             }
         }
-        Err(error) => match later::explain(&error, &words) {
-            Some(text) => report::finish(Err(Failure::wrong(text))).into(),
-            None => usage(&error).into(),
-        },
+        Err(error) => usage(&error).into(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use trees_core::event::{Json, Object, RunStarted};
 use trees_core::hash;
-use trees_core::language::{self, Checked};
+use trees_core::language::Checked;
 use trees_core::tree::Tree;
 
 /// A tree that checks and can be run, with what was given for it.
@@ -32,11 +32,6 @@ impl Accepted {
     ) -> Result<Result<Self, Exit>, Failure> {
         check::print(&source.findings(checked));
         let Some(tree) = checked.tree.clone() else { return Ok(Err(Exit::WRONG)) };
-        let later = language::later(&tree);
-        if !later.is_empty() {
-            check::print(&Findings { diagnostics: later, ..source.findings(checked) });
-            return Ok(Err(Exit::WRONG));
-        }
         let (environment, params) = given(&tree, source.findings(checked))?;
         Ok(params.map(|params| Self { tree, environment, params }))
     }

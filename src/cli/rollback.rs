@@ -2,7 +2,9 @@
 
 use super::drive::{self, Sitting};
 use super::global::{Format, Global};
-use super::runs;
+use super::run::Consent;
+use super::source::TreeFile;
+use super::{check, given, releases, runs};
 use crate::failure::{Exit, Failure};
 use crate::report::{out_json, out_line, say};
 use serde_json::json;
@@ -19,10 +21,25 @@ use trees_state::State;
 /// Undone is each step whose action succeeded in this run, by its `undo` or by its kind; then
 /// `finally` runs. Without RUN: the newest failed run here; a run that succeeded must be named. A
 /// rollback that broke off or is stuck goes on.
+///
+/// With --release nothing is taken back: a release of an environment that was verified is deployed
+/// again, in a new run of the tree as it was recorded then. Its deploying steps there and all that
+/// depends on them run; what they need is taken over. `trees env show FILE -e ENV` lists the releases.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER
+    /// The run: its id or a prefix, @last, @last-failed, TREE@last, TREE#NUMBER; with --release a tree file
+    /// of the project
+    #[arg(value_name = "RUN|FILE")]
     run: Option<String>,
+    /// Deploy this release again: its number, or its run
+    #[arg(long, value_name = "ID", requires = "run", conflicts_with_all = ["to", "skip", "mark_undone", "dry_run"])]
+    release: Option<String>,
+    /// The environment of the release
+    #[arg(short, long, value_name = "ENV", requires = "release")]
+    environment: Option<String>,
+    /// Say yes to an approval step of the release's run beforehand, or to environment:NAME; '*' to all
+    #[arg(long, value_name = "STEP", requires = "release")]
+    approve: Vec<String>,
     /// Go back to this step: it and all that it needs stay
     #[arg(long, value_name = "STEP")]
     to: Option<String>,
@@ -43,6 +60,9 @@ pub struct Args {
 /// Does it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let state = Arc::new(runs::required(global)?);
+    if let (Some(release), Some(file)) = (&args.release, &args.run) {
+        return again(args, state, release, file, global);
+    }
     let summary = match &args.run {
         Some(name) => runs::find(&state, name)?,
         None => newest_failed(&state)?,
@@ -73,6 +93,15 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         RunStatus::Failed if kept_on_purpose => Exit::OK,
         _ => exit,
     })
+}
+
+/// Deploys a release again.
+fn again(args: &Args, state: Arc<State>, release: &str, file: &str, global: &Global) -> Result<Exit, Failure> {
+    let Ok((tree, _)) = check::tree(&TreeFile::find(file)?, &trees_steps::catalogue()) else { return Ok(Exit::WRONG) };
+    let environment = given::environment(args.environment.as_deref(), &tree)?;
+    drive::ready(global)?;
+    let consent = Consent { approve: args.approve.clone(), yes: args.yes, strict: false };
+    releases::deploy(state, (&tree.project, &environment), release, consent, global)
 }
 
 fn is_open(run: &RunSummary) -> bool {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use trees_runner::mask;
+use trees_state::{Rotation, State};
 
 /// The sealed store of secrets.
 #[derive(clap::Args)]
@@ -33,12 +34,34 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Give a secret a new value; the versions before stay until they are retired
+    ///
+    /// Random characters, as many as the value before has. A run that begins or is resumed afterwards gets the new
+    /// value; once all that uses the secret has it, `trees secret remove NAME --old` retires the others.
+    Rotate {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        place: Place,
+        /// The new value comes from a hidden prompt or from standard input
+        #[arg(long, conflicts_with_all = ["length", "charset"])]
+        ask: bool,
+        /// So many random characters
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4096))]
+        length: Option<u32>,
+        /// Of which characters: alphanumeric, hex, base64url, ascii [default: alphanumeric]
+        #[arg(long, value_name = "SET", value_parser = ["alphanumeric", "hex", "base64url", "ascii"], hide_possible_values = true)]
+        charset: Option<String>,
+    },
     /// Remove a secret
     Remove {
         /// Its name
         name: String,
         #[command(flatten)]
         place: Place,
+        /// Only the versions before the newest
+        #[arg(long)]
+        old: bool,
     },
 }
 
@@ -77,7 +100,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     match args.command {
         Command::Set { name, place } => set(&name, &place, global),
         Command::List { place } => list(&place, global),
-        Command::Remove { name, place } => remove(&name, &place, global),
+        Command::Rotate { name, place, ask, length, charset } => rotate(&name, &place, ask, &Rotation { length, charset }, global),
+        Command::Remove { name, place, old: true } => retire(&name, &place, global),
+        Command::Remove { name, place, old: false } => remove(&name, &place, global),
     }
 }
 
@@ -136,6 +161,41 @@ fn list(place: &Place, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
+fn rotate(name: &str, place: &Place, ask: bool, how: &Rotation, global: &Global) -> Result<Exit, Failure> {
+    let project = place.project()?;
+    let state = holder(name, &project, place, global)?;
+    let value = if ask { Some(value(name)?) } else { None };
+    let version = state.rotate_secret(&project, &place.environment, name, value.as_deref(), how)?;
+    let owner = owner(&project, &place.environment);
+    say(&format!("rotated {name} of {owner}, version {version}; the ones before stay until `trees secret remove {name} --old`"));
+    Ok(Exit::OK)
+}
+
+/// The state, which has this secret.
+fn holder(name: &str, project: &str, place: &Place, global: &Global) -> Result<State, Failure> {
+    let none = || none(&owner(project, &place.environment), name);
+    let state = runs::existing(global)?.ok_or_else(none)?;
+    let rows = state.list_secrets(Some(project))?;
+    let known = rows.iter().any(|row| row.name == name && row.environment == place.environment);
+    known.then_some(state).ok_or_else(none)
+}
+
+fn none(owner: &str, name: &str) -> Failure {
+    Failure::wrong(format!("{owner} has no secret {name}")).hint("`trees secret list` shows those there are")
+}
+
+fn retire(name: &str, place: &Place, global: &Global) -> Result<Exit, Failure> {
+    let project = place.project()?;
+    let state = holder(name, &project, place, global)?;
+    let retired: Vec<String> = state.retire_secret(&project, &place.environment, name)?.iter().map(u64::to_string).collect();
+    let owner = owner(&project, &place.environment);
+    match retired.is_empty() {
+        true => say(&format!("{name} of {owner} has no older versions")),
+        false => say(&format!("retired {name} of {owner}, version {}", retired.join(", "))),
+    }
+    Ok(Exit::OK)
+}
+
 fn remove(name: &str, place: &Place, global: &Global) -> Result<Exit, Failure> {
     let project = place.project()?;
     let removed = match runs::existing(global)? {
@@ -143,8 +203,7 @@ fn remove(name: &str, place: &Place, global: &Global) -> Result<Exit, Failure> {
         None => false,
     };
     if !removed {
-        return Err(Failure::wrong(format!("{} has no secret {name}", owner(&project, &place.environment)))
-            .hint("`trees secret list` shows those there are"));
+        return Err(none(&owner(&project, &place.environment), name));
     }
     say(&format!("removed {name} of {}", owner(&project, &place.environment)));
     Ok(Exit::OK)

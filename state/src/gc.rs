@@ -7,6 +7,7 @@ use crate::bundle::{DETACHED, STEPS};
 use crate::error::{Fault, io_unusable};
 use crate::flock::Flock;
 use crate::folder;
+use crate::releases::KEPT;
 use crate::remains::{Strays, is_lost};
 use crate::schema::SEQ;
 use crate::state::State;
@@ -323,7 +324,9 @@ struct Old {
 fn old_runs(db: &Connection, gc: &Gc) -> Result<Vec<Old>, Fault> {
     let mut statement = db.prepare_cached(&format!(
         "SELECT id, status, {SEQ}, coalesce(finished, created), row_number() OVER (PARTITION BY tree ORDER BY number DESC),
-         imported IS NOT NULL FROM runs ORDER BY n"
+         imported IS NOT NULL FROM runs WHERE id NOT IN (SELECT run FROM (
+            SELECT run, row_number() OVER (PARTITION BY project, environment ORDER BY number DESC) AS rank FROM releases
+            WHERE status IN ('succeeded', 'succeeded_with_warnings')) WHERE rank <= {KEPT}) ORDER BY n"
     ))?;
     let rows = statement.query_map([], |row| {
         let (id, status): (String, String) = (row.get(0)?, row.get(1)?);

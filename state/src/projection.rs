@@ -3,6 +3,7 @@
 
 use crate::body;
 use crate::error::Fault;
+use crate::releases::Release;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ pub(crate) struct Row {
     columns: body::Columns,
     sum: body::Sum,
     run: Option<RunChange>,
+    releases: Vec<Release>,
     reuse: Option<Reuse>,
     artifacts: Vec<String>,
 }
@@ -64,7 +66,7 @@ impl Row {
         };
         let artifacts = artifacts(&event.kind).into_iter().flatten().map(|(_, kept)| kept.sha256.clone()).collect();
         let sum = columns.sum(&event.run);
-        Ok(Self { columns, sum, run: run_change(&event.kind), reuse: reuse(&event.kind)?, artifacts })
+        Ok(Self { columns, sum, run: run_change(&event.kind), releases: Release::of(event)?, reuse: reuse(&event.kind)?, artifacts })
     }
 
     /// The same, but its result stands for no other step.
@@ -84,6 +86,9 @@ impl Row {
     pub(crate) fn project(&self, db: &Connection, run: i64, id: &str, tree: &str) -> Result<(), Fault> {
         if let Some(change) = &self.run {
             self.project_run(db, run, change)?;
+        }
+        for release in &self.releases {
+            release.keep(db, id, tree)?;
         }
         if let (Some(reuse), Some(path)) = (&self.reuse, &self.columns.step) {
             self.project_result(db, (run, id, tree), path, reuse)?;

@@ -9,7 +9,7 @@ use rusqlite_migration::{M, Migrations};
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Before the first release the tables changed without a number of their own: nothing leads here from there.
-const MIGRATIONS: &[M<'_>] = &[M::up(""), M::up(FIRST), M::up(WITHOUT_STEPS)];
+const MIGRATIONS: &[M<'_>] = &[M::up(""), M::up(FIRST), M::up(WITHOUT_STEPS), M::up(RELEASES)];
 
 /// The oldest schema that something leads on from.
 pub(crate) const OLDEST: i64 = 2;
@@ -21,9 +21,13 @@ pub(crate) fn known(version: i64) -> Option<&'static str> {
             "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, steps.digest
              FROM runs, amendments, audit, audit_head, events, results, steps WHERE 0",
         ),
-        VERSION => Some(
+        3 => Some(
             "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, begun.digest
              FROM runs, amendments, audit, audit_head, events, results, begun WHERE 0",
+        ),
+        VERSION => Some(
+            "SELECT runs.imported, amendments.n, audit.n, audit_head.n, events.sum, results.sum, begun.digest, releases.sum, secrets.made_for
+             FROM runs, amendments, audit, audit_head, events, results, begun, releases, secrets WHERE 0",
         ),
         _ => None,
     }
@@ -170,6 +174,27 @@ CREATE TABLE begun (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO begun SELECT run, path, digest FROM steps WHERE digest IS NOT NULL AND finished IS NULL;
 DROP TABLE steps;
+";
+
+/// What each environment of a project was given.
+const RELEASES: &str = "
+-- derived; outlives the runs it comes from
+CREATE TABLE releases (
+    project TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    tree TEXT NOT NULL,
+    status TEXT NOT NULL,
+    ts INTEGER NOT NULL,
+    -- what each step deployed, as JSON
+    steps TEXT NOT NULL,
+    sum BLOB NOT NULL,
+    PRIMARY KEY (project, environment, number),
+    UNIQUE (run, project, environment)
+) STRICT, WITHOUT ROWID;
+-- of a version that a step made: the step's idempotency key
+ALTER TABLE secrets ADD COLUMN made_for TEXT;
 ";
 
 #[cfg(test)]

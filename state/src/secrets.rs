@@ -35,14 +35,14 @@ pub struct SecretRow {
 
 /// Whose secret.
 #[derive(Debug, Clone)]
-struct Scope {
-    project: String,
-    environment: String,
-    name: String,
+pub(crate) struct Scope {
+    pub project: String,
+    pub environment: String,
+    pub name: String,
 }
 
 impl Scope {
-    fn new(project: &str, environment: &str, name: &str) -> Self {
+    pub(crate) fn new(project: &str, environment: &str, name: &str) -> Self {
         Self { project: project.into(), environment: environment.into(), name: name.into() }
     }
 
@@ -68,7 +68,7 @@ impl Scope {
         String::from_utf8(plain).ok()
     }
 
-    fn newest(&self, db: &Connection) -> Result<Option<(i64, Vec<u8>)>, Fault> {
+    pub(crate) fn newest(&self, db: &Connection) -> Result<Option<(i64, Vec<u8>)>, Fault> {
         let mut statement = db.prepare_cached(
             "SELECT version, sealed FROM secrets WHERE project = ? AND environment = ? AND name = ? AND sealed IS NOT NULL ORDER BY version DESC LIMIT 1",
         )?;
@@ -76,24 +76,34 @@ impl Scope {
     }
 
     /// Which version there is; never its value.
-    fn standing(&self, db: &Connection) -> Result<Value, Fault> {
+    pub(crate) fn standing(&self, db: &Connection) -> Result<Value, Fault> {
         let version = self.newest(db)?.map(|(version, _)| version);
         let there = json!({ "project": self.project, "environment": self.environment, "secret": self.name, "version": version });
         Ok(if version.is_some() { there } else { Value::Null })
     }
 
-    fn witness(&self, db: &Connection, witness: &Witness, what: &'static str, before: Value) -> Result<(), Fault> {
+    pub(crate) fn witness(&self, db: &Connection, witness: &Witness, what: &'static str, before: Value) -> Result<(), Fault> {
         let after = self.standing(db)?;
         witness.record(db, Change { what, run: None, before, after })
     }
 
-    fn insert(&self, db: &Connection, master: &Master, value: &str) -> Result<i64, Fault> {
+    fn insert(&self, db: &Connection, master: &Master, value: &str, made_for: Option<&str>) -> Result<i64, Fault> {
         let mut statement = db.prepare_cached("SELECT coalesce(max(version), 0) + 1 FROM secrets WHERE project = ? AND name = ?")?;
         let version: i64 = statement.query_row(params![self.project, self.name], |row| row.get(0))?;
         unopened(db, master)?;
         let sealed = self.seal(master, version, value).ok_or_else(|| Fault::Damaged(format!("sealing `{}` failed", self.name)))?;
-        db.prepare_cached("INSERT INTO secrets (project, environment, name, version, sealed, created) VALUES (?, ?, ?, ?, ?, ?)")?
-            .execute(params![self.project, self.environment, self.name, version, sealed, Timestamp::now().as_microsecond()])?;
+        db.prepare_cached(
+            "INSERT INTO secrets (project, environment, name, version, sealed, created, made_for) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            self.project,
+            self.environment,
+            self.name,
+            version,
+            sealed,
+            Timestamp::now().as_microsecond(),
+            made_for
+        ])?;
         Ok(version)
     }
 }
@@ -144,25 +154,25 @@ impl State {
     /// When the name or the value cannot be a secret's, or the state or the key cannot be used.
     pub fn set_secret(&self, project: &str, environment: &str, name: &str, value: &str) -> Result<u64, StateError> {
         check_name(name)?;
-        if value.is_empty() {
-            return Err(StateError::Invalid(format!("the secret `{name}` would be empty; to take it away, remove it")));
-        }
-        if value.contains('\0') {
-            return Err(StateError::Invalid(format!("the secret `{name}` holds a NUL byte, which no environment can carry")));
-        }
+        check_value(name, value)?;
         let scope = Scope::new(project, environment, name);
+        Ok(self.seal_next(scope, value, "secret_set", None)?.unsigned_abs())
+    }
+
+    /// Seals a value as the newest version, and says its number.
+    pub(crate) fn seal_next(&self, scope: Scope, value: &str, what: &'static str, made_for: Option<&str>) -> Result<i64, JournalError> {
         let master = self.master()?.share();
-        let value = Zeroizing::new(value.to_owned());
+        let (value, made_for) = (Zeroizing::new(value.to_owned()), made_for.map(str::to_owned));
         let witness = self.witness();
         hit(Point::BeforeSecret);
         let version = self.write(move |db| {
             let before = scope.standing(db)?;
-            let version = scope.insert(db, &master, &value)?;
-            scope.witness(db, &witness, "secret_set", before)?;
+            let version = scope.insert(db, &master, &value, made_for.as_deref())?;
+            scope.witness(db, &witness, what, before)?;
             Ok(version)
         })?;
         hit(Point::AfterSecret);
-        Ok(version.unsigned_abs())
+        Ok(version)
     }
 
     /// The secrets of a project, or of all, sorted.
@@ -238,7 +248,7 @@ impl State {
             if let Some(there) = mine.newest(db)? {
                 return Ok(there);
             }
-            mine.insert(db, &master, &fresh)?;
+            mine.insert(db, &master, &fresh, None)?;
             mine.witness(db, &witness, "secret_generated", Value::Null)?;
             mine.newest(db)?.ok_or_else(|| Fault::Damaged("a secret just made is not there".into()))
         })?;
@@ -251,7 +261,7 @@ impl State {
         self.read(|db| unopened(db, master))
     }
 
-    fn opened(&self, scope: &Scope, version: i64, sealed: &[u8]) -> Result<SecretValue, JournalError> {
+    pub(crate) fn opened(&self, scope: &Scope, version: i64, sealed: &[u8]) -> Result<SecretValue, JournalError> {
         let wrong = || {
             let message = format!(
                 "the secret `{}` cannot be opened with this master key; use the key it was sealed with, or where that is lost remove the secret and set it again",
@@ -264,7 +274,17 @@ impl State {
     }
 }
 
-fn check_name(name: &str) -> Result<(), StateError> {
+pub(crate) fn check_value(name: &str, value: &str) -> Result<(), StateError> {
+    if value.is_empty() {
+        return Err(StateError::Invalid(format!("the secret `{name}` would be empty; to take it away, remove it")));
+    }
+    if value.contains('\0') {
+        return Err(StateError::Invalid(format!("the secret `{name}` holds a NUL byte, which no environment can carry")));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), StateError> {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let fits = starts && name.len() <= 200 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if fits {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use trees_core::event::{ArtifactRef, Json};
 use trees_core::journal::JournalError;
 use trees_core::path::{RunId, StepPath};
-use trees_core::store::{CachedResult, Generate, LockGuard, SecretValue, Store};
+use trees_core::store::{CachedResult, Generate, LockGuard, SecretValue, SecretVersions, Store};
 
 impl Store for State {
     fn folder(&self) -> &Path {
@@ -65,6 +65,22 @@ impl Store for State {
 
     fn generated(&self, project: &str, environment: &str, name: &str, how: &Generate) -> Result<SecretValue, JournalError> {
         self.generated_value(project, environment, name, how)
+    }
+
+    fn secret_versions(&self, project: &str, environment: &str, name: &str) -> Result<Option<SecretVersions>, JournalError> {
+        self.versions(project, environment, name)
+    }
+
+    fn rotate(&self, project: &str, environment: &str, name: &str, how: &Generate, key: &str) -> Result<u64, JournalError> {
+        self.rotated(project, environment, name, how, key)
+    }
+
+    fn withdraw(&self, project: &str, environment: &str, name: &str, key: &str) -> Result<Result<(), String>, JournalError> {
+        self.withdrawn(project, environment, name, key)
+    }
+
+    fn retire(&self, project: &str, environment: &str, name: &str) -> Result<Vec<u64>, JournalError> {
+        self.retired(project, environment, name)
     }
 
     fn fingerprint(&self, value: &str) -> Result<String, JournalError> {

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::Json;
 use trees_core::path::{RunId, StepPath};
-use trees_runner::kind::{Cx, Kind, KindError, Observation, Port, ReadCx, Reader};
+use trees_core::store::{Generate, SecretVersions};
+use trees_runner::kind::{Cx, Keeper, Kind, KindError, Observation, Port, ReadCx, Reader, SecretReader};
 use trees_runner::mask::Masker;
 
 /// A folder and what was recorded in it.
@@ -41,6 +42,27 @@ impl Port for Recorder {
             self.intents.lock().unwrap().push(record);
         }
         Box::pin(async move { if full { Err(KindError::new("the journal is full")) } else { Ok(()) } })
+    }
+}
+
+/// A store without secrets: kinds that need some are tested with the whole binary.
+struct NoSecrets;
+
+impl Keeper for NoSecrets {
+    fn versions(&self, _name: &str) -> Result<Option<SecretVersions>, KindError> {
+        Ok(None)
+    }
+
+    fn rotate(&self, name: &str, _how: &Generate, _key: &str) -> Result<u64, KindError> {
+        Err(KindError::new(format!("there is no secret {name}")))
+    }
+
+    fn withdraw(&self, _name: &str, _key: &str) -> Result<(), KindError> {
+        Ok(())
+    }
+
+    fn retire(&self, _name: &str) -> Result<Vec<u64>, KindError> {
+        Ok(Vec::new())
     }
 }
 
@@ -97,11 +119,19 @@ impl Bench {
             cancel: self.cancel.clone(),
             http: Reader::new(Arc::default()),
             mask: self.mask.clone(),
+            secrets: SecretReader::new(Arc::new(NoSecrets)),
         }
     }
 
     pub fn cx(&self) -> Cx {
-        Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: Arc::default(), port: self.recorder.clone() }
+        Cx {
+            read: self.read(),
+            attempt: 1,
+            idempotency_key: "key-1".into(),
+            client: Arc::default(),
+            port: self.recorder.clone(),
+            keeper: Arc::new(NoSecrets),
+        }
     }
 
     pub fn intents(&self) -> Vec<Json> {

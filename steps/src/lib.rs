@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod file;
 pub mod git;
 pub mod http;
+pub mod secret;
 pub mod tcp;
 
 mod command;
@@ -46,6 +47,8 @@ fn made() -> Catalogue {
         erase(git::worktree::Worktree),
         erase(http::check::Check),
         erase(http::request::Request),
+        erase(secret::retire::Retire),
+        erase(secret::rotate::Rotate),
         erase(tcp::check::Check),
     ])
 }

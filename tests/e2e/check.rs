@@ -194,17 +194,3 @@ fn a_tree_that_is_fine() {
     assert_eq!(bench.run(&["check", "tree.yaml", "--format", "json"]).expect(0).json()["diagnostics"], Value::Array(Vec::new()));
     assert_eq!(bench.show(&["check", "-q", "tree.yaml"]), "exit 0\n");
 }
-
-/// It said that all was fine, and `run` refused.
-#[test]
-fn what_run_refuses_until_later_is_a_warning() {
-    let text = "tree: t\nsecrets: { V: { from: vault, path: a/b } }\nsteps: { a: { secrets: [V], run: ':' } }\n";
-    let bench = Bench::with("tree.yaml", text);
-    let message = "`from: vault` of the secret `V` comes in a later release";
-    let checked = bench.run(&["check", "tree.yaml"]).expect(0);
-    assert!(checked.stderr.contains(&format!("warning[later]: {message}; `trees run` refuses it")), "{}", checked.stderr);
-    assert!(checked.stderr.contains("--> tree.yaml:2:"), "{}", checked.stderr);
-    bench.run(&["check", "--strict", "tree.yaml"]).expect(2);
-    let run = bench.run(&["run", "tree.yaml"]).expect(2);
-    assert!(run.stderr.contains(&format!("error[later]: {message}")) && !run.stderr.contains("warning"), "{}", run.stderr);
-}

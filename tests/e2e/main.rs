@@ -32,17 +32,20 @@ mod plans;
 #[expect(dead_code, reason = "the fault suite hangs up too")]
 mod pty;
 mod reference;
+mod releases;
 mod remains;
 mod replay;
 mod reversal;
 mod rollback;
 mod runs;
+mod secrets;
 mod select;
 mod shell;
 mod sittings;
 mod slackpath;
 mod start;
 mod storage;
+mod templates;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod timeline;
@@ -50,6 +53,7 @@ mod trials;
 #[path = "../shared/twelve.rs"]
 mod twelve;
 mod unreadable;
+mod vault;
 mod verify;
 #[cfg(target_os = "linux")]
 #[path = "../shared/waiting.rs"]

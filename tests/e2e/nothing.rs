@@ -56,11 +56,6 @@ fn a_list_without_a_match_says_that_there_are_others() {
 }
 
 #[test]
-fn what_comes_later_is_said() {
-    check(&["rollback", "--release", "x"], 2, "error: `trees rollback --release` comes in a later release");
-}
-
-#[test]
 fn words_that_nobody_knows() {
     check(&["rnu", "x"], 2, "unrecognized subcommand 'rnu'");
     check(&["run"], 2, "<FILE>");

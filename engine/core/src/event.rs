@@ -4,6 +4,7 @@
 //! Nothing here carries output bytes, secrets or display policy. Read [`EventKind`] first.
 
 mod progress;
+mod release;
 mod run;
 mod status;
 mod step;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use time::{micros, optional_micros};
 
 pub use progress::Progress;
+pub use release::{Deployed, DeployedStep, IDENTITY};
 pub use run::{Changed, Failure, RollbackStarted, RunStarted, Selection};
 pub use status::{RunStatus, StepStatus};
 pub use step::{ArtifactRef, Digests, ErrorReason, Item, Reason, Resolution, StepError, WaitFor};
@@ -91,6 +93,9 @@ pub enum EventKind {
         /// How far it came; absent in older records.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<Progress>,
+        /// What it left deployed, for each environment in which it deployed something.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deployed: Vec<Deployed>,
     },
     /// Somebody asked for the end of the run.
     CancelRequested {

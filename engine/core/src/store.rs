@@ -4,6 +4,7 @@
 use crate::event::{ArtifactRef, Json};
 use crate::journal::JournalError;
 use crate::path::{RunId, StepPath};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,17 @@ pub struct Generate {
     pub charset: String,
 }
 
+/// The versions of a secret in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretVersions {
+    /// The newest, which is the one in use.
+    pub newest: u64,
+    /// When it was made.
+    pub since: Timestamp,
+    /// Those before it that are still kept.
+    pub older: Vec<u64>,
+}
+
 /// A lock of the state folder that is held until dropped or until the process ends.
 pub trait LockGuard: Send {}
 
@@ -76,6 +88,20 @@ pub trait Store: Send + Sync {
 
     /// The secret of the store, made there first if it is missing. Atomic over processes.
     fn generated(&self, project: &str, environment: &str, name: &str, how: &Generate) -> Result<SecretValue, JournalError>;
+
+    /// The versions of a secret that the environment uses: its own, else the project's.
+    fn secret_versions(&self, project: &str, environment: &str, name: &str) -> Result<Option<SecretVersions>, JournalError>;
+
+    /// Makes a new version of that secret, once for a key: the version that was made for it is given again.
+    /// `length` and `charset` of `how` hold; a length of 0 is that of the value before.
+    fn rotate(&self, project: &str, environment: &str, name: &str, how: &Generate, key: &str) -> Result<u64, JournalError>;
+
+    /// Takes the version that was made for a key away, so that the one before it is in use again; without one
+    /// nothing is done. Says why not, where it is not the newest or those before it are retired.
+    fn withdraw(&self, project: &str, environment: &str, name: &str, key: &str) -> Result<Result<(), String>, JournalError>;
+
+    /// Forgets all versions but the newest; says which.
+    fn retire(&self, project: &str, environment: &str, name: &str) -> Result<Vec<u64>, JournalError>;
 
     /// What may be recorded of a value that is not in the store.
     fn fingerprint(&self, value: &str) -> Result<String, JournalError>;

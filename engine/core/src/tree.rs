@@ -467,7 +467,7 @@ pub enum OnCrash {
     Ask,
     /// Count it as failed.
     Fail,
-    /// Take it back, then run it again (a later release; refused at `run`).
+    /// Take it back, then run it again.
     UndoFirst,
 }
 

@@ -28,7 +28,23 @@ pub fn client() -> Result<reqwest::Client, String> {
     build(&|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
 }
 
+/// The same, with one more PEM file of roots to trust.
+///
+/// # Errors
+/// Also when that cannot be read.
+pub(crate) fn client_trusting(roots: Option<&[u8]>) -> Result<reqwest::Client, String> {
+    let mut builder = builder(&|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
+    for root in roots.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(|e| chain(&e))?.into_iter().flatten() {
+        builder = builder.add_root_certificate(root);
+    }
+    builder.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
+}
+
 fn build(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::Client, String> {
+    builder(env)?.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
+}
+
+fn builder(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::ClientBuilder, String> {
     let either = |name: &str| env(name).or_else(|| env(&name.to_uppercase()));
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("trees/", env!("CARGO_PKG_VERSION")))
@@ -47,11 +63,11 @@ fn build(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::Client, String
         let proxy = make(address).map_err(|e| format!("the address of a proxy in the environment cannot be read: {}", e.without_url()))?;
         builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&not_for)));
     }
-    builder.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
+    Ok(builder)
 }
 
 /// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(e) = source {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::Json;
 use trees_core::path::{RunId, StepPath};
+use trees_core::store::{Generate, SecretVersions};
 use trees_core::tree::{Effect, KindInfo, ValueType};
 
 /// One step kind. Its file holds inputs, outputs, doc text, an example, behaviour and tests.
@@ -159,6 +160,8 @@ pub struct ReadCx {
     pub http: Reader,
     /// Takes secrets out of texts.
     pub mask: Masker,
+    /// The secrets of the store, without their values.
+    pub secrets: SecretReader,
 }
 
 /// What `apply` and `undo` may use.
@@ -174,6 +177,8 @@ pub struct Cx {
     pub client: Arc<Client>,
     /// The port through which progress, log lines and intents leave.
     pub port: Arc<dyn Port>,
+    /// The versions of the secrets of the store.
+    pub keeper: Arc<dyn Keeper>,
 }
 
 impl Deref for Cx {
@@ -241,6 +246,53 @@ impl ReadCx {
             () = self.cancel.cancelled() => Err(KindError::new("ended while waiting")),
             () = tokio::time::sleep(duration) => Ok(()),
         }
+    }
+}
+
+/// The secrets of the project and environment that a step works for: their versions, never their values.
+pub trait Keeper: Send + Sync {
+    /// The versions of one; `None` where the store has none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn versions(&self, name: &str) -> Result<Option<SecretVersions>, KindError>;
+
+    /// Makes a new version, once for a key; says its number. What runs afterwards gets it.
+    ///
+    /// # Errors
+    /// When there is no such secret, or the store cannot be written.
+    fn rotate(&self, name: &str, how: &Generate, key: &str) -> Result<u64, KindError>;
+
+    /// Takes the version that was made for a key away, so that the one before it is in use again; without one
+    /// nothing is done.
+    ///
+    /// # Errors
+    /// When it is not the newest, or those before it are retired.
+    fn withdraw(&self, name: &str, key: &str) -> Result<(), KindError>;
+
+    /// Forgets all versions but the newest; says which.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn retire(&self, name: &str) -> Result<Vec<u64>, KindError>;
+}
+
+/// The versions of secrets, to be read only.
+#[derive(Clone)]
+pub struct SecretReader(Arc<dyn Keeper>);
+
+impl SecretReader {
+    /// Over what keeps them.
+    pub fn new(keeper: Arc<dyn Keeper>) -> Self {
+        Self(keeper)
+    }
+
+    /// The versions of one; `None` where the store has none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn versions(&self, name: &str) -> Result<Option<SecretVersions>, KindError> {
+        self.0.versions(name)
     }
 }
 

@@ -82,7 +82,7 @@ pub fn succeeds(outputs: Json) -> EventKind {
 }
 
 pub fn finished(status: RunStatus) -> EventKind {
-    EventKind::RunFinished { status, outputs: serde_json::Map::new(), error: None, progress: Some(FAR) }
+    EventKind::RunFinished { status, outputs: serde_json::Map::new(), error: None, progress: Some(FAR), deployed: vec![] }
 }
 
 /// What every run here says of its end.

@@ -83,6 +83,14 @@ impl Metadata {
         if wrong.is_empty() { Ok(values) } else { Err(wrong) }
     }
 
+    /// A value as a person writes it, in the type of its input: text as it is, all else as JSON.
+    #[must_use]
+    pub fn typed(&self, name: &str, text: &str) -> Json {
+        let is_text = self.inputs.get(name).is_none_or(|input| input.kind == ValueType::String);
+        let parsed = if is_text { None } else { serde_json::from_str(text).ok() };
+        parsed.unwrap_or_else(|| text.into())
+    }
+
     fn unknown(&self, name: &str) -> String {
         let names: Vec<&str> = self.inputs.keys().map(String::as_str).collect();
         format!(

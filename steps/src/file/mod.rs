@@ -7,4 +7,6 @@ mod metadata;
 mod place;
 mod render;
 
+pub use metadata::Metadata;
 pub(crate) use place::{failed, replace};
+pub use render::Rendered;

@@ -130,17 +130,12 @@ async fn rendered(with: &With, cx: &ReadCx) -> Result<(Vec<(PathBuf, Rendered)>,
 }
 
 fn render(source: &Path, target: &Path, values: &Object) -> Result<(Vec<(PathBuf, Rendered)>, Out), KindError> {
-    let folder = source.is_dir();
-    let files = if folder {
-        let (metadata, values) = metadata(source, values)?;
-        render::folder(source, &metadata, &values)?
-    } else {
-        vec![render::file(source, target, values)?]
-    };
+    let is_folder = source.is_dir();
+    let files = if is_folder { folder(source, values)? } else { vec![render::file(source, target, values)?] };
     let mut placed = Vec::with_capacity(files.len());
     for file in files {
-        let path = if folder { target.join(&file.path) } else { target.to_path_buf() };
-        if folder {
+        let path = if is_folder { target.join(&file.path) } else { target.to_path_buf() };
+        if is_folder {
             inside(target, &path)?;
         }
         placed.push((path, file));
@@ -152,12 +147,29 @@ fn render(source: &Path, target: &Path, values: &Object) -> Result<(Vec<(PathBuf
 }
 
 fn metadata(source: &Path, given: &Object) -> Result<(Metadata, Object), KindError> {
-    let path = source.join("metadata.yaml");
-    let Some(found) = place::find(&path)? else { return Ok((Metadata::default(), given.clone())) };
-    let text = String::from_utf8(found.content).map_err(|_| KindError::new(format!("`{}` is not UTF-8", path.display())))?;
-    let metadata: Metadata = serde_yaml::from_str(&text).map_err(|e| KindError::new(format!("`{}`: {e}", path.display())))?;
+    let Some(metadata) = described(source)? else { return Ok((Metadata::default(), given.clone())) };
     let values = metadata.values(given).map_err(|wrong| KindError::new(wrong.join("\n")))?;
     Ok((metadata, values))
+}
+
+/// The metadata of a template folder, where it has some.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn described(source: &Path) -> Result<Option<Metadata>, KindError> {
+    let path = source.join("metadata.yaml");
+    let Some(found) = place::find(&path)? else { return Ok(None) };
+    let text = String::from_utf8(found.content).map_err(|_| KindError::new(format!("`{}` is not UTF-8", path.display())))?;
+    serde_yaml::from_str(&text).map(Some).map_err(|e| KindError::new(format!("`{}`: {e}", path.display())))
+}
+
+/// A template folder rendered in memory, sorted by path, as `file/template` and `trees init --template` make it.
+///
+/// # Errors
+/// All that is wrong with the values, or the first template that is wrong.
+pub fn folder(source: &Path, given: &Object) -> Result<Vec<Rendered>, KindError> {
+    let (metadata, values) = metadata(source, given)?;
+    render::folder(source, &metadata, &values)
 }
 
 /// Refuses a path that leads out of the target through a link.

@@ -35,7 +35,6 @@ const CODES: &[(&str, &str)] = &[
     ("key-missing", "items that need `key:`"),
     ("key-not-text", "a key that is no text"),
     ("key-too-long", "an instance's key over 200 bytes"),
-    ("later", "what checks today and runs in a later release"),
     ("may-be-skipped", "an output of a step with `if`, read without a default"),
     ("may-be-undefined", "a value that may be missing, read without a default"),
     ("missing-key", "a key that must be there"),

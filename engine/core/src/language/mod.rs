@@ -6,7 +6,6 @@ mod draft;
 mod fan_out;
 mod graph;
 pub(crate) mod keys;
-mod later;
 pub(crate) mod load;
 mod names;
 pub(crate) mod near;
@@ -23,7 +22,6 @@ mod vars;
 mod with;
 
 pub use codes::codes;
-pub use later::later;
 
 use crate::diagnostic::Diagnostic;
 use crate::event::{Json, Object};

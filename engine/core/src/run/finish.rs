@@ -197,7 +197,11 @@ impl Run {
             _ if self.has_warnings() => (RunStatus::SucceededWithWarnings, None),
             _ => (RunStatus::Succeeded, None),
         };
-        self.emit(now, None, EventKind::RunFinished { status, outputs, error, progress: Some(self.progress()) })?;
+        self.emit(
+            now,
+            None,
+            EventKind::RunFinished { status, outputs, error, progress: Some(self.progress()), deployed: self.deployed() },
+        )?;
         self.unlock_all();
         Ok(())
     }

@@ -21,6 +21,7 @@ mod keep;
 mod names;
 mod order;
 mod person;
+mod release;
 mod reopen;
 mod rollback;
 mod select;

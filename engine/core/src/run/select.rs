@@ -84,6 +84,16 @@ impl<'a> Choice<'a> {
         Ok(choice)
     }
 
+    /// Steps of the top tree and all that depends on them, in their order, `finally` apart. Unknown ones are left out.
+    pub fn dependants(tree: &Tree, steps: &[StepPath]) -> Vec<StepPath> {
+        let mut found = BTreeSet::new();
+        for index in steps.iter().filter_map(|path| tree.index.get(path.as_str())) {
+            add_dependants(tree, *index, &mut found);
+        }
+        let main = found.into_iter().map(|index| &tree.steps[index as usize]).filter(|step| !step.finally);
+        main.map(|step| StepPath::root(&step.id)).collect()
+    }
+
     /// What the steps that run need is taken over; a person's yes is not, it is asked for again.
     fn add_needs(&mut self) {
         let mut open: Vec<u32> = (0u32..).zip(&self.parts).filter(|(_, p)| **p == Part::Asked).map(|(i, _)| i).collect();

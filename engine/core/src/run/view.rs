@@ -4,6 +4,7 @@ use super::Run;
 use super::state::{NodeId, ROOT, ScopeId};
 use crate::event::{Progress, RunStarted, RunStatus, StepError, StepStatus};
 use crate::path::{RunId, StepPath};
+use crate::tree::Action;
 use jiff::Timestamp;
 
 /// A step or instance as it stands.
@@ -69,6 +70,14 @@ impl Run {
             (None, Some(scope)) if !whole => self.count_scope(scope, progress),
             (Some(fan), _) => progress.add(node.status, fan.children.len() as u64 * self.spec(id).leaves()),
             (None, _) => progress.add(node.status, self.spec(id).leaves()),
+        }
+    }
+
+    /// The kind that a step uses.
+    pub fn kind_of(&self, path: &StepPath) -> Option<&str> {
+        match &self.spec(self.find(path)?).action {
+            Action::Uses { kind, .. } => Some(kind),
+            Action::Run(_) | Action::Tree { .. } | Action::Approve { .. } => None,
         }
     }
 

@@ -60,6 +60,6 @@ pub enum SecretSource {
     File,
     /// A command's output.
     Command,
-    /// HashiCorp Vault (a later release; refused at `run`).
+    /// A server with HashiCorp Vault's KV API, version 2 or 1: `path: mount/path#field`.
     Vault,
 }

@@ -1,7 +1,7 @@
 //! Trees in trees: loaded once, checked against what they are given, never in circles.
 
 use crate::bench::{check, shown};
-use trees_core::language::{Sources, check as check_source, later};
+use trees_core::language::{Sources, check as check_source};
 use trees_core::tree::Action;
 
 const TOP: &str = "tree: top\nparams: { app: web }\nsteps:\n  a: { tree: ./sub/a.yaml, with: { name: \"{{ params.app }}\", n: 3 } }\n  b: { needs: a, uses: http/check, with: { url: \"{{ steps.a.outputs.url }}\" } }\n";
@@ -89,18 +89,6 @@ fn a_sub_trees_environment_and_pool_are_the_top_ones() {
     let sub = "tree: s\nsteps:\n  x: { run: y, environment: prod, pool: net }\n  z: { run: y, environment: dev, pool: other }\n";
     let top = "tree: top\nenvironments: { prod: { default: true } }\npools: { net: 1 }\nsteps:\n  t: { tree: ./s.yaml }\n";
     assert_eq!(shown(&check(top, &[("s.yaml", sub)]).diagnostics), "unknown-environment 1:4:29; unknown-pool 1:4:40");
-}
-
-#[test]
-fn what_comes_later_is_listed_through_all_files() {
-    let sub = "tree: s\nsecrets: { T: { from: vault, path: x } }\nsteps:\n  x: { run: y, undo: z, on_crash: undo_first }\n";
-    let top = "tree: top\non_failure: rollback\non_busy: queue\nsteps:\n  t: { tree: ./s.yaml }\n";
-    let checked = check(top, &[("s.yaml", sub)]);
-    let tree = checked.tree.expect("it checks");
-    let found: Vec<String> = later(&tree).into_iter().map(|d| d.message).collect();
-    assert_eq!(found, ["`from: vault` of the secret `T` comes in a later release"]);
-    let plain = check("tree: top\nsteps: { a: { run: x } }\n", &[]).tree.expect("it checks");
-    assert_eq!(later(&plain), []);
 }
 
 #[test]

@@ -33,11 +33,17 @@ pub struct Drift {
     pub changes: Vec<Change>,
 }
 
-/// Looks at the external steps of a recorded run. A signal ends it.
+/// Looks at the external steps of a recorded run, or only those that work for one environment. A signal ends it.
 ///
 /// # Errors
 /// When the record cannot be replayed, or a secret is missing.
-pub fn drift(eyes: Eyes, id: RunId, definitions: &Definitions, recorded: &[Event]) -> Result<Looked<Vec<Drift>>, DriveError> {
+pub fn drift(
+    eyes: Eyes,
+    id: RunId,
+    environment: Option<&str>,
+    definitions: &Definitions,
+    recorded: &[Event],
+) -> Result<Looked<Vec<Drift>>, DriveError> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let tree = definitions.newest();
     let mut run = Run::new(id.clone(), definitions.clone(), eyes.kinds.as_kinds());
@@ -62,7 +68,8 @@ pub fn drift(eyes: Eyes, id: RunId, definitions: &Definitions, recorded: &[Event
                 Action::Tree { .. } | Action::Approve { .. } => continue,
             };
             let instances = step.fan_out.is_some() && !view.path.as_str().ends_with(']');
-            if step.effect != Effect::External || step.finally || instances {
+            let elsewhere = environment.is_some_and(|environment| run.secret_names(&view.path).1 != environment);
+            if step.effect != Effect::External || step.finally || instances || elsewhere {
                 continue;
             }
             let at = all.len();

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use trees_core::event::ArtifactRef;
 use trees_core::journal::JournalError;
 use trees_core::path::{RunId, StepPath};
-use trees_core::store::{CachedResult, Generate, LockGuard, SecretValue, Store};
+use trees_core::store::{CachedResult, Generate, LockGuard, SecretValue, SecretVersions, Store};
 
 /// A store that cannot be written; what a look must leave somewhere is in a temporary folder.
 pub(super) struct Glass {
@@ -61,6 +61,22 @@ impl Store for Glass {
     fn generated(&self, project: &str, environment: &str, name: &str, _how: &Generate) -> Result<SecretValue, JournalError> {
         let there = self.store.secret(project, environment, name)?;
         Ok(there.unwrap_or_else(|| SecretValue { value: format!("{name} is not generated yet"), fingerprint: "new".into() }))
+    }
+
+    fn secret_versions(&self, project: &str, environment: &str, name: &str) -> Result<Option<SecretVersions>, JournalError> {
+        self.store.secret_versions(project, environment, name)
+    }
+
+    fn rotate(&self, project: &str, environment: &str, name: &str, _how: &Generate, _key: &str) -> Result<u64, JournalError> {
+        Ok(self.store.secret_versions(project, environment, name)?.map_or(1, |versions| versions.newest + 1))
+    }
+
+    fn withdraw(&self, _project: &str, _environment: &str, _name: &str, _key: &str) -> Result<Result<(), String>, JournalError> {
+        Ok(Ok(()))
+    }
+
+    fn retire(&self, project: &str, environment: &str, name: &str) -> Result<Vec<u64>, JournalError> {
+        Ok(self.store.secret_versions(project, environment, name)?.map(|versions| versions.older).unwrap_or_default())
     }
 
     fn fingerprint(&self, value: &str) -> Result<String, JournalError> {

@@ -7,6 +7,7 @@
 mod attempt;
 mod drift;
 mod glass;
+mod keys;
 mod locks;
 mod look;
 mod message;
@@ -369,6 +370,9 @@ impl Sitting {
     fn decide(&mut self, inputs: Vec<Input>) -> Result<(Vec<Event>, Vec<Effect>), DriveError> {
         let (mut events, mut effects) = (Vec::new(), Vec::new());
         let mut inputs = inputs;
+        if inputs.iter().any(|input| self.changes_secrets(input)) {
+            self.look_up_secrets()?;
+        }
         loop {
             let Decision { events: new, effects: asked } = self.run.handle(std::mem::take(&mut inputs), self.clock.now())?;
             events.extend(new);
@@ -384,6 +388,20 @@ impl Sitting {
                 return Ok((events, effects));
             }
         }
+    }
+
+    /// Whether a step that makes or takes away versions of secrets has just ended.
+    fn changes_secrets(&self, input: &Input) -> bool {
+        let (Input::Ended { step, .. } | Input::ActionDone { step, .. }) = input else { return false };
+        self.run.kind_of(step).is_some_and(|kind| kind.starts_with("secret/"))
+    }
+
+    /// What runs from here on gets the newest versions; the former ones are masked as well.
+    fn look_up_secrets(&mut self) -> Result<(), DriveError> {
+        let project = self.run.facts().map(|facts| facts.project.clone()).unwrap_or_default();
+        self.vault.refresh(&project, self.setup.store.as_ref())?;
+        self.masker = self.vault.masker();
+        Ok(())
     }
 
     /// All that has arrived; waits for the first of it.

@@ -1,5 +1,7 @@
 //! The values of all secrets that a run's steps name, found before anything runs.
 
+mod kv;
+
 use super::DriveError;
 use crate::environment;
 use crate::mask::Masker;
@@ -15,7 +17,11 @@ use trees_core::tree::{Secret, SecretSource, Tree};
 
 /// Values by the tree file that declares them, the environment and the name.
 #[derive(Default)]
-pub struct Vault(BTreeMap<(u32, String, String), Found>);
+pub struct Vault {
+    found: BTreeMap<(u32, String, String), Found>,
+    /// Values that were in use before, which are masked like the others.
+    former: Vec<String>,
+}
 
 struct Found {
     value: SecretValue,
@@ -50,7 +56,7 @@ impl Vault {
             let declared = place.and_then(|p| p.secrets.get(&name)).or_else(|| owner.secrets.get(&name)).cloned().unwrap_or_default();
             let seeker = Seeker { project: &tree.project, environment: &environment, name: &name, dir, store, tree: &owner };
             match seeker.find(&declared) {
-                Ok(Some(value)) => drop(vault.0.insert((owner.source, environment, name), Found { value, as_file: declared.as_file })),
+                Ok(Some(value)) => drop(vault.found.insert((owner.source, environment, name), Found { value, as_file: declared.as_file })),
                 Ok(None) if declared.optional => {}
                 Ok(None) => missing.push(seeker.cure(&declared)),
                 // All that is wrong is said at once.
@@ -68,7 +74,20 @@ impl Vault {
 
     /// All values, for the masker.
     pub(super) fn all_values(&self) -> impl Iterator<Item = &str> {
-        self.0.values().map(|f| f.value.value.as_str())
+        self.found.values().map(|f| f.value.value.as_str()).chain(self.former.iter().map(String::as_str))
+    }
+
+    /// Reads those of the store again.
+    pub(super) fn refresh(&mut self, project: &str, store: &dyn Store) -> Result<(), JournalError> {
+        for ((_, environment, name), found) in &mut self.found {
+            if found.value.fingerprint.starts_with("store:")
+                && let Some(newest) = store.secret(project, environment, name)?
+                && newest.fingerprint != found.value.fingerprint
+            {
+                self.former.push(std::mem::replace(&mut found.value, newest).value);
+            }
+        }
+        Ok(())
     }
 
     /// The values of some names; an optional one without a source reads
@@ -83,14 +102,14 @@ impl Vault {
     }
 
     fn each(&self, source: u32, environment: &str, names: &[String], part: impl Fn(&Found) -> &String) -> Secrets {
-        let of = |name: &String| self.0.get(&(source, environment.to_owned(), name.clone())).map(|f| part(f).clone());
+        let of = |name: &String| self.found.get(&(source, environment.to_owned(), name.clone())).map(|f| part(f).clone());
         names.iter().map(|name| (name.clone(), of(name).unwrap_or_default())).collect()
     }
 
     /// What a process is given.
     pub(super) fn given(&self, source: u32, environment: &str, names: &[String]) -> Vec<Given> {
         let found = |name: &String| {
-            let found = self.0.get(&(source, environment.to_owned(), name.clone()))?;
+            let found = self.found.get(&(source, environment.to_owned(), name.clone()))?;
             Some(Given { name: name.clone(), value: found.value.value.clone(), as_file: found.as_file })
         };
         names.iter().filter_map(found).collect()
@@ -130,7 +149,10 @@ impl Seeker<'_> {
             Some(SecretSource::File) => self.file(declared.path.as_deref().unwrap_or_default()),
             Some(SecretSource::Command) => self.command(declared.command.as_deref().unwrap_or_default()),
             Some(SecretSource::Vault) => {
-                Err(DriveError::Unprepared(format!("the secret {} is to come from vault, which comes in a later release", self.name)))
+                let found = kv::read(declared.path.as_deref().unwrap_or_default(), self.name);
+                found
+                    .map_err(|why| DriveError::Unprepared(format!("the secret {}: {why}", self.name)))?
+                    .map_or(Ok(None), |v| self.marked(v))
             }
         }
     }
@@ -188,14 +210,20 @@ impl Seeker<'_> {
             Some(SecretSource::Store) => "not in the secret store",
             Some(SecretSource::Dotenv) => "not in dotenv",
             Some(SecretSource::File) => "not there as a file",
-            Some(SecretSource::Generate | SecretSource::Command | SecretSource::Vault) => "without a value",
+            Some(SecretSource::Vault) => "not in the vault",
+            Some(SecretSource::Generate | SecretSource::Command) => "without a value",
         };
         let flag = if self.environment.is_empty() { String::new() } else { format!(" -e {}", self.environment) };
         let cure = match declared.from {
             Some(SecretSource::Environment) => format!("set the variable {name}"),
             Some(SecretSource::Dotenv) => format!("write {name}=… to a file of `dotenv:`"),
             Some(SecretSource::File) => format!("write {}", declared.path.as_deref().unwrap_or_default()),
-            None | Some(SecretSource::Store | SecretSource::Generate | SecretSource::Command | SecretSource::Vault) => {
+            Some(SecretSource::Vault) => {
+                let path = declared.path.as_deref().unwrap_or_default();
+                let path = if path.contains('#') { path.to_owned() } else { format!("{path}#{name}") };
+                format!("write it there, at {path}")
+            }
+            None | Some(SecretSource::Store | SecretSource::Generate | SecretSource::Command) => {
                 format!("`trees secret set {name}{flag} --project {}`", self.project)
             }
         };

@@ -1,9 +1,10 @@
 //! The step kind of an attempt: asked or applied, within its time and with what it may know.
 
 use super::attempt::{Attempt, Control, Done, Made, Trouble};
+use super::keys::Keys;
 use super::port::AttemptPort;
 use super::script::sleep;
-use crate::kind::{AnyKind, Cx, KindError, Observation, Port, ReadCx, Reader};
+use crate::kind::{AnyKind, Cx, Keeper, KindError, Observation, Port, ReadCx, Reader, SecretReader};
 use crate::output::Log;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -118,7 +119,13 @@ impl Attempt {
             cancel,
             http: Reader::new(Arc::clone(&self.client)),
             mask: self.masker.clone(),
+            secrets: SecretReader::new(self.keeper()),
         })
+    }
+
+    fn keeper(&self) -> Arc<dyn Keeper> {
+        let (project, environment) = (self.task.project.clone(), self.task.environment.clone());
+        Arc::new(Keys { store: Arc::clone(&self.store), project, environment })
     }
 
     pub(super) fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {
@@ -136,6 +143,7 @@ impl Attempt {
             idempotency_key: self.task.idempotency_key.clone(),
             client: Arc::clone(&self.client),
             port: Arc::clone(&port) as Arc<dyn Port>,
+            keeper: self.keeper(),
         };
         Ok((cx, port))
     }

@@ -1,0 +1,146 @@
+//! The releases of an environment: recorded as runs end, shown, gone back to, looked at for drift.
+
+use crate::bench::Bench;
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+const TREE: &str = "\
+tree: shop
+project: store
+params: { version: v1, well: true, port: { type: integer, default: 0 } }
+environments:
+  staging: { default: true, vars: { text: quiet } }
+  production: { protected: true, vars: { text: loud } }
+steps:
+  build:
+    run: |
+      printf '#!/bin/sh\\nexec sleep 100000\\n# %s\\n' {{ params.version }} > serve.sh
+      chmod +x serve.sh
+      echo built {{ params.version }} >> built.txt
+    artifacts: { serve: serve.sh }
+  serve:
+    uses: deploy/process
+    with: { name: web, release: '{{ params.version }}', command: [./serve], files: { serve: '{{ steps.build.artifacts.serve.path }}' } }
+  tell:
+    needs: serve
+    run: echo {{ environment }} {{ params.version }} >> told.txt; test {{ params.well }} = true
+    undo: echo taken back >> told.txt
+on_failure: rollback
+";
+
+/// What it deployed ends with it.
+struct Shop(Bench);
+
+impl Shop {
+    fn new() -> Self {
+        Self(Bench::with("shop.yaml", TREE))
+    }
+
+    fn run(&self, version: &str, more: &[&str], code: i32) {
+        let version = format!("version={version}");
+        self.0.run(&[&["run", "shop.yaml", "-p", &version], more].concat()).expect(code);
+    }
+
+    fn releases(&self, environment: &str) -> Vec<(u64, String, Vec<String>)> {
+        let shown = self.0.run(&["env", "show", "shop.yaml", "-e", environment, "--format", "json"]).expect(0).json();
+        let texts = |list: &Value| list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        let one = |row: &Value| (row["number"].as_u64().unwrap(), row["status"].as_str().unwrap().to_owned(), texts(&row["differs"]));
+        shown["releases"].as_array().unwrap().iter().map(one).collect()
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let mut folders = vec![self.0.path(".trees/deploy")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                } else if entry.file_name() == "status.json" {
+                    let status: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap_or_default()).unwrap_or_default();
+                    for pid in ["supervisor", "child"].iter().filter_map(|part| status[part]["pid"].as_u64()) {
+                        drop(Command::new("kill").args(["-KILL", &pid.to_string()]).output());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_run_that_deploys_is_a_release_of_its_environment() {
+    let shop = Shop::new();
+    assert_eq!(shop.releases("staging"), []);
+    shop.run("v1", &[], 0);
+    shop.run("v2", &[], 0);
+    shop.run("v3", &["-p", "well=false"], 4);
+    shop.run("v2", &["-e", "production", "--approve", "*"], 0);
+    // Nothing of it was deployed.
+    shop.0.run(&["run", "shop.yaml", "--only", "build"]).expect(0);
+    let row =
+        |number, status: &str, differs: &[&str]| (number, status.to_owned(), differs.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>());
+    let expected = [
+        row(3, "rolled_back", &["- serve"]),
+        row(2, "succeeded", &["  serve: release v1 -> v2"]),
+        row(1, "succeeded", &["+ serve: release v1"]),
+    ];
+    assert_eq!(shop.releases("staging"), expected);
+    assert_eq!(shop.releases("production"), [row(1, "succeeded", &["+ serve: release v2"])]);
+    let text = shop.0.run(&["env", "show", "shop.yaml"]).expect(0).stdout;
+    assert!(text.contains("release 2  ") && text.contains("verified, stands") && text.contains("rolled back"), "{text}");
+}
+
+#[test]
+fn a_verified_release_is_deployed_again_with_what_was_built_then() {
+    let shop = Shop::new();
+    let bench = &shop.0;
+    let back = |release: &str, more: &[&str], code: i32| {
+        bench.run(&[&["rollback", "--release", release, "-e", "production", "shop.yaml"], more].concat()).expect(code)
+    };
+    for version in ["v1", "v2"] {
+        shop.run(version, &["-e", "production", "--approve", "*"], 0);
+    }
+    shop.run("v3", &["-e", "production", "--approve", "*", "-p", "well=false"], 4);
+    // Protected: it asks, and begins nothing before.
+    assert!(back("1", &[], 3).stderr.contains("environment:production"));
+    bench.run(&["cancel", "@last"]).expect(0);
+    let went = back("1", &["--approve", "environment:production"], 0);
+    assert!(went.stderr.contains("taking over from run"), "{}", went.stderr);
+    assert_eq!(bench.read("built.txt"), "built v1\nbuilt v2\nbuilt v3\n", "nothing is built again");
+    assert!(bench.read("told.txt").ends_with("production v1\n"), "what depends on the deploy runs");
+    let shown = bench.run(&["env", "show", "shop.yaml", "-e", "production", "--format", "json"]).expect(0).json();
+    assert_eq!(shown["deployed"][0]["release"], "v1");
+    let newest = &shown["releases"][0];
+    assert_eq!((&newest["verified"], &newest["differs"][0]), (&true.into(), &"  serve: release v2 -> v1".into()));
+    let started = bench.run(&["events", "@last"]).expect(0).stdout;
+    assert!(started.lines().next().unwrap().contains("\"trigger\":\"rollback\""), "{started}");
+
+    let wrong = back("3", &[], 2).stderr;
+    assert!(wrong.contains("release 3 of store/production was never verified") && wrong.contains("verified and kept: "), "{wrong}");
+    assert!(back("9", &[], 2).stderr.contains("store/production has no release 9"));
+    let none = bench.run(&["rollback", "--release", "1", "-e", "nowhere", "shop.yaml"]).expect(2).stderr;
+    assert!(none.contains("no environment `nowhere`"), "{none}");
+    bench.run(&["rollback", "--release", "1"]).expect(2);
+    // The runs of releases outlive others.
+    bench.run(&["gc", "--keep", "1"]).expect(0);
+    back("2", &["--approve", "*"], 0);
+}
+
+#[test]
+fn drift_of_one_environment_is_that_of_its_newest_verified_release() {
+    let shop = Shop::new();
+    let bench = &shop.0;
+    shop.run("v1", &["-e", "production", "--approve", "*"], 0);
+    shop.run("v1", &[], 0);
+    assert!(bench.run(&["drift", "-e", "production"]).expect(0).stdout.contains("in production"));
+    let folder = bench.path(".trees/deploy/store/production/web/releases/v1");
+    fs::write(folder.join("serve"), "#!/bin/sh\nexec sleep 99999\n").unwrap();
+    assert!(bench.run(&["drift", "-e", "production"]).expect(10).stdout.contains("files.serve"));
+    bench.run(&["drift", "-e", "staging", "shop.yaml"]).expect(0);
+    let healed = bench.run(&["drift", "-e", "production", "shop.yaml", "--heal", "--approve", "*"]).expect(0);
+    assert!(healed.stderr.contains("healing"), "{}", healed.stderr);
+    bench.run(&["drift", "-e", "production"]).expect(0);
+    let none = bench.run(&["drift", "-e", "elsewhere"]).expect(2).stderr;
+    assert!(none.contains("no successful run in elsewhere"), "{none}");
+}
