@@ -67,7 +67,7 @@ fn a_schema_from_the_future_is_left_alone() {
     db.execute_batch("PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(db);
     let before = fs::read(folder.join("trees.db")).unwrap();
-    check(&folder, &["newer `trees` (schema 99, this one knows 3)", "--state"]);
+    check(&folder, &["newer `trees` (schema 99, this one knows 4)", "--state"]);
     assert_eq!(fs::read(folder.join("trees.db")).unwrap(), before);
     assert!(!folder.join("trees.db-wal").exists());
     drop(dir);
@@ -79,7 +79,7 @@ fn a_future_schema_that_is_still_in_the_log_is_seen() {
     let folder = bench.dir.path().join(".trees");
     let db = rusqlite::Connection::open(folder.join("trees.db")).unwrap();
     db.execute_batch("PRAGMA user_version = 7").unwrap();
-    check(&folder, &["newer `trees` (schema 7, this one knows 3)"]);
+    check(&folder, &["newer `trees` (schema 7, this one knows 4)"]);
 }
 
 #[test]
