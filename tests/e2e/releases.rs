@@ -144,3 +144,15 @@ fn drift_of_one_environment_is_that_of_its_newest_verified_release() {
     let none = bench.run(&["drift", "-e", "elsewhere"]).expect(2).stderr;
     assert!(none.contains("no successful run in elsewhere"), "{none}");
 }
+
+#[test]
+fn what_a_run_did_on_another_machine_is_no_release_here() {
+    let shop = Shop::new();
+    shop.run("v1", &[], 0);
+    shop.0.run(&["export", "@last", "-o", "run.tar.gz"]).expect(0);
+    let file = shop.0.path("run.tar.gz").display().to_string();
+    let other = Bench::with("shop.yaml", TREE);
+    other.run(&["import", &file]).expect(0);
+    let shown = other.run(&["env", "show", "shop.yaml", "--format", "json"]).expect(0).json();
+    assert_eq!(shown["releases"], Value::Array(Vec::new()));
+}
