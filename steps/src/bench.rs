@@ -104,6 +104,11 @@ impl Bench {
         Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: Arc::default(), port: self.recorder.clone() }
     }
 
+    /// What was written to the step's log.
+    pub fn log(&self) -> Vec<String> {
+        self.recorder.log.lock().unwrap().clone()
+    }
+
     pub fn intents(&self) -> Vec<Json> {
         self.recorder.intents.lock().unwrap().clone()
     }

@@ -7,4 +7,4 @@ mod metadata;
 mod place;
 mod render;
 
-pub(crate) use place::{failed, replace};
+pub(crate) use place::{Written, failed, replace};
