@@ -40,6 +40,7 @@ pub fn catalogue() -> Catalogue {
 fn made() -> Catalogue {
     Catalogue::new([
         erase(container::build::Build),
+        erase(container::run::Run),
         erase(deploy::process::Process),
         erase(deploy::route::Route),
         erase(file::write::Write),
