@@ -4,6 +4,7 @@
 //! one is that file and a line in [`catalogue`]. Nothing here knows the journal, the screen or the
 //! command line. Read [`Catalogue`] first, then a short kind such as [`tcp::check`].
 
+pub mod container;
 pub mod deploy;
 pub mod file;
 pub mod git;
@@ -39,7 +40,10 @@ pub fn catalogue() -> Catalogue {
 
 fn made() -> Catalogue {
     Catalogue::new([
+        erase(container::build::Build),
+        erase(container::run::Run),
         erase(deploy::process::Process),
+        erase(deploy::route::Route),
         erase(file::write::Write),
         erase(file::template::Template),
         erase(git::clone::Clone),

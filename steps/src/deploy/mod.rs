@@ -6,6 +6,7 @@
 //! then `rollout` for how one release takes another's place.
 
 pub mod process;
+pub mod route;
 
 mod instance;
 mod record;

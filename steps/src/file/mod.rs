@@ -8,5 +8,5 @@ mod place;
 mod render;
 
 pub use metadata::Metadata;
-pub(crate) use place::{failed, replace};
+pub(crate) use place::{Written, failed, replace};
 pub use render::Rendered;

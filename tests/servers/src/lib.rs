@@ -8,6 +8,8 @@
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
 mod daemon;
+pub mod docker;
+pub mod nginx;
 
 pub use daemon::Daemon;
 
