@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::Json;
 use trees_core::path::{RunId, StepPath};
+use trees_runner::http::Client;
 use trees_runner::kind::{Cx, Kind, KindError, Observation, Port, ReadCx, Reader};
 use trees_runner::mask::Masker;
 
@@ -20,6 +21,8 @@ pub struct Bench {
     mask: Masker,
     /// The last `with` that was run: what an undo finds in its context.
     with: Mutex<Json>,
+    /// One for all: making it reads the system's certificates.
+    client: Arc<Client>,
 }
 
 #[derive(Default)]
@@ -58,7 +61,15 @@ impl Bench {
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
             ("TREES_RUN_ID".into(), "0123456789ab".into()),
         ];
-        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env, mask: Masker::default(), with: Mutex::default() }
+        Self {
+            folder,
+            recorder: Arc::default(),
+            cancel: CancellationToken::new(),
+            env,
+            mask: Masker::default(),
+            with: Mutex::default(),
+            client: Arc::default(),
+        }
     }
 
     /// One whose run has a secret.
@@ -97,7 +108,7 @@ impl Bench {
             dir,
             env: Arc::new(self.env.clone()),
             cancel: self.cancel.clone(),
-            http: Reader::new(Arc::default()),
+            http: Reader::new(self.client.clone()),
             mask: self.mask.clone(),
         }
     }
@@ -108,7 +119,7 @@ impl Bench {
             attempt: 1,
             idempotency_key: "key-1".into(),
             with: self.with.lock().unwrap().clone(),
-            client: Arc::default(),
+            client: self.client.clone(),
             port: self.recorder.clone(),
         }
     }

@@ -10,9 +10,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{Instant, timeout, timeout_at};
 use trees_runner::kind::{Cx, ReadCx};
 
 /// What a server may send at once over UDP without being cut on the way.
@@ -124,37 +126,52 @@ pub async fn update(cx: &Cx, server: &Server, message: &Message, manner: Manner<
 async fn talk(cx: &ReadCx, server: &Server, message: &Message, manner: Manner<'_>, stream: bool) -> Result<Message, Silence> {
     tokio::select! {
         () = cx.cancel.cancelled() => Err(Silence::Ended),
-        () = tokio::time::sleep(manner.limit) => Err(Silence::Timeout(manner.limit)),
         answer = reach(server, message, manner, stream) => answer,
     }
 }
 
-/// Tries the server's addresses one after the other.
+/// Tries the server's addresses one after the other, all within the limit.
 async fn reach(server: &Server, message: &Message, manner: Manner<'_>, stream: bool) -> Result<Message, Silence> {
-    let found = tokio::net::lookup_host((server.host.as_str(), server.port)).await;
+    let found = timeout(manner.limit, tokio::net::lookup_host((server.host.as_str(), server.port))).await;
+    let found = found.map_err(|_| Silence::Unreachable("its name is not found in time".into()))?;
     let addresses: Vec<SocketAddr> = found.map_err(|e| Silence::Unreachable(format!("its name: {e}")))?.collect();
     let mut last = Silence::Unreachable("its name has no address".into());
     let share = manner.limit / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     for address in addresses {
-        match tokio::time::timeout(share, exchange(address, message, manner, stream)).await {
+        let odd = Odd::default();
+        match timeout(share, exchange(address, message, manner.key, stream, &odd)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(silence)) => last = silence,
-            Err(_) => last = Silence::Timeout(manner.limit),
+            Err(_) => last = odd.take().map_or(Silence::Timeout(manner.limit), Silence::Nonsense),
         }
     }
     Err(last)
 }
 
-async fn exchange(address: SocketAddr, message: &Message, manner: Manner<'_>, stream: bool) -> Result<Message, Silence> {
+/// What came instead of an answer, if nothing better comes.
+#[derive(Default)]
+struct Odd(Mutex<Option<String>>);
+
+impl Odd {
+    fn note(&self, what: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+async fn exchange(address: SocketAddr, message: &Message, key: Option<&TSigner>, stream: bool, odd: &Odd) -> Result<Message, Silence> {
     if !stream {
-        let (bytes, verifier) = signed(message, manner.key)?;
-        let answer = by_datagram(address, message, &bytes, manner).await?;
+        let (bytes, verifier) = signed(message, key)?;
+        let answer = by_datagram(address, message, &bytes, odd).await?;
         let read = checked(&answer, message, verifier)?;
         if !read.metadata.truncation {
             return Ok(read);
         }
     }
-    let (bytes, verifier) = signed(message, manner.key)?;
+    let (bytes, verifier) = signed(message, key)?;
     let answer = by_stream(address, &bytes).await.map_err(|e| Silence::Unreachable(e.to_string()))?;
     checked(&answer, message, verifier)
 }
@@ -173,30 +190,22 @@ fn signed(message: &Message, key: Option<&TSigner>) -> Result<(Vec<u8>, Option<T
     Ok((bytes, verifier))
 }
 
-async fn by_datagram(address: SocketAddr, message: &Message, bytes: &[u8], manner: Manner<'_>) -> Result<Vec<u8>, Silence> {
+async fn by_datagram(address: SocketAddr, message: &Message, bytes: &[u8], odd: &Odd) -> Result<Vec<u8>, Silence> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let unreachable = |e: io::Error| Silence::Unreachable(e.to_string());
     let socket = UdpSocket::bind((any, 0)).await.map_err(unreachable)?;
     socket.connect(address).await.map_err(unreachable)?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
-    let begun = tokio::time::Instant::now();
-    let mut odd = None;
     loop {
         socket.send(bytes).await.map_err(unreachable)?;
-        let again = tokio::time::Instant::now() + AGAIN;
-        while let Ok(read) = tokio::time::timeout_at(again, socket.recv(&mut buffer)).await {
+        let again = Instant::now() + AGAIN;
+        while let Ok(read) = timeout_at(again, socket.recv(&mut buffer)).await {
             let answer = &buffer[..read.map_err(unreachable)?];
             match Message::from_vec(answer) {
                 Ok(read) if answers(&read, message) => return Ok(answer.to_vec()),
-                Ok(_) => odd = Some("an answer to another question".to_owned()),
-                Err(e) => odd = Some(e.to_string()),
+                Ok(_) => odd.note("an answer to another question".into()),
+                Err(e) => odd.note(e.to_string()),
             }
-        }
-        // A moment before the limit, so that it is said what came.
-        if begun.elapsed() + AGAIN >= manner.limit
-            && let Some(odd) = odd
-        {
-            return Err(Silence::Nonsense(odd));
         }
     }
 }
@@ -241,6 +250,9 @@ fn checked(bytes: &[u8], message: &Message, verifier: Option<TSigVerifier>) -> R
     }
     match verifier.verify(bytes) {
         Ok(_) => Ok(answer),
+        Err(_) if answer.signature().is_none() && answer.metadata.response_code == ResponseCode::FormErr => {
+            Err(Silence::Untrusted("it cannot read the message (FORMERR): a value may be of a form that it does not take".into()))
+        }
         Err(_) if answer.signature().is_none() => {
             Err(Silence::Untrusted(format!("its answer ({}) is not signed", code(answer.metadata.response_code))))
         }

@@ -36,7 +36,7 @@ impl PowerDns {
         let schema = SCHEMAS.iter().map(Path::new).find(|path| path.is_file()).unwrap();
         said(Command::new(program("sqlite3")).arg(folder.path().join("db")).arg(format!(".read {}", schema.display())));
         let config = format!(
-            "launch=gsqlite3\ngsqlite3-database={dir}/db\nsocket-dir={dir}\nlocal-address=127.0.0.1\nlocal-port={port}\n\
+            "launch=gsqlite3\ngsqlite3-database={dir}/db\ngsqlite3-pragma-synchronous=0\nsocket-dir={dir}\nlocal-address=127.0.0.1\nlocal-port={port}\n\
              api=yes\napi-key={key}\nwebserver=yes\nwebserver-address=127.0.0.1\nwebserver-port={api}\nwebserver-allow-from=127.0.0.1\n\
              cache-ttl=0\nnegquery-cache-ttl=0\nquery-cache-ttl=0\nzone-cache-refresh-interval=0\n\
              daemon=no\nguardian=no\nwrite-pid=no\ndisable-syslog=yes\nsecurity-poll-suffix=\n"
