@@ -92,7 +92,7 @@ mod tests {
     use super::{find, resolvers};
     use crate::bench::Bench;
     use crate::dns::ask::Server;
-    use crate::dns::stub::{Stub, says};
+    use crate::dns::tests::stub::{Stub, says};
     use crate::dns::value::{self, Type};
     use hickory_proto::op::ResponseCode;
     use std::time::Duration;
