@@ -22,9 +22,11 @@ pub fn two(target: &impl Target) -> Value {
 
 pub const TWO: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
+/// Looking says so, and acting without having looked too.
 async fn refused(bench: &Bench, with: Value) -> KindError {
-    let wrong = Record::observe(&serde_json::from_value(with.clone()).unwrap(), &bench.read()).await.unwrap_err();
-    let again = bench.run::<Record>(with).await.unwrap_err();
+    let with = serde_json::from_value(with).unwrap();
+    let wrong = Record::observe(&with, &bench.read()).await.unwrap_err();
+    let again = Record::apply(&with, &bench.cx()).await.unwrap_err();
     assert_eq!(wrong.message, again.message);
     wrong
 }
