@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use trees_core::event::Json;
 use trees_core::path::{RunId, StepPath};
 use trees_core::store::{Generate, SecretVersions};
+use trees_runner::http::Client;
 use trees_runner::kind::{Cx, Keeper, Kind, KindError, Observation, Port, ReadCx, Reader, SecretReader};
 use trees_runner::mask::Masker;
 
@@ -19,6 +20,10 @@ pub struct Bench {
     cancel: CancellationToken,
     env: Vec<(String, String)>,
     mask: Masker,
+    /// The last `with` that was run: what an undo finds in its context.
+    with: Mutex<Json>,
+    /// One for all: making it reads the system's certificates.
+    client: Arc<Client>,
 }
 
 #[derive(Default)]
@@ -78,7 +83,15 @@ impl Bench {
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
             ("TREES_RUN_ID".into(), "0123456789ab".into()),
         ];
-        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env, mask: Masker::default() }
+        Self {
+            folder,
+            recorder: Arc::default(),
+            cancel: CancellationToken::new(),
+            env,
+            mask: Masker::default(),
+            with: Mutex::default(),
+            client: Arc::default(),
+        }
     }
 
     /// One whose run has a secret.
@@ -117,7 +130,7 @@ impl Bench {
             dir,
             env: Arc::new(self.env.clone()),
             cancel: self.cancel.clone(),
-            http: Reader::new(Arc::default()),
+            http: Reader::new(self.client.clone()),
             mask: self.mask.clone(),
             secrets: SecretReader::new(Arc::new(NoSecrets)),
         }
@@ -128,7 +141,8 @@ impl Bench {
             read: self.read(),
             attempt: 1,
             idempotency_key: "key-1".into(),
-            client: Arc::default(),
+            with: self.with.lock().unwrap().clone(),
+            client: self.client.clone(),
             port: self.recorder.clone(),
             keeper: Arc::new(NoSecrets),
         }
@@ -154,6 +168,7 @@ impl Bench {
 
     /// As the runner does it: look, and act unless it is so already.
     pub async fn run<K: Kind>(&self, with: Json) -> Result<(K::Out, bool), KindError> {
+        self.with.lock().unwrap().clone_from(&with);
         let with: K::With = serde_json::from_value(with).map_err(|e| KindError::new(format!("with: {e}")))?;
         let wrong = K::validate(&with);
         if !wrong.is_empty() {

@@ -6,6 +6,7 @@
 
 pub mod container;
 pub mod deploy;
+pub mod dns;
 pub mod file;
 pub mod git;
 pub mod http;
@@ -44,6 +45,8 @@ fn made() -> Catalogue {
         erase(container::run::Run),
         erase(deploy::process::Process),
         erase(deploy::route::Route),
+        erase(dns::check::Check),
+        erase(dns::record::Record),
         erase(file::write::Write),
         erase(file::template::Template),
         erase(git::clone::Clone),

@@ -7,6 +7,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
+pub mod bind;
+pub mod powerdns;
+
 mod daemon;
 pub mod docker;
 pub mod nginx;
