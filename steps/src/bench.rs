@@ -18,6 +18,8 @@ pub struct Bench {
     cancel: CancellationToken,
     env: Vec<(String, String)>,
     mask: Masker,
+    /// Of the last step that ran.
+    with: Mutex<Arc<Json>>,
 }
 
 #[derive(Default)]
@@ -56,7 +58,7 @@ impl Bench {
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
             ("TREES_RUN_ID".into(), "0123456789ab".into()),
         ];
-        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env, mask: Masker::default() }
+        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env, mask: Masker::default(), with: Mutex::default() }
     }
 
     /// One whose run has a secret.
@@ -101,7 +103,14 @@ impl Bench {
     }
 
     pub fn cx(&self) -> Cx {
-        Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: Arc::default(), port: self.recorder.clone() }
+        Cx {
+            read: self.read(),
+            attempt: 1,
+            idempotency_key: "key-1".into(),
+            with: self.with.lock().unwrap().clone(),
+            client: Arc::default(),
+            port: self.recorder.clone(),
+        }
     }
 
     pub fn intents(&self) -> Vec<Json> {
@@ -119,6 +128,7 @@ impl Bench {
 
     /// As the runner does it: look, and act unless it is so already.
     pub async fn run<K: Kind>(&self, with: Json) -> Result<(K::Out, bool), KindError> {
+        *self.with.lock().unwrap() = Arc::new(with.clone());
         let with: K::With = serde_json::from_value(with).map_err(|e| KindError::new(format!("with: {e}")))?;
         let wrong = K::validate(&with);
         if !wrong.is_empty() {
