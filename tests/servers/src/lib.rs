@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
 mod daemon;
+pub mod postgres;
 
 pub use daemon::Daemon;
 
