@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod file;
 pub mod git;
 pub mod http;
+pub mod postgres;
 pub mod tcp;
 
 mod command;
@@ -46,6 +47,10 @@ fn made() -> Catalogue {
         erase(git::worktree::Worktree),
         erase(http::check::Check),
         erase(http::request::Request),
+        erase(postgres::backup::Backup),
+        erase(postgres::database::Database),
+        erase(postgres::migrate::Migrate),
+        erase(postgres::role::Role),
         erase(tcp::check::Check),
     ])
 }
