@@ -169,7 +169,7 @@ impl Kind for Migrate {
         let files = folder::read(&cx.path(&with.folder))?;
         let reader = match access(with, cx)?.read(cx).await {
             // A database that an earlier step will make.
-            Err(e) if e.message.contains("(SQLSTATE 3D000)") => return Ok(Observation::Absent),
+            Err(e) if is_gone(&e) => return Ok(Observation::Absent),
             answer => answer?,
         };
         let entries = Ledger::new(&with.table)?.read(&reader).await?.unwrap_or_default();
@@ -220,7 +220,13 @@ impl Kind for Migrate {
         let record: Record = recorded(record)?;
         let with: Option<With> = serde_json::from_value(Json::clone(&cx.with)).ok();
         let limits = with.as_ref().map_or(Limits { wait: a_minute().0, lock: ten_seconds().0, statement: ten_minutes().0 }, limits);
-        let writer = Access::again(&record.server, cx).write(cx).await?;
+        let writer = match Access::again(&record.server, cx).write(cx).await {
+            Err(e) if is_gone(&e) => {
+                cx.log("the database is not there any more, so there is nothing to take back");
+                return Ok(());
+            }
+            answer => answer?,
+        };
         let ledger = Ledger::new(&record.table)?.settled(&writer).await?;
         lock(&writer, &ledger, limits, cx).await?;
         let Some(entries) = ledger.read(&writer).await? else { return Ok(()) };
@@ -243,6 +249,11 @@ fn access(with: &With, cx: &ReadCx) -> Result<Access, KindError> {
         Some(database) => access.at(database),
         None => access,
     })
+}
+
+/// There is no such database.
+fn is_gone(error: &KindError) -> bool {
+    error.message.contains("(SQLSTATE 3D000)")
 }
 
 fn limits(with: &With) -> Limits {

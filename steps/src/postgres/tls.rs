@@ -196,11 +196,13 @@ mod tests {
             let (bench, plain, tls) = (Bench::new(), Postgres::shared(), Postgres::with_tls());
             let other = Postgres::with_tls();
             let (own, foreign) = (tls.authority().display().to_string(), other.authority().display().to_string());
+            let socket = plain.socket().display().to_string();
             bench.write("none.pem", "");
             for (server, host, words, expected) in [
                 (&*plain, "127.0.0.1", "sslmode=disable", Ok("plain")),
                 (&*plain, "127.0.0.1", "sslmode=prefer", Ok("plain")),
                 (&*plain, "127.0.0.1", "sslmode=require", Err("server does not support TLS")),
+                (&plain, &socket, "sslmode=verify-full", Ok("plain")),
                 (&tls, "127.0.0.1", "sslmode=disable", Ok("plain")),
                 (&tls, "127.0.0.1", "", Ok("TLS")),
                 (&tls, "127.0.0.1", "sslmode=require", Ok("TLS")),

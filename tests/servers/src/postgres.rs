@@ -68,7 +68,7 @@ impl Postgres {
         let mut initdb = plain("initdb");
         initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]);
         said(initdb.arg("--pwfile").arg(folder.path().join("password")).current_dir(folder.path()));
-        write(data.join("pg_hba.conf"), &format!("host all all {hosts}\n"));
+        write(data.join("pg_hba.conf"), &format!("local all all scram-sha-256\nhost all all {hosts}\n"));
         let port = free_port();
         let mut postgres = plain("postgres");
         postgres.arg("-D").arg(&data).arg("-k").arg(folder.path()).current_dir(folder.path());
@@ -99,6 +99,11 @@ impl Postgres {
     /// What it logged so far, every statement among it.
     pub fn logged(&self) -> String {
         self.daemon.printed()
+    }
+
+    /// The folder of its socket.
+    pub fn socket(&self) -> &Path {
+        self.daemon.folder()
     }
 
     /// The certificate of the authority that signed that of the server.

@@ -151,6 +151,15 @@ mod with_postgres {
     }
 
     #[tokio::test]
+    async fn of_a_database_that_is_gone_nothing_is_taken_back() {
+        let place = Place::new("m_gone");
+        place.three();
+        place.run().await.unwrap();
+        place.server.ask("postgres", "DROP DATABASE m_gone WITH (FORCE)");
+        place.bench.undo::<Migrate>().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_changed_file_is_an_error_that_names_it() {
         let place = Place::new("m_changed");
         place.three();
@@ -285,15 +294,18 @@ mod with_postgres {
                 bench.write(&format!("migrations/{}", entry.file_name().display()), &std::fs::read_to_string(entry.path()).unwrap());
             }
             let ended = killed_after(times, bench.run::<Migrate>(place.step(json!({})))).await.is_some();
-            bench.run::<Migrate>(place.step(json!({}))).await.unwrap();
-            assert_eq!(place.ledger(), "001_users 002_mail 003_index", "after {times}");
-            assert_eq!(place.ask("SELECT count(*) FROM users"), "1", "once, after {times}");
+            let half = times % 2 == 0 && bench.undo::<Migrate>().await.is_err_and(|e| e.message.contains("nobody knows how far"));
+            if half || times % 2 == 1 {
+                bench.run::<Migrate>(place.step(json!({}))).await.unwrap();
+                assert_eq!(place.ledger(), "001_users 002_mail 003_index", "after {times}");
+                assert_eq!(place.ask("SELECT count(*) FROM users"), "1", "once, after {times}");
+            }
             bench.undo::<Migrate>().await.unwrap();
             assert_eq!(place.ask("SELECT to_regclass('users') IS NULL AND to_regclass('trees_migrations') IS NULL"), "t", "after {times}");
             if ended {
                 break;
             }
-            times += 4;
+            times += 3;
         }
         assert!(times > 20);
     }
