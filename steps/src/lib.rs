@@ -11,6 +11,7 @@ pub mod file;
 pub mod git;
 pub mod http;
 pub mod secret;
+pub mod postgres;
 pub mod tcp;
 
 mod command;
@@ -56,6 +57,10 @@ fn made() -> Catalogue {
         erase(http::request::Request),
         erase(secret::retire::Retire),
         erase(secret::rotate::Rotate),
+        erase(postgres::backup::Backup),
+        erase(postgres::database::Database),
+        erase(postgres::migrate::Migrate),
+        erase(postgres::role::Role),
         erase(tcp::check::Check),
     ])
 }

@@ -8,11 +8,12 @@
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
 pub mod bind;
+pub mod docker;
+pub mod nginx;
+pub mod postgres;
 pub mod powerdns;
 
 mod daemon;
-pub mod docker;
-pub mod nginx;
 
 pub use daemon::Daemon;
 

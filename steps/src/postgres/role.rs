@@ -1,0 +1,462 @@
+//! `postgres/role`: a role with its password, attributes, memberships and grants on databases.
+
+use super::name::{ident, literal, wrong};
+use super::password;
+use super::server::Server;
+use super::session::{Access, Reader, get};
+use super::{change, changed_since, comment, comment_on, half_a_minute, holds, owner, recorded, refuse_foreign};
+use crate::file::{failed, replace};
+use crate::period::{Limit, Period};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use tokio_postgres::error::SqlState;
+use trees_core::event::Json;
+use trees_core::hash;
+use trees_core::tree::Effect;
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+
+mod statements;
+#[cfg(test)]
+mod tests;
+
+use statements::{alteration, attributes, creation, grants, put_back, revocations};
+
+/// The kind `postgres/role`.
+pub struct Role;
+
+/// What `postgres/role` takes.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct With {
+    /// Which server and as whom: `postgres://USER@HOST:PORT` or `host=… port=… user=…`, with `sslmode` and
+    /// `sslrootcert` as libpq knows them.
+    pub server: String,
+    /// The password of that user; without, the step's `PGPASSWORD`.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// For connecting, and for each answer of the server.
+    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[schemars(with = "Limit")]
+    pub timeout: Period,
+    /// The role.
+    pub name: String,
+    /// The role's own password; without, that of a role that is there stays, and a new one has none.
+    #[serde(default)]
+    pub role_password: Option<String>,
+    /// It may log in; without, that of a role that is there stays, and a new one may.
+    #[serde(default)]
+    pub login: Option<bool>,
+    /// It may make databases; without, it stays as it is.
+    #[serde(default)]
+    pub createdb: Option<bool>,
+    /// It may make roles; without, it stays as it is.
+    #[serde(default)]
+    pub createrole: Option<bool>,
+    /// So many connections at once, -1: as many as the server lets; without, it stays as it is.
+    #[serde(default)]
+    pub connection_limit: Option<i32>,
+    /// Roles that it is a member of; other memberships stay.
+    #[serde(default)]
+    pub member_of: Vec<String>,
+    /// By database, what is granted to it there; other grants stay.
+    #[serde(default)]
+    pub grants: BTreeMap<String, Vec<Privilege>>,
+}
+
+/// What can be granted on a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Privilege {
+    /// To connect.
+    Connect,
+    /// To make schemas.
+    Create,
+    /// To make temporary tables.
+    Temporary,
+}
+
+impl Privilege {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Create => "CREATE",
+            Self::Temporary => "TEMPORARY",
+        }
+    }
+}
+
+/// What `postgres/role` returns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Out {
+    /// The role.
+    pub name: String,
+    /// It may log in.
+    pub login: bool,
+}
+
+/// How a role is taken back.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    server: Server,
+    name: String,
+    /// The role was not there.
+    made: bool,
+    /// Attributes that this step changes.
+    attributes: Vec<Flip>,
+    password: Option<Secret>,
+    member_of: Vec<String>,
+    grants: Vec<(String, Privilege)>,
+    /// The comment on a role that it makes.
+    comment: String,
+}
+
+/// An attribute, before and after; as `CREATEDB`, `CONNECTION LIMIT 5`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Flip {
+    field: String,
+    before: Json,
+    after: Json,
+}
+
+/// A password that this step sets.
+#[derive(Debug, Serialize, Deserialize)]
+struct Secret {
+    /// Of the verifier that was there, which is kept in the state folder: `undo/<sha256>`. `None`: there was none.
+    before: Option<String>,
+    /// This user may read verifiers.
+    readable: bool,
+    /// The digest of the new verifier.
+    after: String,
+}
+
+struct Found {
+    login: bool,
+    createdb: bool,
+    createrole: bool,
+    connection_limit: i32,
+    comment: Option<String>,
+    member_of: Vec<String>,
+    grants: Vec<(String, String)>,
+    verifier: Verifier,
+}
+
+/// What the server keeps of the password.
+enum Verifier {
+    /// As this user can read it.
+    Read(Option<String>),
+    /// This user may not read it.
+    Hidden,
+}
+
+/// Whether the password is the one that is wanted.
+#[derive(Debug, PartialEq, Eq)]
+enum Match {
+    Right,
+    /// There is none.
+    None,
+    Wrong,
+    Unknown(String),
+}
+
+impl Kind for Role {
+    type With = With;
+    type Out = Out;
+
+    const ABOUT: About = About {
+        name: "postgres/role",
+        summary: "Make a PostgreSQL role",
+        doc: include_str!("role.md"),
+        example: "tree: shop\nsecrets:\n  PG_ADMIN: {}\n  PG_SHOP: {}\nsteps:\n  role:\n    uses: postgres/role\n    with:\n      \
+                  server: host=127.0.0.1 port=5432 user=postgres\n      password: \"{{ secrets.PG_ADMIN }}\"\n      \
+                  name: shop\n      role_password: \"{{ secrets.PG_SHOP }}\"\n      member_of: [pg_monitor]\n      grants: { postgres: [connect] }\n",
+        effect: Effect::External,
+        observes: true,
+        undoes: true,
+        reads_only: false,
+        deploys: true,
+        file_inputs: &[],
+        revision: 1,
+    };
+
+    fn validate(with: &With) -> Vec<String> {
+        let mut found: Vec<String> = Server::read(&with.server).err().map(|e| format!("server: {e}")).into_iter().collect();
+        found.extend(wrong("name", &with.name));
+        found.extend(with.member_of.iter().filter_map(|name| wrong("member_of", name)));
+        found.extend(with.grants.keys().filter_map(|name| wrong("grants", name)));
+        if with.name.starts_with("pg_") {
+            found.push("name: names that begin with `pg_` are PostgreSQL's own".into());
+        }
+        if with.connection_limit.is_some_and(|limit| limit < -1) {
+            found.push("connection_limit: at least -1".into());
+        }
+        match with.role_password.as_deref() {
+            Some("") => found.push("role_password: it is empty".into()),
+            Some(password) if password.contains('\0') => found.push("role_password: it holds a NUL byte".into()),
+            Some(_) | None => {}
+        }
+        found
+    }
+
+    async fn observe(with: &With, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
+        let access = Access::of(&with.server, with.password.as_deref(), with.timeout, cx)?;
+        let Some(found) = find(&access.read(cx).await?, &with.name).await? else { return Ok(Observation::Absent) };
+        let mut changes = differences(with, &found);
+        let password = compare(&access, with, &found, cx).await?;
+        let comment = found.comment.as_deref();
+        match &password {
+            Match::Right | Match::Unknown(_) => {}
+            Match::None => changes.push(change("role_password", json!(null), "changed", comment)),
+            Match::Wrong => changes.push(change("role_password", "another", "changed", comment)),
+        }
+        Ok(match password {
+            Match::Unknown(why) if changes.is_empty() => Observation::Unknown(why),
+            Match::Right | Match::None | Match::Wrong | Match::Unknown(_) if !changes.is_empty() => Observation::Differs(changes),
+            Match::Right | Match::None | Match::Wrong | Match::Unknown(_) => Observation::Satisfied(out(with, &found)),
+        })
+    }
+
+    async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
+        let access = Access::of(&with.server, with.password.as_deref(), with.timeout, cx)?;
+        match find(&access.read(cx).await?, &with.name).await? {
+            None => make(&access, with, cx).await?,
+            Some(found) => alter(&access, with, &found, cx).await?,
+        }
+        let found = find(&access.read(cx).await?, &with.name).await?;
+        found.map(|found| out(with, &found)).ok_or_else(|| KindError::new(format!("the role `{}` is gone", with.name)))
+    }
+
+    async fn verify(with: &With, _out: &Out, cx: &ReadCx) -> Result<(), KindError> {
+        holds::<Self>(&format!("the role `{}`", with.name), with, cx).await
+    }
+
+    async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
+        let record: Record = recorded(record)?;
+        let access = Access::again(&record.server, cx);
+        let Some(found) = find(&access.read(cx).await?, &record.name).await? else { return Ok(()) };
+        if record.made { unmake(&access, &record, &found, cx).await } else { restore(&access, &record, &found, cx).await }
+    }
+}
+
+fn out(with: &With, found: &Found) -> Out {
+    Out { name: with.name.clone(), login: found.login }
+}
+
+async fn find(reader: &Reader, name: &str) -> Result<Option<Found>, KindError> {
+    let asked = format!("look at the role `{name}`");
+    let select = "SELECT oid::text AS oid, rolcanlogin AS login, rolcreatedb AS createdb, rolcreaterole AS createrole, \
+                  rolconnlimit AS connection_limit, shobj_description(oid, 'pg_authid') AS comment, \
+                  has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT') AS readable \
+                  FROM pg_roles WHERE rolname = $1";
+    let Some(row) = reader.row(&asked, select, &[name]).await? else { return Ok(None) };
+    let oid: String = get(&row, "oid")?;
+    let member_of = "SELECT g.rolname::text AS name FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = $1::oid";
+    let member_of = reader.rows(&asked, member_of, &[&oid]).await?;
+    let grants = "SELECT d.datname::text AS database, a.privilege_type::text AS privilege FROM pg_database d \
+                  CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = $1::oid";
+    let grants = reader.rows(&asked, grants, &[&oid]).await?;
+    let verifier = if get(&row, "readable")? {
+        let row = reader.row(&asked, "SELECT rolpassword AS verifier FROM pg_authid WHERE oid = $1::oid", &[&oid]).await?;
+        Verifier::Read(row.map_or(Ok(None), |row| get(&row, "verifier"))?)
+    } else {
+        Verifier::Hidden
+    };
+    Ok(Some(Found {
+        login: get(&row, "login")?,
+        createdb: get(&row, "createdb")?,
+        createrole: get(&row, "createrole")?,
+        connection_limit: get(&row, "connection_limit")?,
+        comment: get(&row, "comment")?,
+        member_of: member_of.iter().map(|row| get(row, "name")).collect::<Result<_, _>>()?,
+        grants: grants.iter().map(|row| Ok((get(row, "database")?, get(row, "privilege")?))).collect::<Result<_, KindError>>()?,
+        verifier,
+    }))
+}
+
+/// All but the password.
+fn differences(with: &With, found: &Found) -> Vec<Change> {
+    let comment = found.comment.as_deref();
+    let mut changes: Vec<Change> =
+        attributes(with, found).into_iter().map(|flip| change(flip.field, flip.before, flip.after, comment)).collect();
+    changes.extend(missing_memberships(with, found).map(|name| change(format!("member_of.{name}"), json!(null), "member", comment)));
+    let granted = |(database, privilege): (String, Privilege)| {
+        change(format!("grants.{database}.{}", privilege.word().to_lowercase()), json!(null), "granted", comment)
+    };
+    changes.extend(missing_grants(with, found).map(granted));
+    changes
+}
+
+fn missing_memberships<'a>(with: &'a With, found: &'a Found) -> impl Iterator<Item = &'a String> {
+    with.member_of.iter().filter(|name| !found.member_of.contains(name))
+}
+
+fn missing_grants<'a>(with: &'a With, found: &'a Found) -> impl Iterator<Item = (String, Privilege)> + 'a {
+    let all = with.grants.iter().flat_map(|(database, privileges)| privileges.iter().map(|privilege| (database.clone(), *privilege)));
+    all.filter(|(database, privilege)| !found.grants.contains(&(database.clone(), privilege.word().to_owned())))
+}
+
+/// By what the server keeps of the password, else by logging in.
+async fn compare(access: &Access, with: &With, found: &Found, cx: &ReadCx) -> Result<Match, KindError> {
+    let Some(wanted) = &with.role_password else { return Ok(Match::Right) };
+    match &found.verifier {
+        Verifier::Read(None) => Ok(Match::None),
+        Verifier::Read(Some(verifier)) => Ok(match password::fits(verifier, &with.name, wanted) {
+            Some(true) => Match::Right,
+            Some(false) => Match::Wrong,
+            None => Match::Unknown("what the server keeps of the password is of a kind that is not known here".into()),
+        }),
+        Verifier::Hidden if !found.login => {
+            Ok(Match::Unknown("the role may not log in, and this user may not read what is kept of its password".into()))
+        }
+        Verifier::Hidden => try_login(access, &with.name, wanted, cx).await,
+    }
+}
+
+/// First without a password: a server that lets one in so says nothing of any password.
+async fn try_login(access: &Access, role: &str, wanted: &str, cx: &ReadCx) -> Result<Match, KindError> {
+    let with_password = |password| Access { server: access.server.by(role), password, ..access.clone() };
+    if with_password(None).knock(cx).await?.is_ok() {
+        return Ok(Match::Unknown("the server lets the role in without a password, and this user may not read what is kept of it".into()));
+    }
+    Ok(match with_password(Some(wanted.to_owned())).knock(cx).await? {
+        Ok(()) => Match::Right,
+        Err(e) => match e.code() {
+            Some(code) if *code == SqlState::INVALID_PASSWORD => Match::Wrong,
+            // It was let in, and then turned away for another reason.
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME || *code == SqlState::INSUFFICIENT_PRIVILEGE => Match::Right,
+            Some(_) | None => Match::Unknown(format!("whether the password is right cannot be told by logging in: {e}")),
+        },
+    })
+}
+
+async fn make(access: &Access, with: &With, cx: &Cx) -> Result<(), KindError> {
+    let record = Record {
+        server: access.server.clone(),
+        name: with.name.clone(),
+        made: true,
+        attributes: Vec::new(),
+        password: None,
+        member_of: Vec::new(),
+        grants: with.grants.iter().flat_map(|(database, all)| all.iter().map(|privilege| (database.clone(), *privilege))).collect(),
+        comment: comment(cx),
+    };
+    cx.intend(&record).await?;
+    let verifier = with.role_password.as_deref().map(password::verifier);
+    // One transaction: a role without the comment is not ours.
+    let mut statements = vec![creation(with, verifier.as_deref())?];
+    statements.push(comment_on(&format!("ROLE {}", ident(&with.name)?), Some(&record.comment))?);
+    statements.extend(grants(&with.name, &with.member_of, &record.grants)?);
+    access.write(cx).await?.run(&format!("make the role `{}`", with.name), &statements.join("; ")).await?;
+    cx.log(format!("made the role {}", with.name));
+    Ok(())
+}
+
+async fn alter(access: &Access, with: &With, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = format!("the role `{}`", with.name);
+    let flips = attributes(with, found);
+    let password = compare(access, with, found, cx).await? != Match::Right;
+    if differences(with, found).is_empty() && !password {
+        return Ok(());
+    }
+    refuse_foreign(&what, found.comment.as_deref(), cx)?;
+    let verifier = with.role_password.as_deref().filter(|_| password).map(password::verifier);
+    let record = Record {
+        server: access.server.clone(),
+        name: with.name.clone(),
+        made: false,
+        attributes: flips,
+        password: verifier.as_deref().map(|new| keep(found, new, cx)).transpose()?,
+        member_of: missing_memberships(with, found).cloned().collect(),
+        grants: missing_grants(with, found).collect(),
+        comment: comment(cx),
+    };
+    cx.intend(&record).await?;
+    let mut statements: Vec<String> = alteration(&with.name, &record.attributes, verifier.as_deref())?.into_iter().collect();
+    statements.extend(grants(&with.name, &record.member_of, &record.grants)?);
+    access.write(cx).await?.run(&format!("change {what}"), &statements.join("; ")).await?;
+    cx.log(format!("changed {what}"));
+    Ok(())
+}
+
+/// Keeps what the server had, in a file that only its owner can read: the record is read by more.
+fn keep(found: &Found, new: &str, cx: &Cx) -> Result<Secret, KindError> {
+    let (before, readable) = match &found.verifier {
+        Verifier::Hidden => (None, false),
+        Verifier::Read(None) => (None, true),
+        Verifier::Read(Some(verifier)) => {
+            let digest = hash::bytes(verifier.as_bytes());
+            replace(&cx.state.join("undo").join(&digest), verifier.as_bytes(), 0o600)?;
+            (Some(digest), true)
+        }
+    };
+    Ok(Secret { before, readable, after: hash::bytes(new.as_bytes()) })
+}
+
+async fn unmake(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = format!("the role `{}`", record.name);
+    if found.comment.as_deref() != Some(&record.comment) {
+        let whose = owner(found.comment.as_deref()).map_or_else(String::new, |whose| format!(" but by {whose}"));
+        cx.log(format!("{what} was not made by this run{whose}: it is left alone"));
+        return Ok(());
+    }
+    let there = record.grants.iter().filter(|(database, privilege)| found.grants.contains(&(database.clone(), privilege.word().into())));
+    let mut statements = revocations(&record.name, &[], &there.cloned().collect::<Vec<_>>())?;
+    statements.push(format!("DROP ROLE {}", ident(&record.name)?));
+    let writer = access.write(cx).await?;
+    match writer.attempt(&format!("drop {what}"), access.limit, &statements.join("; ")).await? {
+        Ok(()) => cx.log(format!("dropped {what}")),
+        Err(e) if e.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+            return Err(writer
+                .failed(&format!("drop {what}, which this run made"), &e)
+                .help("hand over what belongs to it (REASSIGN OWNED, DROP OWNED), then go on with the rollback"));
+        }
+        Err(e) => return Err(writer.failed(&format!("drop {what}"), &e)),
+    }
+    Ok(())
+}
+
+async fn restore(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = format!("the role `{}`", record.name);
+    let mut statements = put_back(record, found, cx)?;
+    let member_of: Vec<String> = record.member_of.iter().filter(|name| found.member_of.contains(name)).cloned().collect();
+    let there = record.grants.iter().filter(|(database, privilege)| found.grants.contains(&(database.clone(), privilege.word().into())));
+    statements.extend(revocations(&record.name, &member_of, &there.cloned().collect::<Vec<_>>())?);
+    if let (Some(secret), Verifier::Read(now)) = (&record.password, &found.verifier) {
+        statements.extend(old_password(&record.name, secret, now.as_deref(), cx)?);
+    }
+    if !statements.is_empty() {
+        access.write(cx).await?.run(&format!("put {what} back"), &statements.join("; ")).await?;
+        cx.log(format!("put {what} back"));
+    }
+    match &record.password {
+        Some(secret) if !secret.readable && is_ours(access, record, cx).await? => Err(KindError::new(format!(
+            "the password of {what} stays the one that this step set: what was there before could not be read by `{}`",
+            access.server.user
+        ))
+        .help("set it by hand, then go on with the rollback; a superuser can read and restore it")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn old_password(name: &str, secret: &Secret, now: Option<&str>, cx: &Cx) -> Result<Option<String>, KindError> {
+    let digest = now.map(|verifier| hash::bytes(verifier.as_bytes()));
+    if digest == secret.before || !secret.readable {
+        return Ok(None);
+    }
+    if digest.as_ref() != Some(&secret.after) {
+        cx.log(changed_since(&format!("the password of the role `{name}`")));
+        return Ok(None);
+    }
+    let Some(before) = &secret.before else { return Ok(Some(format!("ALTER ROLE {} PASSWORD NULL", ident(name)?))) };
+    let path = cx.state.join("undo").join(before);
+    let verifier = std::fs::read_to_string(&path).map_err(|e| failed("cannot read what was there before from", &path, &e))?;
+    Ok(Some(format!("ALTER ROLE {} PASSWORD {}", ident(name)?, literal(&verifier)?)))
+}
+
+/// Whether the password is the one that the step sets; where that cannot be told it is taken for it.
+async fn is_ours(access: &Access, record: &Record, cx: &Cx) -> Result<bool, KindError> {
+    let Some(password) = cx.with.get("role_password").and_then(Json::as_str) else { return Ok(true) };
+    Ok(try_login(access, &record.name, password, cx).await? != Match::Wrong)
+}
