@@ -14,6 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trees_runner::kind::{Cx, KindError, ReadCx};
 
+/// How long a new set may be kept, in seconds.
+const USUAL: u32 = 300;
+
 /// Who serves the zone; exactly one of them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -52,7 +55,7 @@ impl Provider {
     /// before how that is taken back.
     ///
     /// # Errors
-    /// When the set is not as `old` any more ([`changed`]), or the provider refuses.
+    /// When the set is not as `old` any more (an error that may pass), or the provider refuses.
     pub async fn write(&self, cx: &Cx, at: &Place, old: &Set, new: &Set) -> Result<(), KindError> {
         match self {
             Self::Powerdns(powerdns) => powerdns.write(cx, at, old, new).await,
@@ -82,11 +85,11 @@ impl Provider {
         }
     }
 
-    /// What a new set gets where no time is given, in seconds.
-    pub(super) fn usual_ttl(&self) -> u32 {
+    /// How long the set is to be kept, in seconds: as given, else as it is, else as usual.
+    pub(super) fn ttl(&self, given: Option<u32>, proxied: Option<bool>, old: &Set) -> u32 {
         match self {
-            Self::Powerdns(_) | Self::Rfc2136(_) => 300,
-            Self::Cloudflare(_) => super::cloudflare::AUTOMATIC,
+            Self::Powerdns(_) | Self::Rfc2136(_) => given.unwrap_or(if old.is_there() { old.ttl } else { USUAL }),
+            Self::Cloudflare(_) => super::cloudflare::ttl(given, proxied, old),
         }
     }
 }

@@ -271,6 +271,9 @@ mod cloudflare {
         assert_eq!(out.ttl, 1, "automatic");
         assert_eq!(target.0.records("app.example.test", "A")[0]["proxied"], true);
         assert!(!bench.run::<Record>(with(None)).await.unwrap().1, "as it is");
+        let mut timed = with(None);
+        timed["ttl"] = json!("60s");
+        assert!(!bench.run::<Record>(timed).await.unwrap().1, "Cloudflare chooses the time");
         assert_eq!(bench.drift::<Record>(with(Some(false))).await, ["proxied"]);
         for (extra, expected) in [
             (json!({ "ttl": "60s" }), "Cloudflare chooses it"),
@@ -282,6 +285,26 @@ mod cloudflare {
             let wrong = bench.run::<Record>(with).await.unwrap_err();
             assert!(wrong.message.contains(expected), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn times_that_differ_within_a_set_are_mended_and_come_back() {
+        let target = AtTwin(Twin::start().await);
+        let bench = Bench::new();
+        target.put("app", "A", 300, &["192.0.2.1"]);
+        target.0.add(
+            json!({ "name": "app.example.test", "type": "A", "content": "192.0.2.2", "ttl": 120, "proxied": false, "comment": "by Ada" }),
+        );
+        let with = with(&target, json!({ "values": TWO, "ttl": "120s", "take_over": true }));
+        assert_eq!(bench.drift::<Record>(with.clone()).await, ["ttl"]);
+        let seen = |target: &AtTwin| {
+            let all = target.0.records("app.example.test", "A");
+            all.iter().map(|record| format!("{} {} {}", record["content"], record["ttl"], record["comment"])).collect::<Vec<_>>()
+        };
+        bench.run::<Record>(with).await.unwrap();
+        assert_eq!(seen(&target), ["\"192.0.2.1\" 120 \"trees:proof\"", "\"192.0.2.2\" 120 \"trees:proof\""]);
+        bench.undo::<Record>().await.unwrap();
+        assert_eq!(seen(&target), ["\"192.0.2.1\" 300 \"\"", "\"192.0.2.2\" 120 \"by Ada\""]);
     }
 
     #[tokio::test]
