@@ -437,7 +437,12 @@ mod nonsense {
             (json!({ "provider": { "rfc2136": { "server": "a", "key": "k", "secret": "secret?" } } }), "it is no base64"),
             (json!({ "provider": { "powerdns": { "url": "x", "key": "k" } } }), "provider.powerdns.url: `x` is no URL"),
             (json!({ "provider": { "powerdns": { "url": "http://x", "key": "k", "port": 1 } } }), "unknown field `port`"),
-            (json!({ "provider": { "route53": {} } }), "unknown variant `route53`"),
+            (json!({ "provider": { "route53": {} } }), "unknown field `route53`"),
+            (json!({ "provider": {} }), "give exactly one of powerdns, rfc2136, cloudflare"),
+            (
+                json!({ "provider": { "cloudflare": { "token": "t" }, "powerdns": { "url": "http://x", "key": "k" } } }),
+                "give exactly one of",
+            ),
             (json!({ "kind": "A" }), "unknown field `kind`"),
         ] {
             let mut with = json!({ "zone": "example.test", "name": "app", "type": "A", "values": "192.0.2.1", "provider": provider });
