@@ -28,6 +28,9 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// How far the clocks may differ, in seconds.
 const FUDGE: u16 = 300;
 
+/// Values, and how long they may be kept.
+type Found = (BTreeSet<String>, u32);
+
 /// A server that takes dynamic updates (RFC 2136): BIND, Knot, …
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,13 +85,14 @@ impl Rfc2136 {
     }
 
     pub(super) async fn read(&self, cx: &ReadCx, at: &Place) -> Result<Set, KindError> {
-        let beside = self.records(cx, &mark_name(at)?, Type::Txt).await?.0;
+        let (beside, kept) = self.records(cx, &mark_name(at)?, Type::Txt).await?;
         let (values, ttl) = self.records(cx, &at.name, at.kind()).await?;
-        let mark = beside.iter().find(|text| is_mark(text)).cloned();
-        if mark.is_none() && self.is_of_a_wildcard(cx, at, &values, ttl).await? {
-            return Ok(Set { extra: json!(beside), ..Set::none() });
+        if let Some(mark) = beside.iter().find(|text| is_mark(text)).cloned() {
+            return Ok(Set { values, ttl, mark: Some(mark), proxied: None, extra: json!(beside) });
         }
-        Ok(Set { values, ttl, mark, proxied: None, extra: json!(beside) })
+        let beside = self.of_its_own(cx, at, &mark_name(at)?, Type::Txt, (beside, kept)).await?.0;
+        let (values, ttl) = self.of_its_own(cx, at, &at.name, at.kind(), (values, ttl)).await?;
+        Ok(Set { values, ttl, mark: None, proxied: None, extra: json!(beside) })
     }
 
     pub(super) async fn write(&self, cx: &Cx, at: &Place, old: &Set, new: &Set) -> Result<(), KindError> {
@@ -133,7 +137,7 @@ impl Rfc2136 {
         TSigner::new(secret, algorithm, name, FUDGE).map_err(|e| wrong(&e))
     }
 
-    async fn records(&self, cx: &ReadCx, name: &Name, kind: Type) -> Result<(BTreeSet<String>, u32), KindError> {
+    async fn records(&self, cx: &ReadCx, name: &Name, kind: Type) -> Result<Found, KindError> {
         let key = self.key()?;
         let server = self.server();
         let failed = |why: &dyn std::fmt::Display| format!("cannot read {name} {kind} at {server}: {why}");
@@ -154,18 +158,18 @@ impl Rfc2136 {
         ask::records(&answer, Some(name), kind).map_err(|e| KindError::new(failed(&e)))
     }
 
-    /// Whether an answer is that of a wildcard above and not of records of this name.
-    async fn is_of_a_wildcard(&self, cx: &ReadCx, at: &Place, values: &BTreeSet<String>, ttl: u32) -> Result<bool, KindError> {
-        let mut above = at.name.clone();
-        while !values.is_empty() && !at.name.is_wildcard() && above.num_labels() > at.zone.num_labels() {
+    /// What was found, unless that is the answer of a wildcard above and not of records of this name.
+    async fn of_its_own(&self, cx: &ReadCx, at: &Place, name: &Name, kind: Type, found: Found) -> Result<Found, KindError> {
+        let mut above = name.clone();
+        while !found.0.is_empty() && !name.is_wildcard() && above.num_labels() > at.zone.num_labels() {
             above = above.base_name();
             let Ok(wildcard) = above.prepend_label("*") else { break };
-            let (found, kept) = self.records(cx, &wildcard, at.kind()).await?;
-            if !found.is_empty() {
-                return Ok(found == *values && kept == ttl);
+            let its = self.records(cx, &wildcard, kind).await?;
+            if !its.0.is_empty() {
+                return Ok(if its == found { Found::default() } else { found });
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     fn unheard(&self, message: &str, silence: &Silence) -> KindError {

@@ -1,6 +1,6 @@
 //! The values of records, in one form however they are written.
 //!
-//! [`Value::written`] reads what stands in a tree file, [`Value::read`] what a server said; both give
+//! `Value::written` reads what stands in a tree file, `Value::read` what a server said; both give
 //! the same value for the same record: names are whole and in lower case, addresses in their short
 //! form, texts without quotes. Showing a value gives what is compared, recorded and given out.
 

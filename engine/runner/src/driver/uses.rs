@@ -142,7 +142,7 @@ impl Attempt {
             read: self.read_cx()?,
             attempt: self.marks.attempt,
             idempotency_key: self.task.idempotency_key.clone(),
-            with: self.with(),
+            with: Arc::new(self.with()),
             client: Arc::clone(&self.client),
             port: Arc::clone(&port) as Arc<dyn Port>,
             keeper: self.keeper(),
@@ -150,7 +150,6 @@ impl Attempt {
         Ok((cx, port))
     }
 
-    /// The `with` of the step itself.
     fn with(&self) -> Json {
         match &self.task.job {
             Some(Job::Uses { with, .. }) => with.clone(),

@@ -19,7 +19,9 @@ use trees_core::event::Json;
 use trees_runner::kind::{Cx, KindError, ReadCx};
 
 /// The time to keep with which Cloudflare chooses itself.
-pub(in crate::dns) const AUTOMATIC: u32 = 1;
+const AUTOMATIC: u32 = 1;
+/// Stands for times that differ within a set; no record has it.
+const MIXED: u32 = 0;
 /// How many records it lists at once.
 const PAGE: u32 = 100;
 /// Pages of one set; it does not allow so many records of a name.
@@ -40,6 +42,12 @@ pub struct Cloudflare {
     /// record is not.
     #[serde(default)]
     pub proxied: Option<bool>,
+}
+
+/// How long a set is to be kept: where Cloudflare stands before it, it always chooses itself.
+pub(in crate::dns) fn ttl(given: Option<u32>, proxied: Option<bool>, old: &Set) -> u32 {
+    let as_it_is = || Some(old.ttl).filter(|ttl| old.is_there() && old.proxied == proxied && *ttl != MIXED);
+    if proxied == Some(true) { AUTOMATIC } else { given.or_else(as_it_is).unwrap_or(AUTOMATIC) }
 }
 
 fn base() -> String {

@@ -39,6 +39,7 @@ struct Kept {
     comment: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
+    ttl: u32,
 }
 
 /// A set and the ids of its records by their value.
@@ -65,11 +66,11 @@ pub(super) fn found(at: &Place, records: Vec<Record>) -> Result<Found, KindError
             .map_err(|e| KindError::new(format!("cannot read {at} at Cloudflare: the record `{text}` {e}")))?
             .to_string();
         let set = &mut found.set;
-        set.ttl = if set.is_there() { set.ttl.min(record.ttl) } else { record.ttl };
+        set.ttl = if set.is_there() && set.ttl != record.ttl { super::MIXED } else { record.ttl };
         set.proxied = can_be_proxied(at.kind()).then(|| set.proxied.unwrap_or(false) || record.proxied.unwrap_or(false));
         set.values.insert(value.clone());
         marks.push(record.comment.clone().filter(|comment| is_mark(comment)));
-        kept.insert(value.clone(), Kept { comment: record.comment, tags: record.tags });
+        kept.insert(value.clone(), Kept { comment: record.comment, tags: record.tags, ttl: record.ttl });
         found.ids.insert(value, record.id);
     }
     found.set.mark = owner(marks);
@@ -128,7 +129,7 @@ pub(super) fn batch(at: &Place, found: &Found, new: &Set) -> Result<Json, KindEr
         let kept = kept(new, value);
         let own = kept.as_ref().map_or_else(|| new.mark.clone(), |kept| kept.comment.clone());
         let mut fields = Object::new();
-        fields.insert("ttl".into(), json!(new.ttl));
+        fields.insert("ttl".into(), json!(kept.as_ref().map_or(new.ttl, |kept| kept.ttl)));
         fields.insert("comment".into(), json!(own.unwrap_or_default()));
         if can_be_proxied(at.kind()) {
             fields.insert("proxied".into(), json!(new.proxied.unwrap_or(false)));

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 fn with(server: &Value, extra: &Value) -> Value {
-    let mut with = json!({ "name": "app.example.org", "type": "A", "server": server, "every": "1ms", "first_ok_within": "1ms" });
+    let mut with =
+        json!({ "name": "app.example.org", "type": "A", "server": server, "every": "1ms", "first_ok_within": "1ms", "timeout": "60s" });
     with.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     with
 }
@@ -74,10 +75,12 @@ async fn answers_to_other_questions_and_nonsense_do_not_count() {
         other.metadata.id = message.metadata.id.wrapping_add(1);
         Some(says(&other, ResponseCode::NoError, &TWO))
     };
-    let stub = Stub::start(forged).await;
-    check(&json!(stub.server()), json!({ "timeout": "900ms" }), Err("it answers what cannot be read: an answer to another question")).await;
-    let stub = Stub::start(|_| Some(b"hello".to_vec())).await;
-    check(&json!(stub.server()), json!({ "timeout": "900ms" }), Err("it answers what cannot be read")).await;
+    let (forging, talking) = (Stub::start(forged).await, Stub::start(|_| Some(b"hello".to_vec())).await);
+    let (forger, talker) = (json!(forging.server()), json!(talking.server()));
+    tokio::join!(
+        check(&forger, json!({ "timeout": "3s" }), Err("it answers what cannot be read: an answer to another question")),
+        check(&talker, json!({ "timeout": "3s" }), Err("it answers what cannot be read")),
+    );
 }
 
 #[tokio::test]

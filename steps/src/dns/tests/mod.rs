@@ -113,16 +113,20 @@ mod with_powerdns {
     async fn the_authority_itself_is_asked() {
         let target = AtPowerDns::new();
         let bench = Bench::new();
-        let with = |values: &str| {
+        let with = |values: &str, within: &str| {
             let authority = format!("127.0.0.1:{}", target.server.port);
-            with(&target, json!({ "values": values, "authority": authority, "within": "100ms" }))
+            with(&target, json!({ "values": values, "authority": authority, "within": within }))
         };
-        let (out, _) = bench.run::<Record>(with("192.0.2.1")).await.unwrap();
-        Record::verify(&serde_json::from_value(with("192.0.2.1")).unwrap(), &out, &bench.read()).await.unwrap();
-        let wrong = Record::verify(&serde_json::from_value(with("192.0.2.5")).unwrap(), &out, &bench.read()).await.unwrap_err();
+        let (out, _) = bench.run::<Record>(with("192.0.2.1", "1m")).await.unwrap();
+        let verify = |with: Value| {
+            let (with, out, cx) = (serde_json::from_value(with).unwrap(), &out, bench.read());
+            async move { Record::verify(&with, out, &cx).await }
+        };
+        verify(with("192.0.2.1", "1m")).await.unwrap();
+        let wrong = verify(with("192.0.2.5", "1ms")).await.unwrap_err();
         assert!(wrong.message.contains("192.0.2.1; wanted 192.0.2.5"), "{wrong}");
         bench.undo::<Record>().await.unwrap();
-        let wrong = Record::verify(&serde_json::from_value(with("192.0.2.1")).unwrap(), &out, &bench.read()).await.unwrap_err();
+        let wrong = verify(with("192.0.2.1", "1ms")).await.unwrap_err();
         assert!(wrong.message.contains("NXDOMAIN"), "{wrong}");
     }
 }
@@ -198,23 +202,6 @@ mod with_bind {
         assert!(!bench.run::<Record>(gone()).await.unwrap().1);
     }
 
-    #[tokio::test]
-    async fn two_servers_of_different_make_are_compared() {
-        let (one, other) = (AtBind::new(), AtPowerDns::new());
-        let bench = Bench::new();
-        let at = |target: &AtBind| format!("127.0.0.1:{}", target.server.port);
-        one.put("app", "TXT", 60, &["a text"]);
-        let with = |name: &str, server: Value, values: Value| json!({ "name": name, "type": "TXT", "server": server, "values": values, "first_ok_within": "1ms", "every": "1ms" });
-        let name = format!("app.{}", one.zone);
-        let (out, _) = bench.run::<Check>(with(&name, json!(at(&one)), json!("\"a\" \" text\""))).await.unwrap();
-        assert_eq!((out.values, out.ttl, out.authoritative), (vec!["a text".to_owned()], 60, true));
-        let pdns = format!("127.0.0.1:{}", other.server.port);
-        let wrong = bench.run::<Check>(with(&name, json!([at(&one), pdns]), json!("a text"))).await.unwrap_err();
-        assert!(wrong.message.contains(&format!("{pdns}: REFUSED")) || wrong.message.contains(&format!("{pdns}: NXDOMAIN")), "{wrong}");
-        let wrong = bench.run::<Check>(with("app.elsewhere.test", json!(at(&one)), json!("a text"))).await.unwrap_err();
-        assert!(wrong.message.contains("REFUSED"), "{wrong}");
-    }
-
     /// More than fits a datagram: read over TCP.
     #[tokio::test]
     async fn a_large_set_is_read_over_tcp() {
@@ -225,6 +212,30 @@ mod with_bind {
         let (out, _) = bench.run::<Record>(with.clone()).await.unwrap();
         assert_eq!(out.values, values);
         assert!(!bench.run::<Record>(with).await.unwrap().1);
+    }
+}
+
+/// Servers of different make.
+mod with_bind_too {
+    mod with_powerdns {
+        use super::super::*;
+
+        #[tokio::test]
+        async fn two_servers_of_different_make_are_compared() {
+            let (one, other) = (AtBind::new(), AtPowerDns::new());
+            let bench = Bench::new();
+            let at = |target: &AtBind| format!("127.0.0.1:{}", target.server.port);
+            one.put("app", "TXT", 60, &["a text"]);
+            let with = |name: &str, server: Value, values: Value| json!({ "name": name, "type": "TXT", "server": server, "values": values, "first_ok_within": "1ms", "every": "1ms" });
+            let name = format!("app.{}", one.zone);
+            let (out, _) = bench.run::<Check>(with(&name, json!(at(&one)), json!("\"a\" \" text\""))).await.unwrap();
+            assert_eq!((out.values, out.ttl, out.authoritative), (vec!["a text".to_owned()], 60, true));
+            let pdns = format!("127.0.0.1:{}", other.server.port);
+            let wrong = bench.run::<Check>(with(&name, json!([at(&one), pdns]), json!("a text"))).await.unwrap_err();
+            assert!(wrong.message.contains(&format!("{pdns}: REFUSED")) || wrong.message.contains(&format!("{pdns}: NXDOMAIN")), "{wrong}");
+            let wrong = bench.run::<Check>(with("app.elsewhere.test", json!(at(&one)), json!("a text"))).await.unwrap_err();
+            assert!(wrong.message.contains("REFUSED"), "{wrong}");
+        }
     }
 }
 
@@ -271,6 +282,9 @@ mod cloudflare {
         assert_eq!(out.ttl, 1, "automatic");
         assert_eq!(target.0.records("app.example.test", "A")[0]["proxied"], true);
         assert!(!bench.run::<Record>(with(None)).await.unwrap().1, "as it is");
+        let mut timed = with(None);
+        timed["ttl"] = json!("60s");
+        assert!(!bench.run::<Record>(timed).await.unwrap().1, "Cloudflare chooses the time");
         assert_eq!(bench.drift::<Record>(with(Some(false))).await, ["proxied"]);
         for (extra, expected) in [
             (json!({ "ttl": "60s" }), "Cloudflare chooses it"),
@@ -282,6 +296,26 @@ mod cloudflare {
             let wrong = bench.run::<Record>(with).await.unwrap_err();
             assert!(wrong.message.contains(expected), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn times_that_differ_within_a_set_are_mended_and_come_back() {
+        let target = AtTwin(Twin::start().await);
+        let bench = Bench::new();
+        target.put("app", "A", 300, &["192.0.2.1"]);
+        target.0.add(
+            json!({ "name": "app.example.test", "type": "A", "content": "192.0.2.2", "ttl": 120, "proxied": false, "comment": "by Ada" }),
+        );
+        let with = with(&target, json!({ "values": TWO, "ttl": "120s", "take_over": true }));
+        assert_eq!(bench.drift::<Record>(with.clone()).await, ["ttl"]);
+        let seen = |target: &AtTwin| {
+            let all = target.0.records("app.example.test", "A");
+            all.iter().map(|record| format!("{} {} {}", record["content"], record["ttl"], record["comment"])).collect::<Vec<_>>()
+        };
+        bench.run::<Record>(with).await.unwrap();
+        assert_eq!(seen(&target), ["\"192.0.2.1\" 120 \"trees:proof\"", "\"192.0.2.2\" 120 \"trees:proof\""]);
+        bench.undo::<Record>().await.unwrap();
+        assert_eq!(seen(&target), ["\"192.0.2.1\" 300 \"\"", "\"192.0.2.2\" 120 \"by Ada\""]);
     }
 
     #[tokio::test]
@@ -414,7 +448,12 @@ mod nonsense {
             (json!({ "provider": { "rfc2136": { "server": "a", "key": "k", "secret": "secret?" } } }), "it is no base64"),
             (json!({ "provider": { "powerdns": { "url": "x", "key": "k" } } }), "provider.powerdns.url: `x` is no URL"),
             (json!({ "provider": { "powerdns": { "url": "http://x", "key": "k", "port": 1 } } }), "unknown field `port`"),
-            (json!({ "provider": { "route53": {} } }), "unknown variant `route53`"),
+            (json!({ "provider": { "route53": {} } }), "unknown field `route53`"),
+            (json!({ "provider": {} }), "give exactly one of powerdns, rfc2136, cloudflare"),
+            (
+                json!({ "provider": { "cloudflare": { "token": "t" }, "powerdns": { "url": "http://x", "key": "k" } } }),
+                "give exactly one of",
+            ),
             (json!({ "kind": "A" }), "unknown field `kind`"),
         ] {
             let mut with = json!({ "zone": "example.test", "name": "app", "type": "A", "values": "192.0.2.1", "provider": provider });

@@ -59,6 +59,11 @@ impl Twin {
         }
     }
 
+    /// Somebody adds a record by hand.
+    pub fn add(&self, record: Value) {
+        add(&mut self.state.lock().unwrap(), record);
+    }
+
     /// Somebody adds this right before the next batch.
     pub fn meanwhile(&self, record: Value) {
         self.state.lock().unwrap().meanwhile = Some(record);
