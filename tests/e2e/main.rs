@@ -31,6 +31,7 @@ mod plans;
 #[path = "../shared/terminal.rs"]
 #[expect(dead_code, reason = "the fault suite hangs up too")]
 mod pty;
+mod publish;
 mod reference;
 mod releases;
 mod remains;
