@@ -3,19 +3,23 @@
 use super::name::{ident, literal, wrong};
 use super::server::Server;
 use super::session::{Access, Reader, Writer, get};
-use super::{change, changed_since, comment, comment_on, half_a_minute, holds, owner, recorded, refuse_foreign};
+use super::{change, comment, comment_on, half_a_minute, holds, recorded, refuse_foreign};
 use crate::period::{Limit, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
 use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
 
+mod back;
 #[cfg(test)]
 mod tests;
+
+use back::{put_back, unmake};
 
 /// The kind `postgres/database`.
 pub struct Database;
@@ -152,26 +156,38 @@ impl Kind for Database {
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
         let access = Access::of(&with.server, with.password.as_deref(), with.timeout, cx)?;
+        let home = home(&access, &with.name);
+        let writer = home.write(cx).await?;
+        writer.alone(&what(&with.name)).await?;
         match look(&access, with, cx).await? {
-            None => make(&access, with, cx).await?,
-            Some(found) => alter(&access, with, &found, cx).await?,
+            None => make(&home, &writer, with, cx).await?,
+            Some(found) => alter(&home, &writer, with, &found, cx).await?,
         }
+        writer.close().await;
         let found = look(&access, with, cx).await?.ok_or_else(|| KindError::new(format!("the database `{}` is gone", with.name)))?;
         Ok(out(with, found))
     }
 
     async fn verify(with: &With, _out: &Out, cx: &ReadCx) -> Result<(), KindError> {
-        holds::<Self>(&format!("the database `{}`", with.name), with, cx).await
+        holds::<Self>(&what(&with.name), with, cx).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let record: Record = recorded(record)?;
-        let access = Access::again(&record.server, cx);
+        let home = Access::again(&record.server, cx);
+        let writer = home.write(cx).await?;
+        writer.alone(&what(&record.name)).await?;
         match &record.made {
-            Some(made) => unmake(&access, &record, made, cx).await,
-            None => put_back(&access, &record, cx).await,
+            Some(made) => unmake(&home, &writer, &record, made, cx).await?,
+            None => put_back(&home, &writer, &record, cx).await?,
         }
+        writer.close().await;
+        Ok(())
     }
+}
+
+fn what(name: &str) -> String {
+    format!("the database `{name}`")
 }
 
 fn out(with: &With, found: Found) -> Out {
@@ -240,8 +256,7 @@ fn plain(name: &str) -> String {
 
 /// Under another name until it is whole, so that what a crash leaves is known for ours and nobody meets
 /// half a database.
-async fn make(access: &Access, with: &With, cx: &Cx) -> Result<(), KindError> {
-    let home = home(access, &with.name);
+async fn make(home: &Access, writer: &Writer, with: &With, cx: &Cx) -> Result<(), KindError> {
     let comment = comment(cx);
     let aside = format!("trees_{}", &hash::bytes(format!("{} {}", cx.idempotency_key, with.name).as_bytes())[..16]);
     let made = Some(Made { aside: aside.clone(), drop_on_undo: with.drop_on_undo });
@@ -254,14 +269,13 @@ async fn make(access: &Access, with: &With, cx: &Cx) -> Result<(), KindError> {
         comment: comment.clone(),
     };
     cx.intend(&record).await?;
-    let writer = home.write(cx).await?;
     let asked = format!("make the database `{}`", with.name);
     let quoted = ident(&aside)?;
     writer.run(&asked, &format!("DROP DATABASE IF EXISTS {quoted}")).await?;
     writer.run(&asked, &creation(with, &quoted)?).await?;
     writer.run(&asked, &comment_on(&format!("DATABASE {quoted}"), Some(&comment))?).await?;
     if !with.extensions.is_empty() {
-        let inside = access.at(&aside).write(cx).await?;
+        let inside = home.at(&aside).write(cx).await?;
         for extension in &with.extensions {
             inside
                 .run(&format!("install the extension `{extension}`"), &format!("CREATE EXTENSION IF NOT EXISTS {}", ident(extension)?))
@@ -272,9 +286,8 @@ async fn make(access: &Access, with: &With, cx: &Cx) -> Result<(), KindError> {
     if let Some(owner) = &with.owner {
         writer.run(&asked, &format!("ALTER DATABASE {quoted} OWNER TO {}", ident(owner)?)).await?;
     }
-    give_name(&writer, &aside, &with.name, access, cx).await?;
+    give_name(writer, &aside, &with.name, home.limit, cx).await?;
     cx.log(format!("made the database {}", with.name));
-    writer.close().await;
     Ok(())
 }
 
@@ -294,10 +307,10 @@ fn creation(with: &With, quoted: &str) -> Result<String, KindError> {
     Ok(statement)
 }
 
-async fn give_name(writer: &Writer, aside: &str, name: &str, access: &Access, cx: &Cx) -> Result<(), KindError> {
+async fn give_name(writer: &Writer, aside: &str, name: &str, limit: Duration, cx: &Cx) -> Result<(), KindError> {
     let asked = format!("make the database `{name}`");
     let rename = format!("ALTER DATABASE {} RENAME TO {}", ident(aside)?, ident(name)?);
-    match writer.attempt(&asked, access.limit, &rename).await? {
+    match writer.attempt(&asked, limit, &rename).await? {
         Ok(()) => Ok(()),
         Err(e) if e.code() == Some(&SqlState::DUPLICATE_DATABASE) => {
             cx.log(format!("somebody made the database {name} meanwhile"));
@@ -308,8 +321,8 @@ async fn give_name(writer: &Writer, aside: &str, name: &str, access: &Access, cx
     }
 }
 
-async fn alter(access: &Access, with: &With, found: &Found, cx: &Cx) -> Result<(), KindError> {
-    let what = format!("the database `{}`", with.name);
+async fn alter(home: &Access, writer: &Writer, with: &With, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = what(&with.name);
     let changes = differences(with, found);
     if changes.is_empty() {
         return Ok(());
@@ -321,7 +334,6 @@ async fn alter(access: &Access, with: &With, found: &Found, cx: &Cx) -> Result<(
     }
     let new_owner = with.owner.clone().filter(|owner| *owner != found.owner);
     let missing: Vec<String> = with.extensions.iter().filter(|name| !found.extensions.contains(name)).cloned().collect();
-    let home = home(access, &with.name);
     let record = Record {
         server: home.server.clone(),
         name: with.name.clone(),
@@ -335,79 +347,13 @@ async fn alter(access: &Access, with: &With, found: &Found, cx: &Cx) -> Result<(
         let (asked, quoted) = (format!("install the extension `{extension}`"), ident(extension)?);
         let mark = comment_on(&format!("EXTENSION {quoted}"), Some(&record.comment))?;
         // One transaction: an extension without the mark is not ours.
-        access.at(&with.name).write(cx).await?.run(&asked, &format!("CREATE EXTENSION {quoted}; {mark}")).await?;
+        home.at(&with.name).write(cx).await?.run(&asked, &format!("CREATE EXTENSION {quoted}; {mark}")).await?;
         cx.log(format!("installed the extension {extension}"));
     }
     if let Some(new) = new_owner {
         let statement = format!("ALTER DATABASE {} OWNER TO {}", ident(&with.name)?, ident(&new)?);
-        home.write(cx).await?.run(&format!("give {what} to `{new}`"), &statement).await?;
+        writer.run(&format!("give {what} to `{new}`"), &statement).await?;
         cx.log(format!("gave the database {} to {new}", with.name));
-    }
-    Ok(())
-}
-
-async fn unmake(home: &Access, record: &Record, made: &Made, cx: &Cx) -> Result<(), KindError> {
-    let what = format!("the database `{}`", record.name);
-    let writer = home.write(cx).await?;
-    writer.run(&format!("drop what is left of {what}"), &format!("DROP DATABASE IF EXISTS {}", ident(&made.aside)?)).await?;
-    let Some(found) = find(&home.read(cx).await?, &record.name).await? else { return Ok(()) };
-    if found.comment.as_deref() != Some(&record.comment) {
-        let whose = owner(found.comment.as_deref()).map_or_else(String::new, |whose| format!(" but by {whose}"));
-        cx.log(format!("{what} was not made by this run{whose}: it is left alone"));
-        return Ok(());
-    }
-    let force = match made.drop_on_undo {
-        DropOnUndo::Never => {
-            cx.log(format!("{what} stays: `drop_on_undo: never`"));
-            return Ok(());
-        }
-        DropOnUndo::Empty => {
-            empty(&home.at(&record.name), &what, cx).await?;
-            ""
-        }
-        DropOnUndo::Always => " WITH (FORCE)",
-    };
-    writer.run(&format!("drop {what}"), &format!("DROP DATABASE IF EXISTS {}{force}", ident(&record.name)?)).await?;
-    cx.log(format!("dropped {what}"));
-    Ok(())
-}
-
-/// That nothing is in it which did not come with an extension.
-async fn empty(inside: &Access, what: &str, cx: &Cx) -> Result<(), KindError> {
-    let reader = inside.read(cx).await?;
-    let select = "SELECT format('%I.%I', n.nspname, o.name) AS name, count(*) OVER () AS total FROM ( \
-                    SELECT oid, 'pg_class'::regclass AS class, relname AS name, relnamespace AS namespace \
-                    FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
-                    UNION ALL SELECT oid, 'pg_proc'::regclass, proname, pronamespace FROM pg_proc \
-                  ) o JOIN pg_namespace n ON n.oid = o.namespace \
-                  WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS ( \
-                    SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e') \
-                  ORDER BY 1 LIMIT 5";
-    let rows = reader.rows(&format!("look into {what}"), select, &[]).await?;
-    let Some(first) = rows.first() else { return Ok(()) };
-    let total: i64 = get(first, "total")?;
-    let names = rows.iter().map(|row| get(row, "name")).collect::<Result<Vec<String>, _>>()?;
-    Err(KindError::new(format!("{what} was made by this run and is not empty ({total}: {}): it is left alone", names.join(", ")))
-        .help("drop it by hand, then go on with the rollback; `drop_on_undo: always` drops it with all that is in it"))
-}
-
-async fn put_back(home: &Access, record: &Record, cx: &Cx) -> Result<(), KindError> {
-    let what = format!("the database `{}`", record.name);
-    let Some(found) = find(&home.read(cx).await?, &record.name).await? else { return Ok(()) };
-    if let Some((before, after)) = &record.owner {
-        if found.owner == *after {
-            let statement = format!("ALTER DATABASE {} OWNER TO {}", ident(&record.name)?, ident(before)?);
-            home.write(cx).await?.run(&format!("give {what} back to `{before}`"), &statement).await?;
-        } else if found.owner != *before {
-            cx.log(changed_since(&format!("the owner of {what}")));
-        }
-    }
-    let inside = home.at(&record.name);
-    for (extension, there) in extensions(&inside.read(cx).await?).await? {
-        if record.extensions.contains(&extension) && there.as_deref() == Some(&record.comment) {
-            let statement = format!("DROP EXTENSION {}", ident(&extension)?);
-            inside.write(cx).await?.run(&format!("remove the extension `{extension}` from {what}"), &statement).await?;
-        }
     }
     Ok(())
 }

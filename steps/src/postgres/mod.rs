@@ -1,8 +1,7 @@
 //! Kinds for PostgreSQL: databases, roles, migrations, backups.
 //!
-//! [`server`] reads which server is meant, [`session`] talks to it: a `Reader` in a READ ONLY transaction
-//! for observing, a `Writer` for the rest. What a kind makes it marks with a comment ([`mark`]). Read
-//! [`database`] first.
+//! `server` reads which server is meant, `session` talks to it: a `Reader` in a READ ONLY transaction for
+//! observing, a `Writer` for the rest. What a kind makes it marks with a comment. Read [`database`] first.
 
 pub mod backup;
 pub mod database;

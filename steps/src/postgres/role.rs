@@ -3,7 +3,7 @@
 use super::name::{ident, literal, wrong};
 use super::password;
 use super::server::Server;
-use super::session::{Access, Reader, get};
+use super::session::{Access, Writer};
 use super::{change, changed_since, comment, comment_on, half_a_minute, holds, owner, recorded, refuse_foreign};
 use crate::file::{failed, replace};
 use crate::period::{Limit, Period};
@@ -15,12 +15,14 @@ use tokio_postgres::error::SqlState;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
 
+mod found;
 mod statements;
 #[cfg(test)]
 mod tests;
 
+use found::{Found, Match, Verifier, compare, differences, find, missing_grants, missing_memberships, try_login};
 use statements::{alteration, attributes, creation, grants, put_back, revocations};
 
 /// The kind `postgres/role`.
@@ -132,35 +134,6 @@ struct Secret {
     after: String,
 }
 
-struct Found {
-    login: bool,
-    createdb: bool,
-    createrole: bool,
-    connection_limit: i32,
-    comment: Option<String>,
-    member_of: Vec<String>,
-    grants: Vec<(String, String)>,
-    verifier: Verifier,
-}
-
-/// What the server keeps of the password.
-enum Verifier {
-    /// As this user can read it.
-    Read(Option<String>),
-    /// This user may not read it.
-    Hidden,
-}
-
-/// Whether the password is the one that is wanted.
-#[derive(Debug, PartialEq, Eq)]
-enum Match {
-    Right,
-    /// There is none.
-    None,
-    Wrong,
-    Unknown(String),
-}
-
 impl Kind for Role {
     type With = With;
     type Out = Out;
@@ -220,118 +193,46 @@ impl Kind for Role {
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
         let access = Access::of(&with.server, with.password.as_deref(), with.timeout, cx)?;
+        let writer = access.write(cx).await?;
+        writer.alone(&what(&with.name)).await?;
         match find(&access.read(cx).await?, &with.name).await? {
-            None => make(&access, with, cx).await?,
-            Some(found) => alter(&access, with, &found, cx).await?,
+            None => make(&access, &writer, with, cx).await?,
+            Some(found) => alter(&access, &writer, with, &found, cx).await?,
         }
+        writer.close().await;
         let found = find(&access.read(cx).await?, &with.name).await?;
         found.map(|found| out(with, &found)).ok_or_else(|| KindError::new(format!("the role `{}` is gone", with.name)))
     }
 
     async fn verify(with: &With, _out: &Out, cx: &ReadCx) -> Result<(), KindError> {
-        holds::<Self>(&format!("the role `{}`", with.name), with, cx).await
+        holds::<Self>(&what(&with.name), with, cx).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let record: Record = recorded(record)?;
         let access = Access::again(&record.server, cx);
+        let writer = access.write(cx).await?;
+        writer.alone(&what(&record.name)).await?;
         let Some(found) = find(&access.read(cx).await?, &record.name).await? else { return Ok(()) };
-        if record.made { unmake(&access, &record, &found, cx).await } else { restore(&access, &record, &found, cx).await }
+        if record.made {
+            unmake(&access, &writer, &record, &found, cx).await?;
+        } else {
+            restore(&access, &writer, &record, &found, cx).await?;
+        }
+        writer.close().await;
+        Ok(())
     }
+}
+
+fn what(name: &str) -> String {
+    format!("the role `{name}`")
 }
 
 fn out(with: &With, found: &Found) -> Out {
     Out { name: with.name.clone(), login: found.login }
 }
 
-async fn find(reader: &Reader, name: &str) -> Result<Option<Found>, KindError> {
-    let asked = format!("look at the role `{name}`");
-    let select = "SELECT oid::text AS oid, rolcanlogin AS login, rolcreatedb AS createdb, rolcreaterole AS createrole, \
-                  rolconnlimit AS connection_limit, shobj_description(oid, 'pg_authid') AS comment, \
-                  has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT') AS readable \
-                  FROM pg_roles WHERE rolname = $1";
-    let Some(row) = reader.row(&asked, select, &[name]).await? else { return Ok(None) };
-    let oid: String = get(&row, "oid")?;
-    let member_of = "SELECT g.rolname::text AS name FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = $1::oid";
-    let member_of = reader.rows(&asked, member_of, &[&oid]).await?;
-    let grants = "SELECT d.datname::text AS database, a.privilege_type::text AS privilege FROM pg_database d \
-                  CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = $1::oid";
-    let grants = reader.rows(&asked, grants, &[&oid]).await?;
-    let verifier = if get(&row, "readable")? {
-        let row = reader.row(&asked, "SELECT rolpassword AS verifier FROM pg_authid WHERE oid = $1::oid", &[&oid]).await?;
-        Verifier::Read(row.map_or(Ok(None), |row| get(&row, "verifier"))?)
-    } else {
-        Verifier::Hidden
-    };
-    Ok(Some(Found {
-        login: get(&row, "login")?,
-        createdb: get(&row, "createdb")?,
-        createrole: get(&row, "createrole")?,
-        connection_limit: get(&row, "connection_limit")?,
-        comment: get(&row, "comment")?,
-        member_of: member_of.iter().map(|row| get(row, "name")).collect::<Result<_, _>>()?,
-        grants: grants.iter().map(|row| Ok((get(row, "database")?, get(row, "privilege")?))).collect::<Result<_, KindError>>()?,
-        verifier,
-    }))
-}
-
-/// All but the password.
-fn differences(with: &With, found: &Found) -> Vec<Change> {
-    let comment = found.comment.as_deref();
-    let mut changes: Vec<Change> =
-        attributes(with, found).into_iter().map(|flip| change(flip.field, flip.before, flip.after, comment)).collect();
-    changes.extend(missing_memberships(with, found).map(|name| change(format!("member_of.{name}"), json!(null), "member", comment)));
-    let granted = |(database, privilege): (String, Privilege)| {
-        change(format!("grants.{database}.{}", privilege.word().to_lowercase()), json!(null), "granted", comment)
-    };
-    changes.extend(missing_grants(with, found).map(granted));
-    changes
-}
-
-fn missing_memberships<'a>(with: &'a With, found: &'a Found) -> impl Iterator<Item = &'a String> {
-    with.member_of.iter().filter(|name| !found.member_of.contains(name))
-}
-
-fn missing_grants<'a>(with: &'a With, found: &'a Found) -> impl Iterator<Item = (String, Privilege)> + 'a {
-    let all = with.grants.iter().flat_map(|(database, privileges)| privileges.iter().map(|privilege| (database.clone(), *privilege)));
-    all.filter(|(database, privilege)| !found.grants.contains(&(database.clone(), privilege.word().to_owned())))
-}
-
-/// By what the server keeps of the password, else by logging in.
-async fn compare(access: &Access, with: &With, found: &Found, cx: &ReadCx) -> Result<Match, KindError> {
-    let Some(wanted) = &with.role_password else { return Ok(Match::Right) };
-    match &found.verifier {
-        Verifier::Read(None) => Ok(Match::None),
-        Verifier::Read(Some(verifier)) => Ok(match password::fits(verifier, &with.name, wanted) {
-            Some(true) => Match::Right,
-            Some(false) => Match::Wrong,
-            None => Match::Unknown("what the server keeps of the password is of a kind that is not known here".into()),
-        }),
-        Verifier::Hidden if !found.login => {
-            Ok(Match::Unknown("the role may not log in, and this user may not read what is kept of its password".into()))
-        }
-        Verifier::Hidden => try_login(access, &with.name, wanted, cx).await,
-    }
-}
-
-/// First without a password: a server that lets one in so says nothing of any password.
-async fn try_login(access: &Access, role: &str, wanted: &str, cx: &ReadCx) -> Result<Match, KindError> {
-    let with_password = |password| Access { server: access.server.by(role), password, ..access.clone() };
-    if with_password(None).knock(cx).await?.is_ok() {
-        return Ok(Match::Unknown("the server lets the role in without a password, and this user may not read what is kept of it".into()));
-    }
-    Ok(match with_password(Some(wanted.to_owned())).knock(cx).await? {
-        Ok(()) => Match::Right,
-        Err(e) => match e.code() {
-            Some(code) if *code == SqlState::INVALID_PASSWORD => Match::Wrong,
-            // It was let in, and then turned away for another reason.
-            Some(code) if *code == SqlState::INVALID_CATALOG_NAME || *code == SqlState::INSUFFICIENT_PRIVILEGE => Match::Right,
-            Some(_) | None => Match::Unknown(format!("whether the password is right cannot be told by logging in: {e}")),
-        },
-    })
-}
-
-async fn make(access: &Access, with: &With, cx: &Cx) -> Result<(), KindError> {
+async fn make(access: &Access, writer: &Writer, with: &With, cx: &Cx) -> Result<(), KindError> {
     let record = Record {
         server: access.server.clone(),
         name: with.name.clone(),
@@ -348,13 +249,13 @@ async fn make(access: &Access, with: &With, cx: &Cx) -> Result<(), KindError> {
     let mut statements = vec![creation(with, verifier.as_deref())?];
     statements.push(comment_on(&format!("ROLE {}", ident(&with.name)?), Some(&record.comment))?);
     statements.extend(grants(&with.name, &with.member_of, &record.grants)?);
-    access.write(cx).await?.run(&format!("make the role `{}`", with.name), &statements.join("; ")).await?;
+    writer.run(&format!("make {}", what(&with.name)), &statements.join("; ")).await?;
     cx.log(format!("made the role {}", with.name));
     Ok(())
 }
 
-async fn alter(access: &Access, with: &With, found: &Found, cx: &Cx) -> Result<(), KindError> {
-    let what = format!("the role `{}`", with.name);
+async fn alter(access: &Access, writer: &Writer, with: &With, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = what(&with.name);
     let flips = attributes(with, found);
     let password = compare(access, with, found, cx).await? != Match::Right;
     if differences(with, found).is_empty() && !password {
@@ -375,7 +276,7 @@ async fn alter(access: &Access, with: &With, found: &Found, cx: &Cx) -> Result<(
     cx.intend(&record).await?;
     let mut statements: Vec<String> = alteration(&with.name, &record.attributes, verifier.as_deref())?.into_iter().collect();
     statements.extend(grants(&with.name, &record.member_of, &record.grants)?);
-    access.write(cx).await?.run(&format!("change {what}"), &statements.join("; ")).await?;
+    writer.run(&format!("change {what}"), &statements.join("; ")).await?;
     cx.log(format!("changed {what}"));
     Ok(())
 }
@@ -394,8 +295,8 @@ fn keep(found: &Found, new: &str, cx: &Cx) -> Result<Secret, KindError> {
     Ok(Secret { before, readable, after: hash::bytes(new.as_bytes()) })
 }
 
-async fn unmake(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
-    let what = format!("the role `{}`", record.name);
+async fn unmake(access: &Access, writer: &Writer, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = what(&record.name);
     if found.comment.as_deref() != Some(&record.comment) {
         let whose = owner(found.comment.as_deref()).map_or_else(String::new, |whose| format!(" but by {whose}"));
         cx.log(format!("{what} was not made by this run{whose}: it is left alone"));
@@ -404,7 +305,6 @@ async fn unmake(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Res
     let there = record.grants.iter().filter(|(database, privilege)| found.grants.contains(&(database.clone(), privilege.word().into())));
     let mut statements = revocations(&record.name, &[], &there.cloned().collect::<Vec<_>>())?;
     statements.push(format!("DROP ROLE {}", ident(&record.name)?));
-    let writer = access.write(cx).await?;
     match writer.attempt(&format!("drop {what}"), access.limit, &statements.join("; ")).await? {
         Ok(()) => cx.log(format!("dropped {what}")),
         Err(e) if e.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
@@ -417,8 +317,8 @@ async fn unmake(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Res
     Ok(())
 }
 
-async fn restore(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
-    let what = format!("the role `{}`", record.name);
+async fn restore(access: &Access, writer: &Writer, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
+    let what = what(&record.name);
     let mut statements = put_back(record, found, cx)?;
     let member_of: Vec<String> = record.member_of.iter().filter(|name| found.member_of.contains(name)).cloned().collect();
     let there = record.grants.iter().filter(|(database, privilege)| found.grants.contains(&(database.clone(), privilege.word().into())));
@@ -427,7 +327,7 @@ async fn restore(access: &Access, record: &Record, found: &Found, cx: &Cx) -> Re
         statements.extend(old_password(&record.name, secret, now.as_deref(), cx)?);
     }
     if !statements.is_empty() {
-        access.write(cx).await?.run(&format!("put {what} back"), &statements.join("; ")).await?;
+        writer.run(&format!("put {what} back"), &statements.join("; ")).await?;
         cx.log(format!("put {what} back"));
     }
     match &record.password {

@@ -4,17 +4,22 @@
 use super::server::Server;
 use super::tls::Tls;
 use crate::period::Period;
-use std::error::Error as _;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Config, Error, Row};
 use trees_core::event::Json;
+use trees_core::hash;
 use trees_core::units;
 use trees_runner::kind::{Cx, KindError, ReadCx};
+
+mod answer;
+#[cfg(test)]
+mod tests;
+
+use answer::{chain, told};
 
 /// Where, as whom, for how long.
 #[derive(Clone)]
@@ -269,6 +274,17 @@ impl Writer {
         self.0.wait(asked, limit, self.0.client()?.batch_execute(statements)).await
     }
 
+    /// Waits until nobody else of `trees` works at this, a statement of an attempt that was killed among
+    /// them: the server goes on with it for a while. Holds others off until the session ends.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn alone(&self, what: &str) -> Result<(), KindError> {
+        let asked = format!("wait for what another attempt does to {what}");
+        // The answer has no type that could be read.
+        self.rows(&asked, "SELECT pg_advisory_lock($1::bigint)::text", &[&lock_key(what).to_string()]).await.map(drop)
+    }
+
     /// An answer of the server's as an error of ours.
     pub fn failed(&self, asked: &str, error: &Error) -> KindError {
         self.0.failed(asked, error)
@@ -299,144 +315,16 @@ impl Writer {
     }
 }
 
+/// The key of a lock by what it is for.
+pub fn lock_key(what: &str) -> i64 {
+    let digest = hash::bytes(format!("trees: {what}").as_bytes());
+    u64::from_str_radix(&digest[..16], 16).unwrap_or_default().cast_signed()
+}
+
 /// A value of an answer.
 ///
 /// # Errors
 /// When it is of another type.
 pub fn get<T: for<'a> FromSql<'a>>(row: &Row, name: &str) -> Result<T, KindError> {
     row.try_get(name).map_err(|e| KindError::new(format!("cannot read `{name}` of the server's answer: {}", chain(&e))))
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(e) = source {
-        text = format!("{text}: {e}");
-        source = e.source();
-    }
-    text
-}
-
-/// In our words, with the server's.
-fn told(error: &Error, with_password: bool, asked: &str, cx: &ReadCx) -> KindError {
-    let Some(answer) = error.as_db_error() else {
-        let text = chain(error);
-        if text.ends_with("password missing") {
-            return KindError::new(format!("{asked}: the server asks for a password, and there is none"))
-                .help("write `password: \"{{ secrets.NAME }}\"`");
-        }
-        let lasting = text.contains("TLS handshake") || text.contains("authentication error") || text.contains("invalid configuration");
-        return KindError { transient: !lasting, ..KindError::new(format!("{asked}: {}", cx.head(&text, 600))) };
-    };
-    let mut text = format!("{}: {}", answer.severity(), answer.message());
-    for (what, more) in [("detail", answer.detail()), ("hint", answer.hint()), ("where", answer.where_())] {
-        text.extend(more.map(|more| format!("; {what}: {more}")));
-    }
-    let code = answer.code().code();
-    let wrong = KindError { transient: passing(code), ..KindError::new(format!("{asked}: {} (SQLSTATE {code})", cx.head(&text, 1000))) };
-    match cure(answer.code(), with_password) {
-        Some(cure) => wrong.help(cure),
-        None => wrong,
-    }
-}
-
-/// Classes of answers that may be others the next time: connections, resources, conflicts, a server that
-/// starts or stops, something in use.
-fn passing(code: &str) -> bool {
-    ["08", "40", "53", "57P", "57014", "55006", "55P03"].iter().any(|class| code.starts_with(class))
-}
-
-fn cure(code: &SqlState, with_password: bool) -> Option<&'static str> {
-    if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        return Some(if with_password {
-            "are the user and `password` right, and does pg_hba.conf let them in?"
-        } else {
-            "give `password`"
-        });
-    }
-    if *code == SqlState::INVALID_CATALOG_NAME {
-        return Some("a step with `postgres/database` before this one makes it");
-    }
-    (*code == SqlState::INSUFFICIENT_PRIVILEGE).then_some("connect as a role that may, or have it granted to this one")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Access;
-    use crate::bench::Bench;
-    use crate::period::Period;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    async fn wrong(server: &str, limit: Period, bench: &Bench) -> trees_runner::kind::KindError {
-        let access = Access::of(server, Some("pw-canary"), limit, &bench.read()).unwrap();
-        access.read(&bench.read()).await.map(drop).unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_down_silent_or_another_says_so() {
-        let bench = Bench::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = format!("postgres://ann@{}/app", listener.local_addr().unwrap());
-        let silent = wrong(&server, Period::millis(50), &bench).await;
-        assert!(silent.transient && silent.message.ends_with("/app: no answer within 50ms"), "{}", silent.message);
-        let nonsense = tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let _ = stream.read(&mut [0; 64]).await;
-                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-            }
-        });
-        let other = wrong(&server, Period::seconds(30), &bench).await;
-        assert!(
-            other.message.starts_with(&format!("cannot connect to ann@{}/app: ", server.split(['@', '/']).nth(3).unwrap())),
-            "{}",
-            other.message
-        );
-        nonsense.abort();
-        let _ = nonsense.await;
-        let down = wrong(&server, Period::seconds(30), &bench).await;
-        assert!(down.transient && down.message.contains("refused"), "{}", down.message);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        bench.cancel();
-        let ended = wrong(&format!("postgres://ann@{}/app", listener.local_addr().unwrap()), Period::seconds(600), &bench).await;
-        assert!(ended.message.ends_with("ended while waiting"), "{}", ended.message);
-    }
-
-    mod with_postgres {
-        use super::super::Access;
-        use crate::bench::Bench;
-        use crate::period::Period;
-        use trees_servers::postgres::{PASSWORD, Postgres};
-
-        #[tokio::test]
-        async fn a_reader_cannot_write_whatever_it_asks() {
-            let (server, bench) = (Postgres::shared(), Bench::new());
-            server.ask("postgres", "CREATE SEQUENCE reader_numbers");
-            let access = Access::of(&server.url(), Some(PASSWORD), Period::seconds(30), &bench.read()).unwrap();
-            for (select, expected) in [
-                ("SELECT nextval('reader_numbers')", "cannot execute nextval() in a read-only transaction"),
-                ("SELECT 1; DROP TABLE x", "cannot insert multiple commands"),
-                ("COMMIT", "a bug in trees"),
-                ("SELECT 1 AS a INTO new_table", "cannot execute SELECT INTO in a read-only transaction"),
-            ] {
-                let reader = access.read(&bench.read()).await.unwrap();
-                let wrong = reader.rows("try it", select, &[]).await.unwrap_err();
-                assert!(wrong.message.contains(expected), "{}", wrong.message);
-            }
-        }
-
-        #[tokio::test]
-        async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
-            let (server, bench) = (Postgres::start(), Bench::new());
-            let access = Access::of(&server.url(), Some(PASSWORD), Period::millis(200), &bench.read()).unwrap();
-            let reader = access.read(&bench.read()).await.unwrap();
-            let wrong = reader.rows("sleep", "SELECT pg_sleep(600)::text", &[]).await.unwrap_err();
-            assert!(wrong.transient && wrong.message.contains("statement timeout"), "{}", wrong.message);
-            server.signal("STOP");
-            let wrong = access.read(&bench.read()).await.map(drop).unwrap_err();
-            server.signal("CONT");
-            assert!(wrong.transient && wrong.message.ends_with("no answer within 200ms"), "{}", wrong.message);
-        }
-    }
 }

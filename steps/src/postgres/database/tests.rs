@@ -23,7 +23,9 @@ fn what_cannot_be_is_told_without_a_server() {
 
 mod with_postgres {
     use super::*;
+    use crate::period::Period;
     use crate::postgres::bench::{killed_after, writes};
+    use crate::postgres::session::Access;
     use trees_servers::postgres::Postgres;
 
     fn there(server: &Postgres, name: &str) -> String {
@@ -156,6 +158,25 @@ mod with_postgres {
             times += 3;
         }
         assert!(times > 10);
+    }
+
+    #[tokio::test]
+    async fn what_an_attempt_that_was_killed_still_does_is_waited_for() {
+        let (server, bench) = (Postgres::shared(), Bench::new());
+        let access = Access::of(&server.url(), Some(PASSWORD), Period::seconds(30), &bench.read()).unwrap();
+        let other = access.at("postgres").write(&bench.cx()).await.unwrap();
+        other.alone("the database `d_wait`").await.unwrap();
+        let step = |timeout: &str| with(&server, json!({ "name": "d_wait", "timeout": timeout }));
+        let wrong = bench.run::<Database>(step("300ms")).await.unwrap_err();
+        assert!(
+            wrong.transient && wrong.message.starts_with("cannot wait for what another attempt does to the database `d_wait`"),
+            "{}",
+            wrong.message
+        );
+        assert!(bench.intents().is_empty());
+        other.close().await;
+        bench.run::<Database>(step("30s")).await.unwrap();
+        bench.undo::<Database>().await.unwrap();
     }
 
     #[tokio::test]

@@ -1,10 +1,9 @@
 //! The ledger: which migrations the database has, in a table of its own.
 
 use super::super::name::ident;
-use super::super::session::{Asks, Writer, get};
+use super::super::session::{Asks, Writer, get, lock_key};
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
-use trees_core::hash;
 use trees_runner::kind::KindError;
 
 /// The table, `table` or `schema.table`.
@@ -58,8 +57,7 @@ impl Ledger {
 
     /// The key of the lock that holds other migrations off: one in each database.
     pub fn key(&self) -> i64 {
-        let digest = hash::bytes(format!("trees:migrate:{}", self.table).as_bytes());
-        u64::from_str_radix(&digest[..16], 16).unwrap_or_default().cast_signed()
+        lock_key(&format!("the migrations in {}", self.table))
     }
 
     /// With its schema, where a file may change what is searched.

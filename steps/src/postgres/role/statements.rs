@@ -2,7 +2,8 @@
 
 use super::super::changed_since;
 use super::super::name::{ident, literal};
-use super::{Flip, Found, Privilege, Record, With};
+use super::found::Found;
+use super::{Flip, Privilege, Record, With};
 use serde_json::json;
 use trees_core::event::Json;
 use trees_runner::kind::{Cx, KindError};
