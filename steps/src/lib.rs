@@ -11,6 +11,7 @@ pub mod http;
 pub mod tcp;
 
 mod command;
+mod kept;
 mod number;
 mod period;
 mod window;
@@ -43,6 +44,9 @@ fn made() -> Catalogue {
         erase(file::template::Template),
         erase(git::clone::Clone),
         erase(git::commit::Commit),
+        erase(git::merge::Merge),
+        erase(git::push::Push),
+        erase(git::tag::Tag),
         erase(git::worktree::Worktree),
         erase(http::check::Check),
         erase(http::request::Request),
