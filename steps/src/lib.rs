@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod file;
 pub mod git;
 pub mod http;
+pub mod notify;
 pub mod tcp;
 
 mod command;
@@ -50,6 +51,8 @@ fn made() -> Catalogue {
         erase(git::worktree::Worktree),
         erase(http::check::Check),
         erase(http::request::Request),
+        erase(notify::email::Email),
+        erase(notify::webhook::Webhook),
         erase(tcp::check::Check),
     ])
 }

@@ -25,14 +25,26 @@ impl Client {
 /// # Errors
 /// When a proxy's address or the certificates cannot be read.
 pub fn client() -> Result<reqwest::Client, String> {
-    build(&|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+    build(&variable, reqwest::redirect::Policy::limited(10))
 }
 
-fn build(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::Client, String> {
+/// The same without redirects: a client for what must reach the address that it was sent to, or nobody.
+///
+/// # Errors
+/// When a proxy's address or the certificates cannot be read.
+pub fn unredirected() -> Result<reqwest::Client, String> {
+    build(&variable, reqwest::redirect::Policy::none())
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+fn build(env: &dyn Fn(&str) -> Option<String>, redirects: reqwest::redirect::Policy) -> Result<reqwest::Client, String> {
     let either = |name: &str| env(name).or_else(|| env(&name.to_uppercase()));
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("trees/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::limited(10))
+        .redirect(redirects)
         .connect_timeout(Duration::from_secs(30))
         .no_proxy();
     let not_for = format!("localhost,.localhost,127.0.0.0/8,::1,{}", either("no_proxy").unwrap_or_default());
@@ -89,7 +101,7 @@ mod tests {
         let (proxy, at_proxy) = serve("by proxy").await;
         let (direct, at_direct) = serve("direct").await;
         let env = move |name: &str| (name == "http_proxy").then(|| format!("http://{proxy}"));
-        let client = build(&env).unwrap();
+        let client = build(&env, reqwest::redirect::Policy::none()).unwrap();
         let get = |url: String| {
             let client = client.clone();
             async move { client.get(url).timeout(Duration::from_secs(30)).send().await.unwrap().text().await.unwrap() }
@@ -104,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_bad_proxy_is_named() {
-        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into())).unwrap_err();
+        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into()), reqwest::redirect::Policy::none()).unwrap_err();
         assert!(message.starts_with("the address of a proxy in the environment cannot be read: "), "{message}");
     }
 }

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
 pub mod git;
+pub mod smtp;
 
 mod daemon;
 
