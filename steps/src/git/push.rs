@@ -120,7 +120,8 @@ impl Kind for Push {
 
     async fn observe(with: &With, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
         let folder = cx.path(&with.folder);
-        let found = look(with, Git::quiet(cx, &folder)).await?;
+        let mut found = look(with, Git::quiet(cx, &folder)).await?;
+        found.drop_what_is_known_to_be_there(with.force).await?;
         let changes: Vec<Change> = found.updates.iter().map(|u| change(&u.name, &u.before, &u.after)).collect();
         Ok(match changes.is_empty() {
             true => Observation::Satisfied(found.out(false)),
@@ -238,6 +239,16 @@ impl Found<'_> {
         let (name, before) = (update.name.trim_start_matches("refs/tags/"), update.before.as_deref().unwrap_or_default());
         Err(KindError::new(format!("`{}` has a tag `{name}` already, and it is another one: {before}", self.upstream.url))
             .help("tags stay where they are; `git/tag` with `move: true` moves one"))
+    }
+
+    /// A branch that is ahead is as it should be; here only as far as this repository knows what it is ahead by.
+    async fn drop_what_is_known_to_be_there(&mut self, force: Force) -> Result<(), KindError> {
+        let (name, git) = (branch(&self.to), self.upstream.git());
+        let Some(there) = self.there.get(&name).filter(|_| force == Force::Never) else { return Ok(()) };
+        if git.has(there).await? && git.contains(there, &self.commit).await? {
+            self.updates.retain(|update| update.name != name);
+        }
+        Ok(())
     }
 
     /// Whether the branch at the remote has the commit in its history. Where it must move forward, it is checked that it can.

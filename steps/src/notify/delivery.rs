@@ -105,8 +105,12 @@ impl Delivery {
         };
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(e) if e.is_builder() => return Tried::Never(KindError::new(format!("{asked}: {}", causes(&e)))),
-            Err(e) => return Tried::Later(causes(&e), None),
+            Err(e) => {
+                let why = causes(&e);
+                // No later try makes a certificate right.
+                let never = e.is_builder() || why.contains("invalid peer certificate");
+                return if never { Tried::Never(KindError::new(format!("{asked}: {why}"))) } else { Tried::Later(why, None) };
+            }
         };
         let status = answer.status().as_u16();
         if answer.status().is_success() {

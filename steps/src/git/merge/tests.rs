@@ -184,3 +184,30 @@ async fn what_is_wrong_is_said() {
     let wrong = bench.run::<Merge>(with(json!({ "branch": "lone" }))).await.unwrap_err().message;
     assert!(wrong.contains("unrelated histories"), "{wrong}");
 }
+
+#[tokio::test]
+async fn a_branch_that_moves_meanwhile_is_not_overwritten() {
+    let (bench, before, fix) = place();
+    // What signs the commit moves the branch: after the look, before the merge is set.
+    bench.write("sign", "#!/bin/sh\ncat > /dev/null\ngit update-ref refs/heads/main fix\nexit 1\n");
+    std::fs::set_permissions(bench.path("sign"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    bench.git("r", &["config", "gpg.program", &bench.path("sign").display().to_string()]);
+    bench.git("r", &["config", "commit.gpgSign", "true"]);
+    let wrong = bench.run::<Merge>(with(json!({}))).await.unwrap_err().message;
+    assert!(wrong.contains("commit-tree") && main(&bench) == fix, "signing is asked for: {wrong}");
+    bench.git("r", &["update-ref", "refs/heads/main", &before]);
+    bench.write(
+        "sign",
+        "#!/bin/sh\ncat > /dev/null\ngit update-ref refs/heads/main fix\necho '[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n",
+    );
+    let wrong = bench.run::<Merge>(with(json!({}))).await.unwrap_err();
+    assert!(wrong.transient && wrong.message.contains("but expected"), "{wrong}");
+    assert_eq!(main(&bench), fix);
+    let given = serde_json::from_value(with(json!({}))).unwrap();
+    let (out, acted) = bench.run::<Merge>(with(json!({}))).await.unwrap();
+    assert!(!acted && out.commit == fix);
+    Merge::verify(&given, &out, &bench.read()).await.unwrap();
+    bench.git("r", &["update-ref", "refs/heads/main", &before]);
+    let wrong = Merge::verify(&given, &out, &bench.read()).await.unwrap_err().message;
+    assert!(wrong.contains(&format!("`main` is {before} right after {fix} was merged")), "{wrong}");
+}

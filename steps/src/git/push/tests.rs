@@ -92,6 +92,8 @@ async fn commits_of_others_are_never_lost() {
     assert_eq!(far(&bench, "refs/heads/main"), theirs);
     let (out, _) = bench.run::<Push>(with(json!({}))).await.unwrap();
     assert_eq!((out.changed, &out.before, &out.commit), (false, &theirs, &first), "it is there, with theirs on top");
+    assert!(bench.drift::<Push>(with(json!({}))).await.is_empty());
+    assert_eq!(bench.drift::<Push>(with(json!({ "force": "lease" }))).await, ["refs/heads/main"]);
     bench.commit("r", "two");
     let wrong = bench.run::<Push>(with(json!({}))).await.unwrap_err();
     assert!(wrong.message.contains("cannot move forward") && wrong.help.unwrap().contains("force: lease"), "{}", wrong.message);
@@ -265,4 +267,22 @@ async fn a_remote_that_never_answers_is_given_up_and_a_cancel_is_heard() {
     let wrong = bench.run::<Push>(json!({ "folder": "r", "remote": remote })).await.unwrap_err();
     assert!(wrong.message.starts_with("cannot ask `git://"), "{wrong}");
     answering.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_the_remote_does_not_have_after_all_fails_the_step_and_is_taken_back() {
+    let (bench, first) = place();
+    bench.run::<Push>(with(json!({}))).await.unwrap();
+    let second = bench.commit("r", "two");
+    let (out, _) = bench.run::<Push>(with(json!({}))).await.unwrap();
+    let given = serde_json::from_value(with(json!({}))).unwrap();
+    Push::verify(&given, &out, &bench.read()).await.unwrap();
+    for (change, expected) in [(["refs/heads/main", first.as_str()], first.as_str()), (["-d", "refs/heads/main"], "nothing")] {
+        bench.git("far.git", &[["update-ref"].as_slice(), &change].concat());
+        let wrong = Push::verify(&given, &out, &bench.read()).await.unwrap_err().message;
+        assert!(wrong.contains(&format!("is {expected} right after {second} was pushed")), "{wrong}");
+    }
+    bench.git("far.git", &["update-ref", "refs/heads/main", &second]);
+    Push::undo(&bench.intents()[1], &bench.cx()).await.unwrap();
+    assert_eq!(far(&bench, "refs/heads/main"), first);
 }

@@ -173,3 +173,17 @@ async fn what_is_wrong_is_said() {
     }
     assert_eq!(tidy("\n\na  \n\n\nb\n\n"), "a\n\nb");
 }
+
+#[tokio::test]
+async fn what_the_remote_does_not_have_after_all_fails_the_step() {
+    let (bench, commit) = place();
+    let (out, _) = bench.run::<Tag>(with(json!({}))).await.unwrap();
+    let given = serde_json::from_value(with(json!({}))).unwrap();
+    Tag::verify(&given, &out, &bench.read()).await.unwrap();
+    bench.git("far.git", &["update-ref", "refs/tags/v1", &commit]);
+    let wrong = Tag::verify(&given, &out, &bench.read()).await.unwrap_err().message;
+    assert!(wrong.contains(&format!("is {commit} right after {} was pushed", out.object)), "{wrong}");
+    bench.git("far.git", &["tag", "-d", "v1"]);
+    bench.undo::<Tag>().await.unwrap();
+    assert_eq!((tags(&bench, "r").as_str(), tags(&bench, "far.git").as_str()), ("", ""));
+}
