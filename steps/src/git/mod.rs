@@ -143,8 +143,31 @@ fn empty_or_missing(dir: &Path) -> bool {
 mod tests {
     use crate::bench::Bench;
     use std::process::Command;
+    use std::sync::Arc;
+    use trees_core::event::Json;
+    use trees_runner::kind::{BoxFuture, Cx, Kind, KindError, Port};
+
+    /// What somebody else does right when an intent is recorded: after the look, before the change.
+    struct Meanwhile<F>(F);
+
+    impl<F: Fn() + Send + Sync> Port for Meanwhile<F> {
+        fn log(&self, _line: &str) {}
+
+        fn progress(&self, _fraction: Option<f64>, _text: &str) {}
+
+        fn intend(&self, _record: Json) -> BoxFuture<'static, Result<(), KindError>> {
+            (self.0)();
+            Box::pin(async { Ok(()) })
+        }
+    }
 
     impl Bench {
+        /// Acts once, while somebody else does something in between.
+        pub async fn apply_while<K: Kind>(&self, with: Json, meanwhile: impl Fn() + Send + Sync + 'static) -> Result<K::Out, KindError> {
+            let cx = Cx { port: Arc::new(Meanwhile(meanwhile)), ..self.cx() };
+            K::apply(&serde_json::from_value(with).unwrap(), &cx).await
+        }
+
         /// Runs git in a folder of the bench; it must succeed.
         pub fn git(&self, dir: &str, args: &[&str]) -> String {
             let mut command = Command::new("git");

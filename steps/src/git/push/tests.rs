@@ -3,8 +3,11 @@ use crate::bench::Bench;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
 use trees_runner::kind::Kind as _;
 use trees_servers::git::{GitDaemon, GitHttp};
+use trees_servers::said;
 
 fn with(extra: Value) -> Value {
     let mut with = json!({ "folder": "r", "remote": "far.git", "branch": "main" });
@@ -113,22 +116,39 @@ async fn a_lease_replaces_what_was_found_and_gives_it_back() {
     assert_eq!(far(&bench, "refs/heads/main"), theirs);
 }
 
+/// A repository that is two commits ahead of its remote, and somebody else's push that is due.
+fn race() -> (Bench, String, impl Fn() + Send + Sync + 'static) {
+    let (bench, _) = place();
+    bench.git("r", &["push", "-q", "../far.git", "main"]);
+    bench.git(".", &["clone", "-q", "-b", "main", "far.git", "other"]);
+    let theirs = bench.commit("other", "theirs");
+    bench.commit("r", "two");
+    let other = bench.path("other");
+    let push = move || drop(said(Command::new("git").args(["push", "-q", "origin", "HEAD:main"]).current_dir(&other)));
+    (bench, theirs, push)
+}
+
 #[tokio::test]
 async fn a_push_in_between_is_not_overwritten() {
     for (force, transient) in [("never", true), ("lease", false)] {
-        let (bench, _) = place();
-        bench.run::<Push>(with(json!({}))).await.unwrap();
-        let first = far(&bench, "refs/heads/main");
-        bench.commit("r", "two");
-        // Somebody is faster: the hook of this repository runs after the look and before the push.
-        bench.git(".", &["clone", "-q", "-b", "main", "far.git", "other"]);
-        let theirs = bench.commit("other", "theirs");
-        let push = bench.path("r/.git/hooks/pre-push");
-        std::fs::write(&push, "#!/bin/sh\nrm -f \"$0\"\nunset GIT_DIR\ngit -C ../other push -q origin HEAD:main\n").unwrap();
-        std::fs::set_permissions(&push, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (bench, theirs, push) = race();
+        let wrong = bench.apply_while::<Push>(with(json!({ "force": force })), push).await.unwrap_err();
+        assert!(wrong.message.contains("somebody pushed meanwhile") && wrong.transient == transient, "{force}: {wrong}");
+        assert_eq!(far(&bench, "refs/heads/main"), theirs, "{force}");
+    }
+}
+
+#[tokio::test]
+async fn a_push_while_git_is_at_it_is_not_overwritten() {
+    for (force, transient) in [("never", true), ("lease", false)] {
+        let (bench, theirs, _) = race();
+        // This repository's hook runs once git has seen what the remote has.
+        let hook = bench.path("r/.git/hooks/pre-push");
+        std::fs::write(&hook, "#!/bin/sh\nrm -f \"$0\"\nunset GIT_DIR\ngit -C ../other push -q origin HEAD:main\n").unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
         let wrong = bench.run::<Push>(with(json!({ "force": force }))).await.unwrap_err();
-        assert_eq!(wrong.transient, transient, "{force}: {}", wrong.message);
-        assert_eq!(far(&bench, "refs/heads/main"), theirs, "{force}: {} after {first}", wrong.message);
+        assert!(wrong.message.contains("somebody pushed meanwhile") && wrong.transient == transient, "{force}: {wrong}");
+        assert_eq!(far(&bench, "refs/heads/main"), theirs, "{force}");
         // The record is of a push that was never made.
         Push::undo(bench.intents().last().unwrap(), &bench.cx()).await.unwrap();
         assert_eq!(far(&bench, "refs/heads/main"), theirs);
@@ -244,7 +264,7 @@ async fn a_token_opens_the_remote_and_its_undo_and_is_told_to_nobody_else() {
     assert!(!json!(records).to_string().contains(token) && !bench.text("trace").contains(token));
     bench.undo::<Push>().await.unwrap();
     assert!(server.heard().len() > heard && far(&bench, "refs/heads/").is_empty());
-    let left = std::process::Command::new("grep").args(["-rl", token, &bench.read().state.display().to_string()]).output().unwrap();
+    let left = Command::new("grep").args(["-rl", token, &bench.read().state.display().to_string()]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "it has served");
 }
 
@@ -254,8 +274,10 @@ async fn a_remote_that_never_answers_is_given_up_and_a_cancel_is_heard() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = format!("git://{}/x", silent.local_addr().unwrap());
     let with = with(json!({ "remote": remote, "timeout": "200ms" }));
+    let begun = Instant::now();
     let wrong = bench.run::<Push>(with).await.unwrap_err();
     assert!(wrong.transient && wrong.message.contains("no answer within 200ms"), "{wrong}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
     bench.cancel();
     let wrong = bench.run::<Push>(json!({ "folder": "r", "remote": remote })).await.unwrap_err();
     assert!(wrong.transient && wrong.message.contains("was ended"), "{wrong}");

@@ -2,7 +2,9 @@ use super::{Tag, tidy};
 use crate::bench::Bench;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use trees_runner::kind::Kind as _;
+use trees_servers::said;
 
 fn with(extra: Value) -> Value {
     let mut with = json!({ "folder": "r", "name": "v1", "message": "Version 1\n\n# not a comment  \n", "push": "far.git" });
@@ -186,4 +188,16 @@ async fn what_the_remote_does_not_have_after_all_fails_the_step() {
     bench.git("far.git", &["tag", "-d", "v1"]);
     bench.undo::<Tag>().await.unwrap();
     assert_eq!((tags(&bench, "r").as_str(), tags(&bench, "far.git").as_str()), ("", ""));
+}
+
+#[tokio::test]
+async fn a_tag_that_is_pushed_in_between_is_not_overwritten() {
+    let (bench, _) = place();
+    let (r, far) = (bench.path("r"), bench.path("far.git"));
+    let push = move || {
+        drop(said(Command::new("git").args(["push", "-q"]).arg(&far).arg("main:refs/tags/v1").current_dir(&r)));
+    };
+    let wrong = bench.apply_while::<Tag>(with(json!({ "move": true })), push).await.unwrap_err();
+    assert!(wrong.message.contains("`v1` of") && wrong.message.contains("somebody pushed meanwhile"), "{wrong}");
+    assert_eq!(tags(&bench, "far.git"), "commit v1");
 }
