@@ -8,8 +8,7 @@ import ssl
 from aiosmtpd.smtp import SMTP, AuthResult
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--port", type=int, required=True)
-parser.add_argument("--folder", required=True)
+parser.add_argument("--folder", required=True, help="for messages; beside it the file `port` tells which one the system gave")
 parser.add_argument("--tls", choices=["none", "starttls", "implicit"], default="none")
 parser.add_argument("--certificate")
 parser.add_argument("--key")
@@ -70,7 +69,11 @@ async def main():
         )
 
     implicit = context if options.tls == "implicit" else None
-    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", options.port, ssl=implicit)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, ssl=implicit)
+    aside = f"{options.folder}.aside"
+    with open(aside, "w") as file:
+        file.write(str(listener.sockets[0].getsockname()[1]))
+    os.rename(aside, os.path.join(os.path.dirname(options.folder), "port"))
     async with listener:
         await listener.serve_forever()
 

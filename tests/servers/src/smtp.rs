@@ -1,7 +1,7 @@
 //! A mail server: aiosmtpd with a handler that keeps each message, with STARTTLS, logins and refusals where a test
 //! wants them.
 
-use crate::{Daemon, free_port, program, said, write};
+use crate::{Daemon, program, said, write};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,11 +32,11 @@ impl Smtp {
     /// When it cannot be started.
     pub fn start(ways: Ways<'_>) -> Self {
         let folder = TempDir::new().unwrap();
-        let (port, messages, script) = (free_port(), folder.path().join("messages"), folder.path().join("server.py"));
+        let [port, messages, script] = ["port", "messages", "server.py"].map(|name| folder.path().join(name));
         fs::create_dir(&messages).unwrap();
         write(&script, include_str!("smtp.py"));
         let mut command = Command::new(interpreter());
-        command.arg(&script).arg("--port").arg(port.to_string()).arg("--folder").arg(&messages);
+        command.arg(&script).arg("--folder").arg(&messages);
         if !ways.tls.is_empty() {
             certify(folder.path());
             command.args(["--tls", ways.tls]);
@@ -48,7 +48,8 @@ impl Smtp {
         for (what, answer) in ways.answers {
             command.arg("--answer").arg(format!("{what}={answer}"));
         }
-        Self { daemon: Daemon::start(folder, &command).listening(port), port }
+        let daemon = Daemon::start(folder, &command).until("a port", || port.exists());
+        Self { daemon, port: fs::read_to_string(&port).unwrap().parse().unwrap() }
     }
 
     /// The certificate of the authority that certified it for 127.0.0.1.

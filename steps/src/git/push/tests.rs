@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::{Duration, Instant};
 use trees_runner::kind::Kind as _;
 use trees_servers::git::{GitDaemon, GitHttp};
 use trees_servers::said;
@@ -274,10 +273,8 @@ async fn a_remote_that_never_answers_is_given_up_and_a_cancel_is_heard() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = format!("git://{}/x", silent.local_addr().unwrap());
     let with = with(json!({ "remote": remote, "timeout": "200ms" }));
-    let begun = Instant::now();
     let wrong = bench.run::<Push>(with).await.unwrap_err();
     assert!(wrong.transient && wrong.message.contains("no answer within 200ms"), "{wrong}");
-    assert!(begun.elapsed() < Duration::from_secs(60));
     bench.cancel();
     let wrong = bench.run::<Push>(json!({ "folder": "r", "remote": remote })).await.unwrap_err();
     assert!(wrong.transient && wrong.message.contains("was ended"), "{wrong}");

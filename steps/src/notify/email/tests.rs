@@ -45,9 +45,7 @@ async fn a_server_that_is_down_slow_or_no_mail_server_is_named() {
     let bench = Bench::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let begun = std::time::Instant::now();
     let wrong = bench.run::<Email>(with(port, json!({ "timeout": "100ms" }))).await.unwrap_err();
-    assert!(begun.elapsed() < std::time::Duration::from_secs(50));
     assert!(wrong.transient && wrong.message == format!("127.0.0.1:{port}: no answer within 100ms"), "{wrong}");
     let port = 1;
     let wrong = bench.run::<Email>(with(port, json!({}))).await.unwrap_err();
