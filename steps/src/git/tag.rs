@@ -1,16 +1,17 @@
 //! `git/tag`: a name for a commit, here and at a remote.
 
+mod local;
+
 use super::push::{here, ten_minutes};
 use super::pushed::{Pushed, Update};
 use super::reference::{tag, wrong_argument, wrong_name};
 use super::upstream::Upstream;
 use super::{Git, change, repository};
 use crate::period::{Limit, Period};
+use local::{Local, Said, annotate, digest, said, set, tidy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use trees_core::event::Json;
-use trees_core::hash;
 use trees_core::tree::Effect;
 use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
 
@@ -72,26 +73,6 @@ pub struct Out {
 enum Record {
     Local(Local),
     Remote(Pushed),
-}
-
-/// The tag in the repository. The object that it becomes is made with it: it is told by what it says.
-#[derive(Debug, Serialize, Deserialize)]
-struct Local {
-    folder: PathBuf,
-    name: String,
-    before: Option<String>,
-    commit: String,
-    /// The digest of its message.
-    message: Option<String>,
-}
-
-/// What a tag says.
-#[derive(Debug, PartialEq, Eq)]
-struct Said {
-    commit: String,
-    /// Of an annotated tag, without its signature.
-    message: Option<String>,
-    signed: bool,
 }
 
 /// What there is.
@@ -202,21 +183,6 @@ impl With {
     }
 }
 
-/// As git keeps a message: no white space at the ends of lines, no two empty lines, none at the ends.
-fn tidy(message: &str) -> String {
-    let mut lines: Vec<&str> = Vec::new();
-    for line in message.lines().map(str::trim_end) {
-        if !line.is_empty() || lines.last().is_some_and(|last| !last.is_empty()) {
-            lines.push(line);
-        }
-    }
-    lines.join("\n").trim_end().to_owned()
-}
-
-fn digest(message: String) -> String {
-    hash::bytes(message.as_bytes())
-}
-
 async fn look<'a>(with: &With, git: Git<'a>) -> Result<Found<'a>, KindError> {
     let quiet = Git { log: None, ..git };
     repository(quiet).await?;
@@ -237,21 +203,6 @@ async fn look<'a>(with: &With, git: Git<'a>) -> Result<Found<'a>, KindError> {
         None => None,
     };
     Ok(Found { git, commit, here, there })
-}
-
-/// What a tag that is here says.
-async fn said(git: Git<'_>, object: &str) -> Result<Said, KindError> {
-    let commit = git.run(&["rev-parse", &format!("{object}^{{}}")]).await?;
-    if git.run(&["cat-file", "-t", object]).await? != "tag" {
-        return Ok(Said { commit, message: None, signed: false });
-    }
-    let text = git.run(&["cat-file", "tag", object]).await?;
-    let body = text.split_once("\n\n").map_or("", |(_, body)| body);
-    let (message, signed) = match body.find("-----BEGIN ") {
-        Some(at) if at == 0 || body[..at].ends_with('\n') => (&body[..at], true),
-        Some(_) | None => (body, false),
-    };
-    Ok(Said { commit, message: Some(tidy(message)), signed })
 }
 
 impl Found<'_> {
@@ -332,46 +283,6 @@ impl Found<'_> {
             (None, Some(message)) => annotate(self.git, with, &self.commit, message).await?,
         }
         self.git.run(&["rev-parse", "--verify", &name]).await
-    }
-}
-
-/// Only where it still is what it was.
-async fn set(git: Git<'_>, name: &str, to: &str, before: Option<&str>) -> Result<(), KindError> {
-    let nothing = "0".repeat(to.len());
-    git.run(&["update-ref", name, to, before.unwrap_or(&nothing)]).await.map(|_| ())
-}
-
-async fn annotate(git: Git<'_>, with: &With, commit: &str, message: &str) -> Result<(), KindError> {
-    let mut args = Git { log: None, ..git }.who().await?;
-    args.extend(["tag", if with.sign { "-s" } else { "-a" }, "--cleanup=whitespace", "-m", message]);
-    if with.moves {
-        args.push("-f");
-    }
-    args.extend([with.name.as_str(), commit]);
-    git.run(&args)
-        .await
-        .map(|_| ())
-        .map_err(|e| if with.sign { e.help("can git sign here? See `git config gpg.format` and `user.signingKey`") } else { e })
-}
-
-impl Local {
-    async fn undo(&self, cx: &Cx) -> Result<(), KindError> {
-        let git = Git::quiet(cx, &self.folder);
-        if !self.folder.exists() {
-            return Ok(());
-        }
-        let name = tag(&self.name);
-        let now = git.reference(&name).await?;
-        let Some(object) = now.clone().filter(|_| now != self.before) else { return Ok(()) };
-        let said = said(git, &object).await?;
-        if said.commit != self.commit || said.message.map(digest) != self.message {
-            let message = format!("the tag `{}` of `{}` was moved by somebody after this step made it", self.name, self.folder.display());
-            return Err(KindError::new(format!("{message}; it is left alone")).help("put it right by hand, then go on with the rollback"));
-        }
-        match &self.before {
-            Some(before) => set(git, &name, before, Some(&object)).await,
-            None => git.run(&["update-ref", "-d", &name, &object]).await.map(|_| ()),
-        }
     }
 }
 
