@@ -10,11 +10,13 @@ pub mod dns;
 pub mod file;
 pub mod git;
 pub mod http;
-pub mod secret;
+pub mod notify;
 pub mod postgres;
+pub mod secret;
 pub mod tcp;
 
 mod command;
+mod kept;
 mod number;
 mod period;
 mod window;
@@ -52,15 +54,20 @@ fn made() -> Catalogue {
         erase(file::template::Template),
         erase(git::clone::Clone),
         erase(git::commit::Commit),
+        erase(git::merge::Merge),
+        erase(git::push::Push),
+        erase(git::tag::Tag),
         erase(git::worktree::Worktree),
         erase(http::check::Check),
         erase(http::request::Request),
-        erase(secret::retire::Retire),
-        erase(secret::rotate::Rotate),
+        erase(notify::email::Email),
+        erase(notify::webhook::Webhook),
         erase(postgres::backup::Backup),
         erase(postgres::database::Database),
         erase(postgres::migrate::Migrate),
         erase(postgres::role::Role),
+        erase(secret::retire::Retire),
+        erase(secret::rotate::Rotate),
         erase(tcp::check::Check),
     ])
 }

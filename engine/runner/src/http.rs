@@ -25,7 +25,7 @@ impl Client {
 /// # Errors
 /// When a proxy's address or the certificates cannot be read.
 pub fn client() -> Result<reqwest::Client, String> {
-    build(&|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+    build(&variable, reqwest::redirect::Policy::limited(10))
 }
 
 /// The same, with one more PEM file of roots to trust.
@@ -33,22 +33,34 @@ pub fn client() -> Result<reqwest::Client, String> {
 /// # Errors
 /// Also when that cannot be read.
 pub(crate) fn client_trusting(roots: Option<&[u8]>) -> Result<reqwest::Client, String> {
-    let mut builder = builder(&|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
+    let mut builder = builder(&variable, reqwest::redirect::Policy::limited(10))?;
     for root in roots.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(|e| chain(&e))?.into_iter().flatten() {
         builder = builder.add_root_certificate(root);
     }
     builder.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
 }
 
-fn build(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::Client, String> {
-    builder(env)?.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
+/// The same without redirects: a client for what must reach the address that it was sent to, or nobody.
+///
+/// # Errors
+/// When a proxy's address or the certificates cannot be read.
+pub fn unredirected() -> Result<reqwest::Client, String> {
+    build(&variable, reqwest::redirect::Policy::none())
 }
 
-fn builder(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::ClientBuilder, String> {
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+fn build(env: &dyn Fn(&str) -> Option<String>, redirects: reqwest::redirect::Policy) -> Result<reqwest::Client, String> {
+    builder(env, redirects)?.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
+}
+
+fn builder(env: &dyn Fn(&str) -> Option<String>, redirects: reqwest::redirect::Policy) -> Result<reqwest::ClientBuilder, String> {
     let either = |name: &str| env(name).or_else(|| env(&name.to_uppercase()));
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("trees/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::limited(10))
+        .redirect(redirects)
         .connect_timeout(Duration::from_secs(30))
         .no_proxy();
     let not_for = format!("localhost,.localhost,127.0.0.0/8,::1,{}", either("no_proxy").unwrap_or_default());
@@ -105,7 +117,7 @@ mod tests {
         let (proxy, at_proxy) = serve("by proxy").await;
         let (direct, at_direct) = serve("direct").await;
         let env = move |name: &str| (name == "http_proxy").then(|| format!("http://{proxy}"));
-        let client = build(&env).unwrap();
+        let client = build(&env, reqwest::redirect::Policy::none()).unwrap();
         let get = |url: String| {
             let client = client.clone();
             async move { client.get(url).timeout(Duration::from_secs(30)).send().await.unwrap().text().await.unwrap() }
@@ -120,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_bad_proxy_is_named() {
-        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into())).unwrap_err();
+        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into()), reqwest::redirect::Policy::none()).unwrap_err();
         assert!(message.starts_with("the address of a proxy in the environment cannot be read: "), "{message}");
     }
 }

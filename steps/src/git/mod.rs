@@ -3,13 +3,24 @@
 
 pub mod clone;
 pub mod commit;
-mod remote;
+pub mod merge;
+pub mod push;
+pub mod tag;
 pub mod worktree;
+
+mod pushed;
+mod reference;
+mod refusal;
+mod remote;
+mod tree;
+mod upstream;
 
 use crate::command::{self, Done};
 use remote::without_password;
+use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
-use trees_runner::kind::{Cx, KindError, ReadCx};
+use trees_runner::kind::{Change, Cx, KindError, ReadCx};
 
 /// git in a folder.
 #[derive(Clone, Copy)]
@@ -45,6 +56,39 @@ impl<'a> Git<'a> {
         Ok(done.ok().then(|| done.out.trim_end().to_owned()))
     }
 
+    /// The commit that a branch, tag or any other name of git leads to; `None` where it leads to none.
+    async fn commit(self, name: &str) -> Result<Option<String>, KindError> {
+        self.find(&["rev-parse", "-q", "--verify", &format!("{name}^{{commit}}")]).await
+    }
+
+    /// What a full name is.
+    async fn reference(self, name: &str) -> Result<Option<String>, KindError> {
+        self.find(&["rev-parse", "-q", "--verify", name]).await
+    }
+
+    /// Whether the object is here.
+    async fn has(self, sha: &str) -> Result<bool, KindError> {
+        Ok(self.find(&["cat-file", "-e", sha]).await?.is_some())
+    }
+
+    /// Whether the commit `old` is `new`, or in its history.
+    async fn contains(self, new: &str, old: &str) -> Result<bool, KindError> {
+        let args = ["merge-base", "--is-ancestor", old, new];
+        let done = self.ask(&args).await?;
+        match done.code {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            Some(_) | None => Err(self.failed(&args, &done)),
+        }
+    }
+
+    /// What git must be told of who commits or tags: nothing where its configuration says it.
+    async fn who(self) -> Result<Vec<&'static str>, KindError> {
+        let known = self.find(&["var", "GIT_COMMITTER_IDENT"]).await?.is_some();
+        let configured = known && self.find(&["config", "--get", "user.email"]).await?.is_some();
+        Ok(if configured { Vec::new() } else { vec!["-c", "user.name=trees", "-c", "user.email=trees@localhost"] })
+    }
+
     fn failed(self, args: &[&str], done: &Done) -> KindError {
         let said = if done.err.trim().is_empty() { &done.out } else { &done.err };
         let code = done.code.map_or_else(|| "was killed".into(), |code| format!("exited with {code}"));
@@ -62,11 +106,28 @@ fn passing(said: &str) -> bool {
         "Connection refused",
         "Connection timed out",
         "Connection reset",
+        "Connection closed",
+        "Network is unreachable",
+        "No route to host",
+        "Operation timed out",
+        "unexpected disconnect",
         "early EOF",
         "The requested URL returned error: 5",
     ]
     .iter()
     .any(|part| said.contains(part))
+}
+
+/// The folder of `with`, which must be in a repository.
+async fn repository(git: Git<'_>) -> Result<(), KindError> {
+    if !git.dir.is_dir() {
+        return Err(KindError::new(format!("no folder `{}`", git.dir.display())));
+    }
+    git.run(&["rev-parse", "--git-dir"]).await.map(|_| ())
+}
+
+fn change(field: impl Into<String>, old: impl Serialize, new: impl Serialize) -> Change {
+    Change { field: field.into(), old: json!(old), new: json!(new), owner: None }
 }
 
 /// Whether the folder itself is a repository or a work tree (not a folder inside one).
@@ -82,8 +143,31 @@ fn empty_or_missing(dir: &Path) -> bool {
 mod tests {
     use crate::bench::Bench;
     use std::process::Command;
+    use std::sync::Arc;
+    use trees_core::event::Json;
+    use trees_runner::kind::{BoxFuture, Cx, Kind, KindError, Port};
+
+    /// What somebody else does right when an intent is recorded: after the look, before the change.
+    struct Meanwhile<F>(F);
+
+    impl<F: Fn() + Send + Sync> Port for Meanwhile<F> {
+        fn log(&self, _line: &str) {}
+
+        fn progress(&self, _fraction: Option<f64>, _text: &str) {}
+
+        fn intend(&self, _record: Json) -> BoxFuture<'static, Result<(), KindError>> {
+            (self.0)();
+            Box::pin(async { Ok(()) })
+        }
+    }
 
     impl Bench {
+        /// Acts once, while somebody else does something in between.
+        pub async fn apply_while<K: Kind>(&self, with: Json, meanwhile: impl Fn() + Send + Sync + 'static) -> Result<K::Out, KindError> {
+            let cx = Cx { port: Arc::new(Meanwhile(meanwhile)), ..self.cx() };
+            K::apply(&serde_json::from_value(with).unwrap(), &cx).await
+        }
+
         /// Runs git in a folder of the bench; it must succeed.
         pub fn git(&self, dir: &str, args: &[&str]) -> String {
             let mut command = Command::new("git");

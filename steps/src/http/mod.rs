@@ -58,7 +58,8 @@ pub fn url(text: &str) -> Result<Url, String> {
     Err(format!("url: `{text}` is no address of HTTP: it must begin with http:// or https://"))
 }
 
-fn check_headers(headers: &BTreeMap<String, String>) -> Vec<String> {
+/// What is wrong with them, a sentence each.
+pub fn check_headers(headers: &BTreeMap<String, String>) -> Vec<String> {
     let name = |name: &str| {
         reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err().then(|| format!("headers: `{name}` is no header's name"))
     };
@@ -70,7 +71,8 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Vec<String> {
     headers.keys().filter_map(|n| name(n)).chain(headers.iter().filter_map(value)).collect()
 }
 
-fn with_headers(mut request: RequestBuilder, headers: &BTreeMap<String, String>) -> RequestBuilder {
+/// With these headers.
+pub fn with_headers(mut request: RequestBuilder, headers: &BTreeMap<String, String>) -> RequestBuilder {
     for (name, value) in headers {
         request = request.header(name, value);
     }

@@ -159,7 +159,7 @@ async fn outputs(response: Response) -> Result<Out, KindError> {
 }
 
 /// Without a password and a query, which may be secret.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let Ok(mut url) = url(text) else { return text.into() };
     let _ = url.set_password(None);
     if url.query().is_some() {

@@ -9,9 +9,11 @@
 
 pub mod bind;
 pub mod docker;
+pub mod git;
 pub mod nginx;
 pub mod postgres;
 pub mod powerdns;
+pub mod smtp;
 
 mod daemon;
 

@@ -1,0 +1,19 @@
+//! Kinds that tell somebody something. A message that was sent cannot be looked for, so after a crash it is sent again,
+//! with the same id: it comes at least once, and who gets it can drop what came twice.
+
+pub mod email;
+pub mod webhook;
+
+mod delivery;
+mod mail;
+mod server;
+mod signature;
+
+use trees_runner::kind::Observation;
+
+/// What looking for a message gives.
+fn unseen<Out>() -> Observation<Out> {
+    Observation::Unknown(
+        "whether a message arrived cannot be asked; it would be sent, and it has an id by which it can be told from another".into(),
+    )
+}
