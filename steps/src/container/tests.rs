@@ -347,6 +347,11 @@ mod with_docker {
         assert!(wrong.message.contains("/no-program") && wrong.message.ends_with("what ran before runs"), "{wrong}");
         let wrong = yard.apply("v2", json!({ "image": "nothing-here:1", "pull": "never" })).await.unwrap_err();
         assert!(wrong.message.contains("does not have the image `nothing-here:1`") && wrong.help.is_some(), "{wrong}");
+        let nowhere = format!("127.0.0.1:{}/app:1", free_port());
+        let registry = json!({ "username": "me", "password": "canary-5ecret" });
+        let wrong = yard.apply("v2", json!({ "image": nowhere, "registry": registry })).await.unwrap_err();
+        assert!(wrong.message.starts_with(&format!("cannot fetch the image `{nowhere}`: ")) && wrong.message.contains("refused"), "{wrong}");
+        assert!(wrong.transient && !format!("{wrong:?}").contains("canary"), "{wrong}");
         assert_eq!(yard.answers(), "v1");
     }
 
