@@ -1,7 +1,7 @@
 //! Containers: images built and containers run by Docker or Podman, over the engine's own API.
 //!
-//! Read [`engine`] for how it is spoken to: what only looks can only send GET. What is made bears
-//! labels ([`OWNER`] and others) by which later runs know it.
+//! Read `engine` for how it is spoken to: what only looks can only send GET. What is made bears labels
+//! by which later runs know it.
 
 pub mod build;
 pub mod run;
