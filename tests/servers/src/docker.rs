@@ -7,7 +7,7 @@ use crate::{Daemon, program, said};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use tempfile::TempDir;
 
@@ -100,8 +100,8 @@ impl Drop for Docker {
         }
         if let Some(daemon) = self.daemon.take() {
             let folder = daemon.stop();
-            // It leaves this one mounted.
-            let _ = Command::new("umount").arg("--quiet").arg(folder.path().join("exec/netns/default")).status();
+            // It leaves this one mounted once a container has run.
+            let _ = Command::new("umount").arg(folder.path().join("exec/netns/default")).stderr(Stdio::null()).status();
         }
     }
 }
