@@ -45,6 +45,9 @@ pub struct Record {
 }
 
 /// Makes it run.
+///
+/// # Errors
+/// When the engine refuses, or it is not well; what ran before runs then.
 pub async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
     let engine = Engine::connect(with.socket.as_deref(), cx).await?;
     fetch(with, &engine, cx).await?;
@@ -290,6 +293,9 @@ async fn back(record: &Record, cx: &Cx, wrong: KindError) -> KindError {
 }
 
 /// Takes it back.
+///
+/// # Errors
+/// When what ran before is gone or is not well.
 pub async fn undo(record: &Record, cx: &Cx) -> Result<(), KindError> {
     take_back(record, cx).await.map(|_| ())
 }
