@@ -3,7 +3,7 @@
 
 use super::build::Build;
 use super::run::Run;
-use crate::bench::Bench;
+use crate::bench::{Bench, Server};
 use serde_json::{Value, json};
 use trees_runner::kind::Kind;
 
@@ -59,6 +59,27 @@ async fn an_engine_that_is_down_is_named_by_both() {
     for wrong in [build, run] {
         assert!(wrong.transient && wrong.message.contains("no answer from the container engine at unix://"), "{wrong}");
     }
+    assert!(bench.intents().is_empty());
+}
+
+#[tokio::test]
+async fn a_look_only_asks() {
+    let bench = Bench::new();
+    bench.write("Dockerfile", "FROM scratch");
+    let server = Server::start(|request| {
+        let body = match request.split(' ').nth(1).unwrap() {
+            "/version" => "{\"ApiVersion\":\"1.41\",\"MinAPIVersion\":\"1.12\"}",
+            path if path.contains("/json?") => "[]",
+            _ => return "HTTP/1.1 404 Not Found\r\n\r\n{\"message\":\"no such image\"}".into(),
+        };
+        format!("HTTP/1.1 200 OK\r\n\r\n{body}")
+    })
+    .await;
+    let socket = server.url("").replace("http://", "tcp://");
+    assert_eq!(bench.drift::<Build>(json!({ "socket": socket, "tags": ["app:1"] })).await, ["absent"]);
+    assert_eq!(bench.drift::<Run>(json!({ "name": "web", "image": "app:1", "socket": socket })).await, ["absent"]);
+    let asked = server.requests();
+    assert!(asked.len() > 4 && asked.iter().all(|request| request.starts_with("GET /")), "{asked:?}");
     assert!(bench.intents().is_empty());
 }
 
