@@ -137,7 +137,8 @@ impl Reader {
         let response = self.send(&ask, None).await?;
         let status = response.status().as_u16();
         let bytes = self.bytes(response, &ask.shown()).await?;
-        if bytes.is_empty() {
+        // Podman answers some requests with a line end.
+        if bytes.trim_ascii().is_empty() {
             return Ok(Answer { status, json: Json::Null });
         }
         match serde_json::from_slice(&bytes) {

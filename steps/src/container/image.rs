@@ -18,8 +18,6 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
     /// In bytes.
     pub size: u64,
-    /// Variables that its containers have, `NAME=value`.
-    pub env: Vec<String>,
     /// What its containers run.
     pub command: Vec<String>,
 }
@@ -35,7 +33,6 @@ pub async fn image(reader: &Reader, name: &str) -> Result<Option<Image>, KindErr
         tags: texts(&json["RepoTags"]),
         labels: labels(&json["Config"]["Labels"]),
         size: json["Size"].as_u64().unwrap_or(0),
-        env: texts(&json["Config"]["Env"]),
         command: texts(&json["Config"]["Cmd"]),
     }))
 }

@@ -1,7 +1,7 @@
 //! Containers: images built and containers run by Docker or Podman, over the engine's own API.
 //!
-//! Read [`engine`] for how it is spoken to: what only looks can only send GET. What is made bears
-//! labels ([`OWNER`] and others) by which later runs know it.
+//! Read `engine` for how it is spoken to: what only looks can only send GET. What is made bears labels
+//! by which later runs know it.
 
 pub mod build;
 pub mod run;
@@ -31,6 +31,10 @@ const INPUTS: &str = "trees.inputs";
 const NAME: &str = "trees.name";
 /// The label of a container with the step that made it, the same over attempts and resumes.
 const KEY: &str = "trees.key";
+/// The label of a container with the names of its variables that come from the tree.
+const ENV: &str = "trees.env";
+/// The label of a container with its ports as the tree says them: not every engine tells a port that it picked from a fixed one.
+const PORTS: &str = "trees.ports";
 /// The label of a container with its restart policy, which is taken from one that is kept stopped.
 const RESTART: &str = "trees.restart";
 

@@ -45,6 +45,9 @@ pub struct Record {
 }
 
 /// Makes it run.
+///
+/// # Errors
+/// When the engine refuses, or it is not well; what ran before runs then.
 pub async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
     let engine = Engine::connect(with.socket.as_deref(), cx).await?;
     fetch(with, &engine, cx).await?;
@@ -121,9 +124,14 @@ async fn fetch(with: &With, engine: &Engine, cx: &Cx) -> Result<(), KindError> {
     };
     engine.listen(ask, None, heard).await.map_err(|e| KindError {
         message: format!("cannot fetch the image `{}`: {}", with.image, e.message),
+        transient: may_pass(&e.message),
         help: e.help.or_else(|| Some("is its name right, and does the registry know the user (`registry`)?".into())),
-        transient: true,
     })
+}
+
+/// Whether a registry may say otherwise when asked again.
+fn may_pass(said: &str) -> bool {
+    !["unauthorized", "denied", "manifest unknown", "not found", "invalid reference"].iter().any(|part| said.contains(part))
 }
 
 async fn replace(with: &With, record: &Record, ours: Option<Container>, engine: &Engine, cx: &Cx) -> Result<Container, KindError> {
@@ -290,6 +298,9 @@ async fn back(record: &Record, cx: &Cx, wrong: KindError) -> KindError {
 }
 
 /// Takes it back.
+///
+/// # Errors
+/// When what ran before is gone or is not well.
 pub async fn undo(record: &Record, cx: &Cx) -> Result<(), KindError> {
     take_back(record, cx).await.map(|_| ())
 }
@@ -344,4 +355,22 @@ async fn start_again(id: &str, health: Option<&Health>, engine: &Engine, cx: &Cx
         message: format!("{} does not run either, so look at what surrounds them: {}", there.name, e.message),
         ..e
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_pass;
+
+    #[test]
+    fn what_a_registry_refuses_it_refuses_again() {
+        for (said, expected) in [
+            ("unauthorized: authentication required", false),
+            ("manifest for app:2 not found: manifest unknown", false),
+            ("pull access denied for app", false),
+            ("dial tcp 127.0.0.1:5000: connect: connection refused", true),
+            ("net/http: TLS handshake timeout", true),
+        ] {
+            assert_eq!(may_pass(said), expected, "{said}");
+        }
+    }
 }

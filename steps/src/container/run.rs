@@ -272,11 +272,17 @@ fn wrong_image(with: &With) -> Vec<String> {
 }
 
 /// The containers of this name, the newest first.
+///
+/// # Errors
+/// When the engine cannot be asked.
 pub async fn all(with: &With, reader: &Reader, cx: &ReadCx) -> Result<Vec<Container>, KindError> {
     containers(reader, &labelled(&[(OWNER, &mark(cx)), (NAME, &with.name)])).await
 }
 
 /// How it is, against how it shall be.
+///
+/// # Errors
+/// When the engine cannot be asked.
 pub async fn look(with: &With, reader: &Reader, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
     let image = image(reader, &with.image).await?;
     let all = all(with, reader, cx).await?;
@@ -294,7 +300,9 @@ async fn changes(with: &With, there: &Container, all: &[Container], image: Optio
     if !beside.is_empty() {
         changes.push(change("beside", json!(beside), json!([])));
     }
-    if changes.is_empty() {
+    // What the image's own HEALTHCHECK has not yet looked at is no difference.
+    let starting = with.health.is_none() && there.json["State"]["Health"]["Status"] == "starting";
+    if changes.is_empty() && !starting {
         let answer = probe(there, with.health.as_ref(), cx).await;
         if answer.good.is_none() {
             changes.push(change("health", json!(answer.text), json!("well")));

@@ -3,7 +3,7 @@
 use super::image::{Image, texts};
 use super::instance::Container;
 use super::run::With;
-use super::{KEY, NAME, OWNER, RESTART, change, mark};
+use super::{ENV, KEY, NAME, OWNER, PORTS, RESTART, change, mark};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use trees_core::event::{Json, Object};
@@ -78,7 +78,10 @@ pub fn binds(with: &With, cx: &ReadCx) -> Vec<String> {
 pub fn body(with: &With, key: &str, cx: &ReadCx) -> Json {
     let mut labels: BTreeMap<&str, &str> = with.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mark = mark(cx);
-    labels.extend([(OWNER, mark.as_str()), (NAME, with.name.as_str()), (KEY, key), (RESTART, with.restart.as_str())]);
+    let names = with.env.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+    labels.extend([(OWNER, mark.as_str()), (NAME, &with.name), (KEY, key), (RESTART, &with.restart)]);
+    let ports = with.ports.join(" ");
+    labels.extend([(ENV, names.as_str()), (PORTS, ports.as_str())]);
     let env: Vec<String> = with.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let published: Vec<Publish> = with.ports.iter().filter_map(|text| Publish::read(text)).collect();
     let exposed: Object = published.iter().map(|publish| (publish.key(), json!({}))).collect();
@@ -130,46 +133,67 @@ pub fn differences(with: &With, there: &Container, image: Option<&Image>, cx: &R
     compare("image", there.json["Image"].clone(), image.map_or_else(|| json!(with.image), |image| json!(image.id)));
     let command = with.command.clone().unwrap_or_else(|| image.map(|image| image.command.clone()).unwrap_or_default());
     compare("command", json!(texts(&config["Cmd"])), json!(command));
-    let published: Vec<Publish> = with.ports.iter().filter_map(|text| Publish::read(text)).collect();
-    compare("ports", normal(&host["PortBindings"]), normal(&Json::Object(bindings(&published))));
-    let mut volumes = texts(&host["Binds"]);
-    volumes.sort();
-    compare("volumes", json!(volumes), json!(binds(with, cx)));
+    let ports: Vec<Publish> = with.ports.iter().filter_map(|text| Publish::read(text)).collect();
+    let ports = bindings(&ports);
+    let told = with.ports.join(" ");
+    if there.label(PORTS) == told {
+        compare("ports", published(&host["PortBindings"], &ports), Json::Object(ports.clone()));
+    } else {
+        compare("ports", json!(there.label(PORTS)), json!(told));
+    }
+    compare("volumes", json!(mounted(&texts(&host["Binds"]))), json!(mounted(&binds(with, cx))));
     compare("network", json!(network(host["NetworkMode"].as_str())), json!(network(with.network.as_deref())));
     let name = |json: &Json| json!(json["Name"].as_str().filter(|name| !name.is_empty()).unwrap_or("no"));
     compare("restart", name(&host["RestartPolicy"]), name(&policy(&with.restart)));
     for (name, value) in &with.labels {
         compare(&format!("labels.{name}"), config["Labels"][name].clone(), json!(value));
     }
-    changes.extend(environment(with, &texts(&config["Env"]), image));
+    changes.extend(environment(with, there));
     changes
 }
 
-/// Names of variables that differ from those of the image with `env` on top.
-fn environment(with: &With, there: &[String], image: Option<&Image>) -> Vec<Change> {
-    let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let found: BTreeMap<String, String> = there.iter().filter_map(pair).collect();
-    let mut wanted: BTreeMap<String, String> = image.map(|image| image.env.iter().filter_map(pair).collect()).unwrap_or_default();
-    wanted.extend(with.env.clone());
-    let names: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
-    // An engine gives a PATH to what has none.
-    let differs = |name: &&&String| found.get(**name) != wanted.get(**name) && (***name != "PATH" || wanted.contains_key("PATH"));
+/// Names of variables that differ: of those that the tree says or said. Engines add some of their own.
+fn environment(with: &With, there: &Container) -> Vec<Change> {
+    let found = texts(&there.json["Config"]["Env"]);
+    let found: BTreeMap<&str, &str> = found.iter().filter_map(|text| text.split_once('=')).collect();
+    let said = there.label(ENV).split(',').filter(|name| !name.is_empty());
+    let names: BTreeSet<&str> = with.env.keys().map(String::as_str).chain(said).collect();
+    let wanted = |name: &str| with.env.get(name).map(String::as_str);
     let is = |there: bool, word: &str| if there { json!(word) } else { Json::Null };
-    let one =
-        |name: &String| change(format!("env.{name}"), is(found.contains_key(name), "set"), is(wanted.contains_key(name), "set otherwise"));
-    names.iter().filter(differs).map(|name| one(name)).collect()
+    let one = |name: &str| change(format!("env.{name}"), is(found.contains_key(name), "set"), is(wanted(name).is_some(), "set otherwise"));
+    names.into_iter().filter(|name| found.get(name).copied() != wanted(name)).map(one).collect()
 }
 
-/// No bindings are no bindings, however the engine writes it.
-fn normal(bindings: &Json) -> Json {
-    let all: Object = bindings
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, list)| list.as_array().is_some_and(|l| !l.is_empty()))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+/// Published ports without what an engine adds: a port that it picked itself is the port that was left to it.
+fn published(found: &Json, wanted: &Object) -> Json {
+    let picked = |key: &str, at: usize| wanted.get(key).is_some_and(|list| list[at]["HostPort"] == "");
+    let one = |key: &str, at: usize, publish: &Json| {
+        let host = if picked(key, at) { "" } else { publish["HostPort"].as_str().unwrap_or_default() };
+        let ip = publish["HostIp"].as_str().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0");
+        json!({ "HostIp": ip, "HostPort": host })
+    };
+    let mut all = Object::new();
+    for (key, list) in found.as_object().into_iter().flatten() {
+        let list: Vec<Json> = list.as_array().into_iter().flatten().enumerate().map(|(at, publish)| one(key, at, publish)).collect();
+        if !list.is_empty() {
+            all.insert(key.clone(), list.into());
+        }
+    }
     Json::Object(all)
+}
+
+/// Folders and volumes without the options that an engine adds.
+fn mounted(binds: &[String]) -> Vec<String> {
+    let own = |option: &&str| !matches!(*option, "rw" | "rprivate" | "rbind" | "nosuid" | "nodev");
+    let one = |text: &String| {
+        let mut parts = text.splitn(3, ':');
+        let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let options: Vec<&str> = parts.next().unwrap_or_default().split(',').filter(|option| !option.is_empty()).filter(own).collect();
+        if options.is_empty() { format!("{source}:{target}") } else { format!("{source}:{target}:{}", options.join(",")) }
+    };
+    let mut all: Vec<String> = binds.iter().map(one).collect();
+    all.sort();
+    all
 }
 
 /// What an engine calls its usual network.
@@ -213,9 +237,12 @@ mod tests {
     }
 
     fn with(extra: Value) -> With {
-        let mut with = json!({ "name": "web", "image": "app:1" });
+        serde_json::from_value(extended(json!({ "name": "web", "image": "app:1" }), extra)).unwrap()
+    }
+
+    fn extended(mut with: Value, extra: Value) -> Value {
         with.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        serde_json::from_value(with).unwrap()
+        with
     }
 
     #[test]
@@ -233,11 +260,9 @@ mod tests {
             name: "web-1".into(),
             json: json!({ "Image": "sha256:1", "Config": told, "HostConfig": told["HostConfig"] }),
         };
-        let image = Image { id: "sha256:1".into(), tags: vec![], labels: [].into(), size: 0, env: vec![], command: vec!["serve".into()] };
+        let image = Image { id: "sha256:1".into(), tags: vec![], labels: [].into(), size: 0, command: vec!["serve".into()] };
         let fields = |extra: Value| -> Vec<String> {
-            let mut with_extra = full.clone();
-            with_extra.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            let changes = differences(&with(with_extra), &there, Some(&image), &bench.read());
+            let changes = differences(&with(extended(full.clone(), extra)), &there, Some(&image), &bench.read());
             assert!(!format!("{changes:?}").contains("s3cret"));
             changes.into_iter().map(|change| change.field).collect()
         };
@@ -255,11 +280,23 @@ mod tests {
             assert_eq!(fields(extra), [expected]);
         }
         let bare = Container {
-            json: json!({ "Image": "sha256:1", "Config": { "Env": ["PATH=/bin"] }, "HostConfig": { "NetworkMode": "default", "RestartPolicy": { "Name": "" } } }),
+            json: json!({ "Image": "sha256:1", "Config": { "Env": ["PATH=/bin", "container=podman"] }, "HostConfig": { "NetworkMode": "default", "RestartPolicy": { "Name": "" } } }),
             ..there
         };
         let plain = Image { command: vec![], ..image };
         assert!(differences(&with(json!({ "restart": "no" })), &bare, Some(&plain), &bench.read()).is_empty());
+        let mut podman = json!({
+            "Image": "sha256:1", "Config": told,
+            "HostConfig": {
+                "Binds": [format!("{}:/data:rw,rprivate,rbind", bench.dir().join("data").display()), "cache:/cache:rw,nosuid,nodev,rbind"],
+                "PortBindings": { "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "41234" }] },
+                "NetworkMode": "back", "RestartPolicy": { "Name": "always" },
+            }
+        });
+        podman["Config"]["Labels"]["trees.ports"] = json!("80");
+        let podman = Container { json: podman, ..bare.clone() };
+        let free = extended(full.clone(), json!({ "ports": ["80"] }));
+        assert_eq!(differences(&with(free), &podman, Some(&Image { command: vec!["serve".into()], ..plain.clone() }), &bench.read()), []);
         assert_eq!(differences(&with(json!({ "restart": "no" })), &bare, None, &bench.read())[0].field, "image");
     }
 }

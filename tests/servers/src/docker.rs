@@ -7,7 +7,7 @@ use crate::{Daemon, program, said};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ pub struct Docker {
     folder: PathBuf,
 }
 
-/// What runs in the containers: answers each request on `$PORT` with `$VERSION`, ends on SIGTERM.
+/// What runs in the containers: answers each request on `$PORT` of `$HOST` with `$VERSION`, ends on SIGTERM.
 const PROGRAM: &str = r#"
 use std::io::{Read, Write};
 unsafe extern "C" { fn signal(number: i32, handler: extern "C" fn(i32)) -> usize; fn _exit(code: i32) -> !; }
@@ -28,7 +28,8 @@ fn main() {
     println!("version {} starts", var("VERSION"));
     if var("MODE") == "crash" { eprintln!("no configuration found"); std::process::exit(3); }
     let Ok(port) = var("PORT").parse::<u16>() else { loop { std::thread::park(); } };
-    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let host = if var("HOST").is_empty() { "127.0.0.1".to_owned() } else { var("HOST") };
+    let listener = std::net::TcpListener::bind((host.as_str(), port)).unwrap();
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
         let _ = stream.read(&mut [0; 4096]);
@@ -99,8 +100,8 @@ impl Drop for Docker {
         }
         if let Some(daemon) = self.daemon.take() {
             let folder = daemon.stop();
-            // It leaves this one mounted.
-            let _ = Command::new("umount").arg("--quiet").arg(folder.path().join("exec/netns/default")).status();
+            // It leaves this one mounted once a container has run.
+            let _ = Command::new("umount").arg(folder.path().join("exec/netns/default")).stderr(Stdio::null()).status();
         }
     }
 }

@@ -41,12 +41,17 @@ pub fn is_loaded(note: &Path, text: &str) -> bool {
 }
 
 /// Makes the route so, under the lock of its nginx.
+///
+/// # Errors
+/// When nginx refuses it or does not take it, or its target does not answer well; what was before serves then.
 pub async fn alone(with: &With, cx: &Cx) -> Result<Out, KindError> {
     let nginx = Nginx::of(with, cx);
     let _locked = nginx.lock(cx).await?;
     let done = switch(with, &nginx, cx).await;
-    if done.is_err() {
-        nginx.clear().await?;
+    if done.is_err()
+        && let Err(e) = nginx.clear().await
+    {
+        cx.log(e.message);
     }
     done
 }
@@ -145,6 +150,9 @@ async fn back(record: &Record, cx: &Cx, wrong: KindError) -> KindError {
 }
 
 /// Takes it back under the lock of its nginx.
+///
+/// # Errors
+/// When somebody changed the file by hand, or nginx does not take what was before.
 pub async fn undo(record: &Record, cx: &Cx) -> Result<(), KindError> {
     let gone = record.nginx.root.as_ref().is_some_and(|root| !root.exists());
     if gone || !record.nginx.folder.exists() && record.nginx.root.is_none() {

@@ -41,7 +41,10 @@ impl Backend {
                         std::thread::sleep(Duration::from_millis(2));
                     }
                     count.fetch_sub(1, Ordering::SeqCst);
-                    let body = format!("{word} {head}");
+                    let mut body = format!("{word} {head}");
+                    if head.starts_with("POST /large") {
+                        body = format!("{} bytes came{}", received(&mut stream, &head), "x".repeat(4 << 20));
+                    }
                     let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
                 });
             }
@@ -128,6 +131,20 @@ impl Site {
     pub fn wanted(&self, with: Value) -> Wanted {
         Wanted::new(&serde_json::from_value(with).unwrap(), &self.bench.read(), None).unwrap()
     }
+}
+
+/// How many bytes of a body came, of which the first may stand behind the head.
+fn received(stream: &mut TcpStream, head: &str) -> usize {
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap()));
+    let mut came = head.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
+    let mut piece = vec![0; 64 << 10];
+    while came < length.unwrap_or(0) {
+        match stream.read(&mut piece) {
+            Ok(read) if read > 0 => came += read,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    came
 }
 
 /// The body of a 200, else what came instead. A connection of its own for each request.

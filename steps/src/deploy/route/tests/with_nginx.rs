@@ -235,6 +235,27 @@ async fn two_routes_share_an_nginx_and_a_name_only_once() {
 }
 
 #[tokio::test]
+async fn large_bodies_pass_whoever_may_enter_the_folder() {
+    use std::io::{Read as _, Write as _};
+    let site = Site::new();
+    site.lead("blue").await;
+    // Workers of a master that is root are another user's, who cannot enter the state folder.
+    std::fs::set_permissions(site.bench.read().state, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    let size = 4 << 20;
+    write!(stream, "POST /large HTTP/1.1\r\nHost: a.test\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n").unwrap();
+    stream.write_all(&vec![b'y'; size]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("\r\n\r\n{size} bytes came")),
+        "{}",
+        &answer[..300.min(answer.len())]
+    );
+    assert!(answer.len() > 4 << 20);
+}
+
+#[tokio::test]
 async fn words_instead_of_the_target_and_a_path_alone() {
     let site = Site::new();
     site.bench.run::<Route>(site.other(json!({ "maintenance": "back \"soon\"" }))).await.unwrap();
