@@ -9,6 +9,7 @@ pub mod file;
 pub mod git;
 pub mod http;
 pub mod tcp;
+pub mod tls;
 
 mod command;
 mod number;
@@ -47,6 +48,8 @@ fn made() -> Catalogue {
         erase(http::check::Check),
         erase(http::request::Request),
         erase(tcp::check::Check),
+        erase(tls::certificate::Certificate),
+        erase(tls::check::Check),
     ])
 }
 

@@ -25,12 +25,25 @@ impl Client {
 /// # Errors
 /// When a proxy's address or the certificates cannot be read.
 pub fn client() -> Result<reqwest::Client, String> {
-    build(&|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+    build(&variable, reqwest::Client::builder())
 }
 
-fn build(env: &dyn Fn(&str) -> Option<String>) -> Result<reqwest::Client, String> {
+/// The same, but it trusts the certificates of this PEM text and no others.
+///
+/// # Errors
+/// When a proxy's address or the certificates cannot be read.
+pub fn trusting(pem: &[u8]) -> Result<reqwest::Client, String> {
+    let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| format!("the certificates cannot be read: {}", chain(&e)))?;
+    build(&variable, reqwest::Client::builder().tls_certs_only(roots))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+fn build(env: &dyn Fn(&str) -> Option<String>, builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
     let either = |name: &str| env(name).or_else(|| env(&name.to_uppercase()));
-    let mut builder = reqwest::Client::builder()
+    let mut builder = builder
         .user_agent(concat!("trees/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::limited(10))
         .connect_timeout(Duration::from_secs(30))
@@ -89,7 +102,7 @@ mod tests {
         let (proxy, at_proxy) = serve("by proxy").await;
         let (direct, at_direct) = serve("direct").await;
         let env = move |name: &str| (name == "http_proxy").then(|| format!("http://{proxy}"));
-        let client = build(&env).unwrap();
+        let client = build(&env, reqwest::Client::builder()).unwrap();
         let get = |url: String| {
             let client = client.clone();
             async move { client.get(url).timeout(Duration::from_secs(30)).send().await.unwrap().text().await.unwrap() }
@@ -104,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_bad_proxy_is_named() {
-        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into())).unwrap_err();
+        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into()), reqwest::Client::builder()).unwrap_err();
         assert!(message.starts_with("the address of a proxy in the environment cannot be read: "), "{message}");
     }
 }

@@ -7,6 +7,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
+pub mod names;
+pub mod pebble;
+
 mod daemon;
 
 pub use daemon::Daemon;

@@ -1,0 +1,24 @@
+//! Certificates: `tls/check` looks at what a server shows, `tls/certificate` has one made by an ACME
+//! directory and renews it.
+//!
+//! `leaf` reads a certificate, `wire` takes one from a server, `verdict` judges it. `acme` talks to a
+//! directory, `challenge` proves the names to it, `folder` and `switch` keep what came of it.
+
+pub mod certificate;
+pub mod check;
+
+mod acme;
+mod challenge;
+mod folder;
+mod leaf;
+mod lock;
+mod material;
+mod responder;
+mod roots;
+mod starttls;
+mod switch;
+mod verdict;
+mod wire;
+
+#[cfg(test)]
+mod tests;
