@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::Json;
 use trees_core::path::{RunId, StepPath};
+use trees_runner::http::Client;
 use trees_runner::kind::{Cx, Kind, KindError, Observation, Port, ReadCx, Reader};
 use trees_runner::mask::Masker;
 
@@ -18,6 +19,10 @@ pub struct Bench {
     cancel: CancellationToken,
     env: Vec<(String, String)>,
     mask: Masker,
+    /// The last `with` that was run: what an undo finds in its context.
+    with: Mutex<Json>,
+    /// One for all: making it reads the system's certificates.
+    client: Arc<Client>,
 }
 
 #[derive(Default)]
@@ -56,7 +61,15 @@ impl Bench {
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
             ("TREES_RUN_ID".into(), "0123456789ab".into()),
         ];
-        Self { folder, recorder: Arc::default(), cancel: CancellationToken::new(), env, mask: Masker::default() }
+        Self {
+            folder,
+            recorder: Arc::default(),
+            cancel: CancellationToken::new(),
+            env,
+            mask: Masker::default(),
+            with: Mutex::default(),
+            client: Arc::default(),
+        }
     }
 
     /// One whose run has a secret.
@@ -95,13 +108,20 @@ impl Bench {
             dir,
             env: Arc::new(self.env.clone()),
             cancel: self.cancel.clone(),
-            http: Reader::new(Arc::default()),
+            http: Reader::new(self.client.clone()),
             mask: self.mask.clone(),
         }
     }
 
     pub fn cx(&self) -> Cx {
-        Cx { read: self.read(), attempt: 1, idempotency_key: "key-1".into(), client: Arc::default(), port: self.recorder.clone() }
+        Cx {
+            read: self.read(),
+            attempt: 1,
+            idempotency_key: "key-1".into(),
+            with: self.with.lock().unwrap().clone(),
+            client: self.client.clone(),
+            port: self.recorder.clone(),
+        }
     }
 
     pub fn intents(&self) -> Vec<Json> {
@@ -119,6 +139,7 @@ impl Bench {
 
     /// As the runner does it: look, and act unless it is so already.
     pub async fn run<K: Kind>(&self, with: Json) -> Result<(K::Out, bool), KindError> {
+        self.with.lock().unwrap().clone_from(&with);
         let with: K::With = serde_json::from_value(with).map_err(|e| KindError::new(format!("with: {e}")))?;
         let wrong = K::validate(&with);
         if !wrong.is_empty() {

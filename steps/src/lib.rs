@@ -5,6 +5,7 @@
 //! command line. Read [`Catalogue`] first, then a short kind such as [`tcp::check`].
 
 pub mod deploy;
+pub mod dns;
 pub mod file;
 pub mod git;
 pub mod http;
@@ -40,6 +41,8 @@ pub fn catalogue() -> Catalogue {
 fn made() -> Catalogue {
     Catalogue::new([
         erase(deploy::process::Process),
+        erase(dns::check::Check),
+        erase(dns::record::Record),
         erase(file::write::Write),
         erase(file::template::Template),
         erase(git::clone::Clone),

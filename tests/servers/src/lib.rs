@@ -7,8 +7,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
+pub mod bind;
 pub mod names;
 pub mod pebble;
+pub mod powerdns;
 
 mod daemon;
 

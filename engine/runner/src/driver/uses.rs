@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use trees_core::event::{ErrorReason, Json, Object, StepError};
+use trees_core::run::Job;
 
 impl Attempt {
     /// Asks a kind without letting it change anything: a reading kind does its work, another
@@ -134,10 +135,19 @@ impl Attempt {
             read: self.read_cx()?,
             attempt: self.marks.attempt,
             idempotency_key: self.task.idempotency_key.clone(),
+            with: self.with(),
             client: Arc::clone(&self.client),
             port: Arc::clone(&port) as Arc<dyn Port>,
         };
         Ok((cx, port))
+    }
+
+    /// The `with` of the step itself.
+    fn with(&self) -> Json {
+        match &self.task.job {
+            Some(Job::Uses { with, .. }) => with.clone(),
+            Some(Job::Run { .. }) | None => Json::Null,
+        }
     }
 
     pub(super) fn kind_failed(&self, reason: ErrorReason, error: &KindError) -> Trouble {
