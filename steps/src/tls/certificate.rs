@@ -3,19 +3,22 @@
 use super::acme::account::{Applicant, mac, open};
 use super::acme::order::{Course, KeyKind, Wish, issue};
 use super::acme::{Transport, directory, pending};
-use super::challenge::{Board, Challenge, Trace};
+use super::board::Board;
+use super::challenge::Challenge;
 use super::folder::{CERT, CHAIN, FULLCHAIN, Folder, Note, PRIVKEY, Version};
 use super::leaf::Leaf;
 use super::lock::lock;
 use super::material::Material;
 use super::roots;
 use super::switch::{Switch, prune};
+use super::trace::Trace;
 use crate::period::{Limit, Period};
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
@@ -94,7 +97,7 @@ pub struct Out {
 }
 
 /// How something this kind did is taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Record {
     /// Something put up for the directory.
@@ -161,14 +164,16 @@ impl Kind for Certificate {
         let wrong: Vec<&str> = found.changes.iter().map(|change| change.field.as_str()).filter(|field| *field != "not_after").collect();
         match &found.out {
             Some(there) if wrong.is_empty() && there.fingerprint == out.fingerprint => Ok(()),
-            Some(_) if wrong.is_empty() => Err(KindError::new(format!("`{}` has another certificate than the one that was made", with.folder))),
+            Some(_) if wrong.is_empty() => {
+                Err(KindError::new(format!("`{}` has another certificate than the one that was made", with.folder)))
+            }
             Some(_) | None => Err(KindError::new(format!("`{}` is not as it should be: {}", with.folder, wrong.join(", ")))),
         }
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         match serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))? {
-            Record::Trace(trace) => trace.remove(),
+            Record::Trace(trace) => trace.remove(cx).await,
             Record::Switch(switch) => {
                 let home = home(&cx.state, &switch.folder);
                 let _locked = lock(&home.join("lock"), &shown(&switch.folder), five_minutes().0, cx).await?;
@@ -182,7 +187,7 @@ fn wrong_names(names: &[String]) -> Vec<String> {
     if names.is_empty() {
         return vec!["names: give at least one".into()];
     }
-    let is_name = |name: &str| ServerName::try_from(name).is_ok();
+    let is_name = |name: &str| !name.ends_with('.') && ServerName::try_from(name).is_ok();
     let bad = names.iter().filter(|name| !is_name(name.strip_prefix("*.").unwrap_or(name)));
     let mut wrong: Vec<String> = bad.map(|name| format!("names: `{name}` is no name a certificate can be for")).collect();
     let sorted = sorted(names);
@@ -191,9 +196,15 @@ fn wrong_names(names: &[String]) -> Vec<String> {
 }
 
 fn sorted(names: &[String]) -> Vec<String> {
-    let mut names: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let mut names = plain(names);
     names.sort();
     names
+}
+
+/// Names in the one form in which they are asked for and compared.
+fn plain(names: &[String]) -> Vec<String> {
+    let one = |name: &String| name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string());
+    names.iter().map(one).collect()
 }
 
 fn folder(with: &With, cx: &ReadCx) -> Folder {
@@ -251,7 +262,8 @@ fn look(with: &With, cx: &ReadCx) -> Result<Option<Found>, KindError> {
         return Err(KindError::new(other).help("give each project and environment a folder of its own"));
     }
     let leaf = version.material.leaf();
-    let mut changes = leaf.as_ref().map_or_else(|why| vec![change("fullchain", json!(why), json!("a certificate"))], |leaf| unfit(with, &version, leaf));
+    let mut changes =
+        leaf.as_ref().map_or_else(|why| vec![change("fullchain", json!(why), json!("a certificate"))], |leaf| unfit(with, &version, leaf));
     let good = changes.is_empty();
     changes.extend(astray(&folder, &version));
     let out = leaf.ok().map(|leaf| out(&folder, leaf));
@@ -285,8 +297,14 @@ fn unfit(with: &With, version: &Version, leaf: &Leaf) -> Vec<Change> {
     let due = with.renew_before.map_or_else(|| leaf.last_third(), |before| before_end(leaf, before));
     if Timestamp::now() >= due {
         let left = leaf.days_left(Timestamp::now());
-        let rule = with.renew_before.map_or_else(|| "in the last third of its life".to_owned(), |before| format!("{} before", units::show(before.0)));
-        changes.push(change("not_after", json!(leaf.not_after.to_string()), json!(format!("later: {left} days are left, it is renewed {rule}"))));
+        let rule = with
+            .renew_before
+            .map_or_else(|| "in the last third of its life".to_owned(), |before| format!("{} before", units::show(before.0)));
+        changes.push(change(
+            "not_after",
+            json!(leaf.not_after.to_string()),
+            json!(format!("later: {left} days are left, it is renewed {rule}")),
+        ));
     }
     changes
 }
@@ -357,8 +375,9 @@ async fn alone(with: &With, cx: &Cx) -> Result<Out, KindError> {
 async fn obtain(with: &With, cx: &Cx, order: &Path) -> Result<Material, KindError> {
     let course = Course::new(cx);
     course.at("asking the directory");
-    let board = Board::open(&with.challenge, cx).await?;
     let limit = with.timeout.0;
+    // What is not seen in DNS in time is told with the last answers: before the whole time is over.
+    let board = Board::open(&with.challenge, limit * 4 / 5, cx).await?;
     let done = tokio::select! {
         biased;
         () = cx.cancel.cancelled() => Err(KindError::transient(format!("ended while {}", course.last()))),
@@ -373,22 +392,23 @@ async fn obtain(with: &With, cx: &Cx, order: &Path) -> Result<Material, KindErro
 async fn ask(with: &With, cx: &Cx, board: &Board<'_>, order: &Path, course: &Course<'_>) -> Result<Material, KindError> {
     let directory = directory(&with.directory);
     let client = match &with.roots {
-        Some(file) => trees_runner::http::trusting(&roots::bytes(&cx.path(file))?).map_err(|why| KindError::new(format!("roots: {why}")))?,
+        Some(file) => {
+            trees_runner::http::trusting(&roots::bytes(&cx.path(file))?).map_err(|why| KindError::new(format!("roots: {why}")))?
+        }
         None => cx.client.get()?,
     };
     let transport = Transport::new(client, cx.read.clone());
-    let file = with.account.as_ref().map_or_else(|| cx.state.join("tls/accounts").join(format!("{}.json", short(directory))), |file| cx.path(file));
-    let applicant = Applicant {
-        directory,
-        email: with.email.as_deref(),
-        external: with.eab_kid.as_deref().zip(with.eab_hmac.as_deref()),
-    };
+    let file = with
+        .account
+        .as_ref()
+        .map_or_else(|| cx.state.join("tls/accounts").join(format!("{}.json", short(directory))), |file| cx.path(file));
+    let applicant = Applicant { directory, email: with.email.as_deref(), external: with.eab_kid.as_deref().zip(with.eab_hmac.as_deref()) };
     let account = {
         let place = cx.state.join("tls/accounts").join(format!("{}.lock", short(&file.to_string_lossy())));
         let _locked = lock(&place, "the account", with.timeout.0, cx).await?;
         open(&file, &applicant, &transport, cx).await?
     };
-    let wish = Wish { directory, names: &with.names, key: with.key, limit: with.timeout.0 };
+    let wish = Wish { directory, names: &plain(&with.names), key: with.key, limit: with.timeout.0 };
     let issued = issue(&account, &wish, board, order, course).await?;
     Ok(Material { fullchain: issued.fullchain, key: issued.key })
 }

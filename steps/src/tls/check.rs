@@ -1,10 +1,10 @@
 //! `tls/check`: does the server show the right certificate, and for how long yet?
 
 use super::leaf::Leaf;
+use super::roots;
 use super::starttls::StartTls;
 use super::verdict::{Wanted, Wrong, judge};
 use super::wire::{self, Missed, Target};
-use super::roots;
 use crate::number::Port;
 use crate::period::{Limit, Period};
 use crate::window::{Probe, Window};
@@ -193,12 +193,8 @@ fn known(with: &With, cx: &Cx) -> Result<RootCertStore, KindError> {
 }
 
 async fn ask(with: &With, name: &ServerName<'static>, roots: &RootCertStore) -> (Probe<Out>, Option<Wrong>) {
-    let target = Target {
-        address: with.address.as_ref().unwrap_or(&with.host),
-        port: with.port.0,
-        name: name.clone(),
-        starttls: with.starttls,
-    };
+    let target =
+        Target { address: with.address.as_ref().unwrap_or(&with.host), port: with.port.0, name: name.clone(), starttls: with.starttls };
     let shown = match tokio::time::timeout(with.timeout.0, wire::look(&target)).await {
         Ok(Ok(shown)) => shown,
         Ok(Err(Missed::Unreachable(text))) => return bad(Wrong::Unreachable, &text),

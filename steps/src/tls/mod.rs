@@ -2,12 +2,13 @@
 //! directory and renews it.
 //!
 //! `leaf` reads a certificate, `wire` takes one from a server, `verdict` judges it. `acme` talks to a
-//! directory, `challenge` proves the names to it, `folder` and `switch` keep what came of it.
+//! directory, `board` puts up what proves the names to it, `folder` and `switch` keep what came of it.
 
 pub mod certificate;
 pub mod check;
 
 mod acme;
+mod board;
 mod challenge;
 mod folder;
 mod leaf;
@@ -17,6 +18,7 @@ mod responder;
 mod roots;
 mod starttls;
 mod switch;
+mod trace;
 mod verdict;
 mod wire;
 

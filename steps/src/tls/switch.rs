@@ -1,10 +1,10 @@
 //! A new version takes the place of the one before: written aside, named, switched to by one rename;
 //! and the way back.
 
+use super::acme::pending::forget;
 use super::folder::{CERT, CHAIN, CURRENT, FULLCHAIN, Folder, NOTE, Note, PRIVKEY, VERSIONS, number, through_current};
 use super::leaf::Leaf;
 use super::material::Material;
-use super::acme::pending::forget;
 use crate::file::{failed, replace};
 use serde::{Deserialize, Serialize};
 use std::fs;

@@ -47,7 +47,8 @@ pub async fn open(file: &Path, applicant: &Applicant<'_>, transport: &Transport,
         }
         Some(Kept { id: Some(id), key, email, .. }) => {
             let builder = Account::builder_with_http(Box::new(transport.clone()));
-            let account = builder.from_parts(id.clone(), der(&key, file)?, applicant.directory.into()).await.map_err(|e| failed(what, e))?;
+            let account =
+                builder.from_parts(id.clone(), der(&key, file)?, applicant.directory.into()).await.map_err(|e| failed(what, e))?;
             if email.as_deref() != applicant.email {
                 contact(&account, applicant).await?;
                 write(file, applicant, Some(id), key)?;

@@ -3,7 +3,7 @@
 
 use super::pending::{Pending, forget};
 use super::problem::{failed, is_refusal, told};
-use crate::tls::challenge::Board;
+use crate::tls::board::Board;
 use instant_acme::{Account, AuthorizationStatus, ChallengeStatus, Error, Identifier, NewOrder, Order, OrderStatus, RetryPolicy};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
 use schemars::JsonSchema;

@@ -2,14 +2,14 @@
 //! only, so that a try after a crash goes on with it and makes no other.
 
 use crate::file::{failed, replace};
-use crate::tls::challenge::Trace;
+use crate::tls::trace::Trace;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::Path;
 use trees_runner::kind::KindError;
 
 /// The order under way.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Pending {
     /// What it is for: another wish makes another order.
     pub wish: String,

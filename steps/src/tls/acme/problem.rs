@@ -8,11 +8,12 @@ const TYPE: &str = "urn:ietf:params:acme:error:";
 /// A wait up to this many seconds is one a retry may sit out.
 const SOON: u64 = 300;
 
-/// A request that was refused: the error to show, and the problem's type without its prefix.
+/// A request that failed: the error to show, and what the answer was.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error}")]
 pub struct Refused {
-    /// `rateLimited`, `accountDoesNotExist`; empty where the answer is no problem document.
+    /// The problem's type (`rateLimited`), or the status where it is no problem document; empty where
+    /// there is no answer.
     pub kind: String,
     /// What is shown.
     pub error: KindError,
@@ -87,10 +88,14 @@ fn help(kind: &str, retry_after: Option<&str>) -> Option<String> {
             Some(after) if after.bytes().all(|b| b.is_ascii_digit()) => {
                 format!("the directory's limit is reached: it asks to come again in {after}s; try out with its staging directory")
             }
-            Some(after) => format!("the directory's limit is reached: it asks to come again at {after}; try out with its staging directory"),
+            Some(after) => {
+                format!("the directory's limit is reached: it asks to come again at {after}; try out with its staging directory")
+            }
             None => "the directory's limit is reached: come again later; try out with its staging directory".into(),
         },
-        "accountDoesNotExist" => "the directory does not know the account any more: remove the account's file, so that a new one is made".into(),
+        "accountDoesNotExist" => {
+            "the directory does not know the account any more: remove the account's file, so that a new one is made".into()
+        }
         "externalAccountRequired" => "this directory wants an account of its own site: give `eab_kid` and `eab_hmac`".into(),
         "rejectedIdentifier" => "the directory makes no certificate for this name".into(),
         "caa" => "the domain's CAA record does not allow this authority".into(),
@@ -114,15 +119,14 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_whole() {
-        let given = problem(json!({ "type": "urn:ietf:params:acme:error:malformed", "detail": "some were rejected", "status": 400, "subproblems": [
+        let given = problem(
+            json!({ "type": "urn:ietf:params:acme:error:malformed", "detail": "some were rejected", "status": 400, "subproblems": [
             { "type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "not for us", "identifier": { "type": "dns", "value": "a.test" } },
             { "type": "about:blank" },
-        ] }));
-        let error = told("cannot order", &given, None);
-        assert_eq!(
-            error.message,
-            "cannot order: malformed: some were rejected; for a.test: rejectedIdentifier: not for us; about:blank"
+        ] }),
         );
+        let error = told("cannot order", &given, None);
+        assert_eq!(error.message, "cannot order: malformed: some were rejected; for a.test: rejectedIdentifier: not for us; about:blank");
         assert!(!error.transient);
     }
 

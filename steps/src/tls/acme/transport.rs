@@ -72,7 +72,7 @@ impl Transport {
                     || "is `directory` the address of an ACME directory?".to_owned(),
                     |after| format!("the server asks to come again after {after}"),
                 );
-                Err(refused("", error.help(help)))
+                Err(refused(&status.to_string(), error.help(help)))
             }
         }
     }

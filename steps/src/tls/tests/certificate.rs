@@ -27,6 +27,7 @@ async fn wrong_inputs_are_named_before_anything_is_asked() {
     for (extra, expected) in [
         (json!({ "names": [] }), "names: give at least one"),
         (json!({ "names": ["a b.test"] }), "names: `a b.test` is no name"),
+        (json!({ "names": ["a.test."] }), "names: `a.test.` is no name"),
         (json!({ "names": ["a.test", "A.test"] }), "names: `a.test` stands there twice"),
         (json!({ "names": ["*.a.test"] }), "names: `*.a.test` cannot be proved over HTTP"),
         (json!({ "directory": "letsencrypd" }), "`letsencrypd` is no URL"),
@@ -34,10 +35,12 @@ async fn wrong_inputs_are_named_before_anything_is_asked() {
         (json!({ "email": "ops" }), "email: it has no `@`"),
         (json!({ "eab_kid": "k" }), "eab_kid: it goes with `eab_hmac`"),
         (json!({ "eab_kid": "k", "eab_hmac": "?" }), "eab_hmac: it is no base64url"),
-        (json!({ "challenge": {} }), "challenge: give"),
+        (json!({ "challenge": {} }), "challenge: give exactly one of `http` and `dns`"),
         (json!({ "challenge": { "http": {} } }), "exactly one of `folder` and `port`"),
         (json!({ "challenge": { "http": { "folder": "web", "port": 80 } } }), "exactly one of `folder` and `port`"),
         (json!({ "challenge": { "http": { "folder": "web", "address": "::1" } } }), "challenge.http.address: it goes with `port`"),
+        (by_dns("example.test"), "challenge.dns: name: `_acme-challenge.a.test.` is not in the zone example.test."),
+        (json!({ "names": ["192.0.2.1"], "challenge": by_dns("test")["challenge"] }), "names: `192.0.2.1` is an address"),
         (json!({ "key": "dsa" }), "unknown variant `dsa`"),
         (json!({ "timeout": "0s" }), "can never be met"),
         (json!({ "renew": "30d" }), "unknown field `renew`"),
@@ -48,6 +51,12 @@ async fn wrong_inputs_are_named_before_anything_is_asked() {
     }
     let good = json!({ "names": ["a.test", "192.0.2.1"], "directory": "letsencrypt", "eab_kid": "k", "eab_hmac": "c2VjcmV0" });
     assert!(Certificate::validate(&serde_json::from_value(with(good)).unwrap()).is_empty());
+    let wildcard = json!({ "names": ["*.a.test", "a.test"], "challenge": by_dns("a.test")["challenge"] });
+    assert!(Certificate::validate(&serde_json::from_value(with(wildcard)).unwrap()).is_empty());
+}
+
+fn by_dns(zone: &str) -> Value {
+    json!({ "challenge": { "dns": { "zone": zone, "provider": { "powerdns": { "url": "http://127.0.0.1:1", "key": "k" } } } } })
 }
 
 /// Puts a certificate in place as `apply` does.
@@ -93,7 +102,9 @@ async fn each_difference_is_named() {
 
 #[tokio::test]
 async fn the_last_third_of_its_life_is_when_it_is_renewed() {
-    for (from, until, expected) in [(-59, 31, vec![]), (-61, 29, vec!["not_after"]), (-3, 3, vec![]), (-5, 1, vec!["not_after"]), (-90, -1, vec!["not_after"])] {
+    for (from, until, expected) in
+        [(-59, 31, vec![]), (-61, 29, vec!["not_after"]), (-3, 3, vec![]), (-5, 1, vec!["not_after"]), (-90, -1, vec!["not_after"])]
+    {
         let bench = Bench::new();
         place(&bench, &Authority::new("Proof Root").signs(&["a.test", "b.test"], from * DAY, until * DAY));
         assert_eq!(bench.drift::<Certificate>(with(json!({}))).await, expected, "{from} {until}");

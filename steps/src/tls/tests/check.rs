@@ -90,7 +90,9 @@ async fn a_wrong_name_and_a_chain_without_root_are_told_apart() {
     place.wrong(server.port, json!({ "issuer": "Let's Encrypt" }), "not of `Let's Encrypt`").await;
     let other = Authority::new("Other Root").signs(&["a.test"], -DAY, 90 * DAY);
     let server = TlsServer::start(&other).await;
-    place.wrong(server.port, json!({}), "untrusted: no known root stands behind its issuer `CN=Other Root`; the server sent no other").await;
+    place
+        .wrong(server.port, json!({}), "untrusted: no known root stands behind its issuer `CN=Other Root`; the server sent no other")
+        .await;
     assert!(!place.ask(server.port, json!({ "chain": false })).await.unwrap().trusted);
     let own = self_signed(&["a.test"], -DAY, 90 * DAY);
     let server = TlsServer::start(&own).await;
@@ -117,7 +119,8 @@ async fn all_that_is_wrong_is_said_at_once() {
     let shown = Authority::new("Other Root").signs(&["b.test"], -30 * DAY, -3 * DAY - HOUR);
     let server = TlsServer::start(&shown).await;
     let wrong = place.wrong(server.port, json!({ "issuer": "Proof" }), "expired: 3 days ago").await;
-    for part in ["; wrong name: it is for b.test", "; untrusted: no known root", "; wrong issuer: it is of `CN=Other Root`, not of `Proof`"] {
+    for part in ["; wrong name: it is for b.test", "; untrusted: no known root", "; wrong issuer: it is of `CN=Other Root`, not of `Proof`"]
+    {
         assert!(wrong.message.contains(part), "{part}: {}", wrong.message);
     }
 }

@@ -1,5 +1,7 @@
 //! `tls/certificate` against a real ACME directory, with real checks of what was put up.
 
+mod with_powerdns;
+
 use super::web::Web;
 use crate::bench::{Bench, Server};
 use crate::tls::certificate::{Certificate, Out, Record};
@@ -106,7 +108,8 @@ async fn a_certificate_is_made_once() {
     let (out, acted) = site.run(json!({ "email": "ops@a.test" })).await.unwrap();
     assert!(acted && out.issuer.contains("Pebble Intermediate"), "{}", out.issuer);
     assert_eq!(out.names, ["a.test", "b.test"]);
-    let (full, cert, chain) = (site.bench.text("tls/a/fullchain.pem"), site.bench.text("tls/a/cert.pem"), site.bench.text("tls/a/chain.pem"));
+    let (full, cert, chain) =
+        (site.bench.text("tls/a/fullchain.pem"), site.bench.text("tls/a/cert.pem"), site.bench.text("tls/a/chain.pem"));
     assert_eq!(full.matches("BEGIN CERTIFICATE").count(), 2);
     assert_eq!((cert.matches("BEGIN").count(), chain.matches("BEGIN").count()), (1, 1));
     assert_eq!((mode(Path::new(&out.privkey)), mode(Path::new(&out.fullchain))), (0o600, 0o644));
@@ -167,12 +170,15 @@ async fn other_names_are_another_certificate_and_undo_brings_the_first_back() {
 async fn the_step_answers_itself() {
     let port = free_port();
     let site = Site::special(|options| options.http_port = port);
-    let own = json!({ "challenge": { "http": { "port": port, "address": "127.0.0.1" } }, "key": "ecdsa-p384" });
+    let own =
+        json!({ "names": ["A.test", "127.0.0.1"], "challenge": { "http": { "port": port, "address": "127.0.0.1" } }, "key": "ecdsa-p384" });
     let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let wrong = site.wrong(own.clone(), &format!("cannot listen on 127.0.0.1:{port}")).await;
     assert!(wrong.help.unwrap().contains("web root") && site.pebble.requests() == 0);
     drop(taken);
-    assert!(site.run(own).await.unwrap().1);
+    let (out, acted) = site.run(own.clone()).await.unwrap();
+    assert_eq!((acted, out.names), (true, vec!["a.test".into(), "127.0.0.1".into()]));
+    assert!(!site.run(own).await.unwrap().1);
     drop(std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is given back"));
 }
 
@@ -226,7 +232,11 @@ async fn an_account_the_directory_lost_is_said() {
     site.run(json!({ "account": "account.json" })).await.unwrap();
     let kept = site.bench.text("account.json");
     let fresh = Site::new();
-    fs::write(fresh.bench.path("account.json"), kept.replace(site.pebble.directory().trim_end_matches("/dir"), fresh.pebble.directory().trim_end_matches("/dir"))).unwrap();
+    fs::write(
+        fresh.bench.path("account.json"),
+        kept.replace(site.pebble.directory().trim_end_matches("/dir"), fresh.pebble.directory().trim_end_matches("/dir")),
+    )
+    .unwrap();
     let wrong = fresh.wrong(json!({ "account": "account.json" }), "accountDoesNotExist").await;
     assert!(wrong.help.unwrap().contains("remove the account's file"));
 }
@@ -246,7 +256,8 @@ async fn an_account_of_the_authority_s_site() {
 #[tokio::test]
 async fn refusals_are_told_whole() {
     let site = Site::special(|options| options.blocked = Some("bad.test"));
-    let wrong = site.wrong(json!({ "names": ["a.test", "bad.test"] }), "cannot order a certificate for a.test, bad.test: POST https://").await;
+    let wrong =
+        site.wrong(json!({ "names": ["a.test", "bad.test"] }), "cannot order a certificate for a.test, bad.test: POST https://").await;
     assert!(wrong.message.contains("rejectedIdentifier: ") && wrong.message.contains("bad.test") && !wrong.transient, "{wrong:?}");
     assert_eq!(site.pebble.orders(), 0);
     let wrong = site.wrong(json!({ "names": ["nowhere.test", "a.test"] }), "the directory does not accept `nowhere.test`: ").await;
@@ -397,4 +408,3 @@ async fn records_name_what_is_taken_back_in_their_order() {
     let records: Vec<Record> = site.bench.intents().into_iter().map(|record| serde_json::from_value(record).unwrap()).collect();
     assert!(matches!(records.as_slice(), [Record::Trace(_), Record::Switch(_)]), "{records:?}");
 }
-
