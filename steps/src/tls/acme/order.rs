@@ -215,6 +215,8 @@ async fn prove(order: &mut Order, board: &Board<'_>, course: &Course<'_>) -> Res
     }
     course.at("waiting until what was put up can be seen");
     board.settle().await?;
+    course.at("telling the directory to look");
+    let mut refused = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(wrong)?;
@@ -223,8 +225,33 @@ async fn prove(order: &mut Order, board: &Board<'_>, course: &Course<'_>) -> Res
         }
         let name = authorization.identifier().to_string();
         let mut challenge = authorization.challenge(board.kind()).ok_or_else(|| not_offered(&name, board))?;
-        if challenge.status == ChallengeStatus::Pending {
-            challenge.set_ready().await.map_err(|e| failed(&format!("cannot have `{name}` looked at"), e))?;
+        if challenge.status != ChallengeStatus::Pending {
+            continue;
+        }
+        match challenge.set_ready().await {
+            Ok(()) => {}
+            Err(e) if is_refusal(&e) => refused.push((name, e)),
+            Err(e) => return Err(failed(&format!("cannot have `{name}` looked at"), e)),
+        }
+    }
+    undecided(order, board, refused).await
+}
+
+/// A directory that has looked already, for a try before this one say, does not let itself be told
+/// again; then what it saw counts. Otherwise the refusal does.
+async fn undecided(order: &mut Order, board: &Board<'_>, mut refused: Vec<(String, Error)>) -> Result<(), KindError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let wrong = |e| failed("cannot ask what the directory has seen", e);
+        let mut authorization = authorization.map_err(wrong)?;
+        let name = authorization.identifier().to_string();
+        let Some(at) = refused.iter().position(|(of, _)| *of == name) else { continue };
+        let kind = board.kind();
+        let state = authorization.refresh().await.map_err(wrong)?;
+        let waits = state.challenges.iter().any(|challenge| challenge.r#type == kind && challenge.status == ChallengeStatus::Pending);
+        if state.status == AuthorizationStatus::Pending && waits {
+            let (name, error) = refused.swap_remove(at);
+            return Err(failed(&format!("cannot have `{name}` looked at"), error));
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::tls::certificate::{Certificate, Record};
 use crate::tls::folder::Folder;
 use crate::tls::material::Material;
 use crate::tls::switch::Switch;
+use crate::tls::trace::Trace;
 use serde_json::{Value, json};
 use std::fs;
 use trees_runner::kind::{Kind as _, Observation};
@@ -165,6 +166,23 @@ async fn a_switch_is_taken_back_whole_twice_and_half_way() {
     undo(&first).await;
     undo(&first).await;
     assert!(!bench.path("tls").exists(), "all that was made is gone");
+}
+
+#[tokio::test]
+async fn a_file_put_up_is_taken_away_if_it_is_ours_still() {
+    let bench = Bench::new();
+    let trace = |content: &str| {
+        let (path, folder) = (bench.path("web/token"), bench.path("web"));
+        Record::Trace(Trace::File { path, sha256: trees_core::hash::bytes(content.as_bytes()), folders: vec![folder] })
+    };
+    let undo = async |content: &str| Certificate::undo(&serde_json::to_value(trace(content)).unwrap(), &bench.cx()).await.unwrap();
+    undo("ours").await;
+    bench.write("web/token", "theirs");
+    undo("ours").await;
+    assert_eq!(bench.text("web/token"), "theirs");
+    bench.write("web/other", "");
+    undo("theirs").await;
+    assert!(!bench.path("web/token").exists() && bench.path("web/other").exists(), "a folder in use stays");
 }
 
 #[tokio::test]

@@ -215,6 +215,14 @@ async fn one_account_serves_many_and_has_its_file() {
 }
 
 #[tokio::test]
+async fn two_at_once_place_one_order() {
+    let site = Site::new();
+    let run = || site.bench.run::<Certificate>(site.with(json!({})));
+    let (a, b) = tokio::join!(run(), run());
+    assert_eq!((a.unwrap().0, site.pebble.orders()), (b.unwrap().0, 1));
+}
+
+#[tokio::test]
 async fn an_account_whose_making_was_cut_off_is_made_with_the_same_key() {
     let site = Site::new();
     site.run(json!({ "account": "account.json" })).await.unwrap();
@@ -327,7 +335,8 @@ async fn cut_off<T>(site: &Site, look: impl FnOnce() -> T) -> T {
         tokio::pin!(work);
         tokio::select! {
             done = &mut work => panic!("not held back: {:?}", done.map(|_| ())),
-            () = until("question", || site.web.waiting() > 0) => {}
+            // Three for each name.
+            () = until("questions", || site.web.waiting() == 6) => {}
         }
         look()
     };
@@ -394,7 +403,7 @@ async fn another_wish_does_not_go_on_with_the_order() {
 async fn a_cancelled_attempt_ends_and_leaves_nothing() {
     let site = Site::new();
     site.web.hold();
-    let (wrong, ()) = tokio::join!(site.wrong(json!({}), "ended while waiting for the directory"), async {
+    let (wrong, ()) = tokio::join!(site.wrong(json!({}), "ended while "), async {
         until("question", || site.web.waiting() > 0).await;
         site.bench.cancel();
     });

@@ -103,11 +103,8 @@ async fn a_record_that_nobody_sees_is_taken_away_and_no_name_is_looked_at() {
     let mut with = place.with(json!({ "timeout": "2s" }));
     with["challenge"]["dns"]["authority"] = json!(format!("127.0.0.1:{}", free_port()));
     let wrong = place.bench.run::<Certificate>(with.clone()).await.unwrap_err();
-    assert!(
-        wrong.transient && wrong.message.starts_with(&format!("_acme-challenge.{}. TXT: no good answer", place.zone)),
-        "{}",
-        wrong.message
-    );
+    let unseen = format!("_acme-challenge.{}. TXT: no good answer", place.zone);
+    assert!(wrong.transient && (wrong.message.starts_with(&unseen) || wrong.message.contains("time ran out")), "{}", wrong.message);
     assert_eq!(place.values(), Vec::<String>::new());
     with["challenge"]["dns"]["provider"]["powerdns"]["key"] = json!("wrong-key-0123");
     let wrong = place.bench.run::<Certificate>(with).await.unwrap_err();
