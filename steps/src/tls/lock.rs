@@ -37,3 +37,25 @@ pub async fn lock(path: &Path, what: &str, limit: Duration, cx: &Cx) -> Result<L
         cx.sleep(Duration::from_millis(50)).await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::lock;
+    use crate::bench::Bench;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_at_a_time_and_not_for_ever() {
+        let bench = Bench::new();
+        let (path, cx, limit) = (bench.path("a/lock"), bench.cx(), Duration::from_secs(60));
+        let held = lock(&path, "it", limit, &cx).await.unwrap();
+        let wrong = lock(&path, "it", limit, &cx).await.err().unwrap();
+        assert!(wrong.transient && wrong.message == "another step works on it, and has not ended for 1m", "{}", wrong.message);
+        drop(held);
+        let held = lock(&path, "it", limit, &cx).await.unwrap();
+        bench.cancel();
+        let wrong = lock(&path, "it", limit, &cx).await.err().unwrap();
+        assert_eq!(wrong.message, "ended while waiting");
+        drop(held);
+    }
+}

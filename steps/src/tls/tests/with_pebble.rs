@@ -215,23 +215,35 @@ async fn one_account_serves_many_and_has_its_file() {
 }
 
 #[tokio::test]
-async fn two_at_once_place_one_order() {
+async fn two_at_once_place_one_order_and_wait_for_the_account() {
     let site = Site::new();
     let run = || site.bench.run::<Certificate>(site.with(json!({})));
     let (a, b) = tokio::join!(run(), run());
     assert_eq!((a.unwrap().0, site.pebble.orders()), (b.unwrap().0, 1));
+    let accounts = files(&site.state()).into_iter().find(|path| path.extension().is_some_and(|end| end == "lock")).unwrap();
+    let held = fs::File::open(&accounts).unwrap();
+    held.lock().unwrap();
+    let requests = site.pebble.requests();
+    site.wrong(json!({ "folder": "tls/b", "timeout": "200ms" }), "no certificate within 200ms: time ran out while asking the directory")
+        .await;
+    assert_eq!(site.pebble.requests(), requests);
 }
 
 #[tokio::test]
 async fn an_account_whose_making_was_cut_off_is_made_with_the_same_key() {
     let site = Site::new();
+    let kept = || serde_json::from_str::<Value>(&site.bench.text("account.json")).unwrap();
+    site.pebble.signal("STOP");
+    site.wrong(json!({ "account": "account.json", "timeout": "200ms" }), "time ran out").await;
+    site.pebble.signal("CONT");
+    let before = kept();
     site.run(json!({ "account": "account.json" })).await.unwrap();
-    let mut kept: Value = serde_json::from_str(&site.bench.text("account.json")).unwrap();
-    let id = kept["id"].take();
-    fs::write(site.bench.path("account.json"), kept.to_string()).unwrap();
+    assert_eq!((before["id"].clone(), &before["key"]), (Value::Null, &kept()["key"]));
+    let mut cut = kept();
+    let id = cut["id"].take();
+    fs::write(site.bench.path("account.json"), cut.to_string()).unwrap();
     site.run(json!({ "account": "account.json", "folder": "tls/b" })).await.unwrap();
-    let kept: Value = serde_json::from_str(&site.bench.text("account.json")).unwrap();
-    assert_eq!(kept["id"], id);
+    assert_eq!(kept()["id"], id);
 }
 
 #[tokio::test]
