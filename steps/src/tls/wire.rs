@@ -10,6 +10,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -58,10 +59,12 @@ pub async fn look(target: &Target<'_>) -> Result<Shown, Missed> {
         starttls::begin(starttls, &mut stream).await.map_err(Missed::Handshake)?;
     }
     let config = config().map_err(|e| Missed::Handshake(e.to_string()))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(target.name.clone(), stream).await.map_err(|e| missed(&e))?;
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(target.name.clone(), stream).await.map_err(|e| missed(&e))?;
     let session = stream.get_ref().1;
     let chain = session.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
     let protocol = session.protocol_version().and_then(|version| version.as_str()).unwrap_or_default().replace('_', ".");
+    // A server that is told takes it for no error.
+    let _ = stream.shutdown().await;
     Ok(Shown { chain, protocol, address })
 }
 
