@@ -405,7 +405,7 @@ async fn ask(with: &With, cx: &Cx, board: &Board<'_>, order: &Path, course: &Cou
     let applicant = Applicant { directory, email: with.email.as_deref(), external: with.eab_kid.as_deref().zip(with.eab_hmac.as_deref()) };
     let account = {
         let place = cx.state.join("tls/accounts").join(format!("{}.lock", short(&file.to_string_lossy())));
-        let _locked = lock(&place, "the account", with.timeout.0, cx).await?;
+        let _locked = lock(&place, "the account", with.timeout.0 * 4 / 5, cx).await?;
         open(&file, &applicant, &transport, cx).await?
     };
     let wish = Wish { directory, names: &plain(&with.names), key: with.key, limit: with.timeout.0 };
