@@ -19,8 +19,8 @@ pub struct Bench {
     cancel: CancellationToken,
     env: Vec<(String, String)>,
     mask: Masker,
-    /// The last `with` that was run: what an undo finds in its context.
-    with: Mutex<Json>,
+    /// Of the last step that ran.
+    with: Mutex<Arc<Json>>,
     /// One for all: making it reads the system's certificates.
     client: Arc<Client>,
 }
@@ -139,7 +139,7 @@ impl Bench {
 
     /// As the runner does it: look, and act unless it is so already.
     pub async fn run<K: Kind>(&self, with: Json) -> Result<(K::Out, bool), KindError> {
-        self.with.lock().unwrap().clone_from(&with);
+        *self.with.lock().unwrap() = Arc::new(with.clone());
         let with: K::With = serde_json::from_value(with).map_err(|e| KindError::new(format!("with: {e}")))?;
         let wrong = K::validate(&with);
         if !wrong.is_empty() {

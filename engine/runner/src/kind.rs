@@ -170,9 +170,9 @@ pub struct Cx {
     pub attempt: u32,
     /// Stable over attempts, crashes, resumes.
     pub idempotency_key: String,
-    /// The step's `with`, its secrets included, as it is now; null where there is none. An `undo` takes
-    /// its credentials from here: what is recorded is durable and has secrets masked.
-    pub with: Json,
+    /// The step's `with`, resolved now, secrets included; null where the step uses no kind. `undo` takes
+    /// from here what a record must not hold: passwords, tokens.
+    pub with: Arc<Json>,
     /// Any method.
     pub client: Arc<Client>,
     /// The port through which progress, log lines and intents leave.

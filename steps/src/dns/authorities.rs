@@ -92,7 +92,7 @@ mod tests {
     use super::{find, resolvers};
     use crate::bench::Bench;
     use crate::dns::ask::Server;
-    use crate::dns::stub::{Stub, says};
+    use crate::dns::tests::stub::{Stub, says};
     use crate::dns::value::{self, Type};
     use hickory_proto::op::ResponseCode;
     use std::time::Duration;
@@ -129,6 +129,24 @@ mod tests {
         assert_eq!(stub.asked()[..3], ["a.b.example.org. NS", "b.example.org. NS", "example.org. NS"]);
         check(&[&stub], "www.lost.org", Err("ns.lost.org., a name server of lost.org., has no address")).await;
         check(&[&stub], "a.test", Err("no zone above a.test. has name servers")).await;
+        // The servers of where an alias leads are not those of the alias.
+        let alias = Stub::start(|message| {
+            let all = [
+                ("www.example.org.", Type::Cname, "web.example.net."),
+                ("web.example.net.", Type::Ns, "ns1.example.net."),
+                ("example.org.", Type::Ns, "ns1.example.org."),
+                ("ns1.example.org.", Type::A, "192.0.2.54"),
+            ];
+            let question = &message.queries[0];
+            let shown = question.name().to_string();
+            let there = |(name, kind, _): &&(&str, Type, &str)| match shown.as_str() {
+                "www.example.org." => ["www.example.org.", "web.example.net."].contains(name),
+                other => *name == other && kind.wire() == question.query_type(),
+            };
+            Some(says(message, ResponseCode::NoError, &all.iter().filter(there).copied().collect::<Vec<_>>()))
+        })
+        .await;
+        check(&[&alias], "www.example.org", Ok(&["192.0.2.54:53"])).await;
         let failing = Stub::start(|message| Some(says(message, ResponseCode::ServFail, &[]))).await;
         check(&[&failing, &stub], "example.org", Ok(&["192.0.2.53:53", "[2001:db8::53]:53"])).await;
         check(&[&failing], "example.org", Err("says nothing about example.org. NS: SERVFAIL")).await;

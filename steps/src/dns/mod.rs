@@ -16,15 +16,13 @@ mod ask;
 mod authorities;
 mod cloudflare;
 mod powerdns;
+mod quotes;
 mod rfc2136;
 mod secret;
+mod update;
 
 #[cfg(test)]
-mod stub;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod twin;
 
 pub use secret::Secret;
 

@@ -10,13 +10,17 @@ use super::place::Place;
 use super::powerdns::Powerdns;
 use super::rfc2136::Rfc2136;
 use super::set::Set;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use trees_runner::kind::{Cx, KindError, ReadCx};
 
+/// How long a new set may be kept, in seconds.
+const USUAL: u32 = 300;
+
 /// Who serves the zone; exactly one of them.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "Choice")]
 pub enum Provider {
     /// PowerDNS, by its HTTP API.
     Powerdns(Powerdns),
@@ -24,6 +28,52 @@ pub enum Provider {
     Rfc2136(Rfc2136),
     /// Cloudflare.
     Cloudflare(Cloudflare),
+}
+
+/// How it is written: as one object, so that what is wrong inside one of them is named there.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    /// PowerDNS, by its HTTP API.
+    #[serde(default)]
+    powerdns: Option<Powerdns>,
+    /// A server that takes dynamic updates (RFC 2136): BIND, Knot, …
+    #[serde(default)]
+    rfc2136: Option<Rfc2136>,
+    /// Cloudflare.
+    #[serde(default)]
+    cloudflare: Option<Cloudflare>,
+}
+
+impl TryFrom<Choice> for Provider {
+    type Error = &'static str;
+
+    fn try_from(choice: Choice) -> Result<Self, Self::Error> {
+        match (choice.powerdns, choice.rfc2136, choice.cloudflare) {
+            (Some(powerdns), None, None) => Ok(Self::Powerdns(powerdns)),
+            (None, Some(rfc2136), None) => Ok(Self::Rfc2136(rfc2136)),
+            (None, None, Some(cloudflare)) => Ok(Self::Cloudflare(cloudflare)),
+            (Some(_) | None, Some(_) | None, Some(_) | None) => Err("give exactly one of powerdns, rfc2136, cloudflare"),
+        }
+    }
+}
+
+impl JsonSchema for Provider {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Provider".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = Choice::json_schema(generator);
+        schema.insert("description".into(), "Who serves the zone; exactly one of them.".into());
+        schema.insert("minProperties".into(), 1.into());
+        schema.insert("maxProperties".into(), 1.into());
+        schema
+    }
 }
 
 impl Provider {
@@ -52,7 +102,7 @@ impl Provider {
     /// before how that is taken back.
     ///
     /// # Errors
-    /// When the set is not as `old` any more ([`changed`]), or the provider refuses.
+    /// When the set is not as `old` any more (an error that may pass), or the provider refuses.
     pub async fn write(&self, cx: &Cx, at: &Place, old: &Set, new: &Set) -> Result<(), KindError> {
         match self {
             Self::Powerdns(powerdns) => powerdns.write(cx, at, old, new).await,
@@ -82,11 +132,11 @@ impl Provider {
         }
     }
 
-    /// What a new set gets where no time is given, in seconds.
-    pub(super) fn usual_ttl(&self) -> u32 {
+    /// How long the set is to be kept, in seconds: as given, else as it is, else as usual.
+    pub(super) fn ttl(&self, given: Option<u32>, proxied: Option<bool>, old: &Set) -> u32 {
         match self {
-            Self::Powerdns(_) | Self::Rfc2136(_) => 300,
-            Self::Cloudflare(_) => super::cloudflare::AUTOMATIC,
+            Self::Powerdns(_) | Self::Rfc2136(_) => given.unwrap_or(if old.is_there() { old.ttl } else { USUAL }),
+            Self::Cloudflare(_) => super::cloudflare::ttl(given, proxied, old),
         }
     }
 }

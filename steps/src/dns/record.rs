@@ -233,9 +233,9 @@ fn wanted(with: &With, cx: &ReadCx, at: &Place, found: &Set) -> Result<Set, Kind
     }
     let values = at.values(with.values.as_slice()).map_err(|wrong| KindError::new(wrong.join("; ")))?;
     let proxied = with.provider.proxied(at, found);
-    let usual = if found.is_there() && found.proxied == proxied { found.ttl } else { with.provider.usual_ttl() };
     let given = with.ttl.and_then(|ttl| u32::try_from(ttl.0.as_secs()).ok());
-    Ok(Set { values, ttl: given.unwrap_or(usual), mark: Some(set::mark(cx)), proxied, extra: Json::Null })
+    let ttl = with.provider.ttl(given, proxied, found);
+    Ok(Set { values, ttl, mark: Some(set::mark(cx)), proxied, extra: Json::Null })
 }
 
 /// Nothing is to be done: the answers are right, and no mark of ours is left beside nothing.

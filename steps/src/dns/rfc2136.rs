@@ -8,13 +8,14 @@ use super::place::Place;
 use super::provider::changed;
 use super::secret::Secret;
 use super::set::{Set, is_mark};
-use super::value::{self, Type, Value};
+use super::update::{mark_name, update};
+use super::value::{self, Type};
 use crate::number::Port;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
-use hickory_proto::rr::{DNSClass, Name, Record, RecordType, TSigner};
+use hickory_proto::rr::{Name, TSigner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -26,6 +27,9 @@ use trees_runner::kind::{Cx, KindError, ReadCx};
 const LIMIT: Duration = Duration::from_secs(15);
 /// How far the clocks may differ, in seconds.
 const FUDGE: u16 = 300;
+
+/// Values, and how long they may be kept.
+type Found = (BTreeSet<String>, u32);
 
 /// A server that takes dynamic updates (RFC 2136): BIND, Knot, …
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -81,13 +85,14 @@ impl Rfc2136 {
     }
 
     pub(super) async fn read(&self, cx: &ReadCx, at: &Place) -> Result<Set, KindError> {
-        let beside = self.records(cx, &mark_name(at)?, Type::Txt).await?.0;
+        let (beside, kept) = self.records(cx, &mark_name(at)?, Type::Txt).await?;
         let (values, ttl) = self.records(cx, &at.name, at.kind()).await?;
-        let mark = beside.iter().find(|text| is_mark(text)).cloned();
-        if mark.is_none() && self.is_of_a_wildcard(cx, at, &values, ttl).await? {
-            return Ok(Set { extra: json!(beside), ..Set::none() });
+        if let Some(mark) = beside.iter().find(|text| is_mark(text)).cloned() {
+            return Ok(Set { values, ttl, mark: Some(mark), proxied: None, extra: json!(beside) });
         }
-        Ok(Set { values, ttl, mark, proxied: None, extra: json!(beside) })
+        let beside = self.of_its_own(cx, at, &mark_name(at)?, Type::Txt, (beside, kept)).await?.0;
+        let (values, ttl) = self.of_its_own(cx, at, &at.name, at.kind(), (values, ttl)).await?;
+        Ok(Set { values, ttl, mark: None, proxied: None, extra: json!(beside) })
     }
 
     pub(super) async fn write(&self, cx: &Cx, at: &Place, old: &Set, new: &Set) -> Result<(), KindError> {
@@ -132,7 +137,7 @@ impl Rfc2136 {
         TSigner::new(secret, algorithm, name, FUDGE).map_err(|e| wrong(&e))
     }
 
-    async fn records(&self, cx: &ReadCx, name: &Name, kind: Type) -> Result<(BTreeSet<String>, u32), KindError> {
+    async fn records(&self, cx: &ReadCx, name: &Name, kind: Type) -> Result<Found, KindError> {
         let key = self.key()?;
         let server = self.server();
         let failed = |why: &dyn std::fmt::Display| format!("cannot read {name} {kind} at {server}: {why}");
@@ -153,18 +158,18 @@ impl Rfc2136 {
         ask::records(&answer, Some(name), kind).map_err(|e| KindError::new(failed(&e)))
     }
 
-    /// Whether an answer is that of a wildcard above and not of records of this name.
-    async fn is_of_a_wildcard(&self, cx: &ReadCx, at: &Place, values: &BTreeSet<String>, ttl: u32) -> Result<bool, KindError> {
-        let mut above = at.name.clone();
-        while !values.is_empty() && !at.name.is_wildcard() && above.num_labels() > at.zone.num_labels() {
+    /// What was found, unless that is the answer of a wildcard above and not of records of this name.
+    async fn of_its_own(&self, cx: &ReadCx, at: &Place, name: &Name, kind: Type, found: Found) -> Result<Found, KindError> {
+        let mut above = name.clone();
+        while !found.0.is_empty() && !name.is_wildcard() && above.num_labels() > at.zone.num_labels() {
             above = above.base_name();
             let Ok(wildcard) = above.prepend_label("*") else { break };
-            let (found, kept) = self.records(cx, &wildcard, at.kind()).await?;
-            if !found.is_empty() {
-                return Ok(found == *values && kept == ttl);
+            let its = self.records(cx, &wildcard, kind).await?;
+            if !its.0.is_empty() {
+                return Ok(if its == found { Found::default() } else { found });
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     fn unheard(&self, message: &str, silence: &Silence) -> KindError {
@@ -191,178 +196,4 @@ impl Rfc2136 {
 
 fn shown_mark_name(at: &Place) -> String {
     mark_name(at).map_or_else(|_| "the name beside it".into(), |name| name.to_ascii())
-}
-
-/// Where the owner of a set stands: `_trees-<type>.<name>`, and beside a delegation, where nothing
-/// below it would be answered, `_trees-ns-<first label>` above it.
-fn mark_name(at: &Place) -> Result<Name, KindError> {
-    let kind = at.kind().as_str().to_lowercase();
-    let made = if at.kind() == Type::Ns && at.name != at.zone {
-        let label = at.name.iter().next().map(|label| String::from_utf8_lossy(label).into_owned()).unwrap_or_default();
-        at.name.base_name().prepend_label(format!("_trees-ns-{label}"))
-    } else {
-        at.name.prepend_label(format!("_trees-{kind}"))
-    };
-    made.map_err(|e| KindError::new(format!("there is no room for the mark beside {at}: {e}")))
-}
-
-fn update(at: &Place, old: &Set, new: &Set) -> Result<Message, KindError> {
-    let mut message = Message::query();
-    message.metadata.op_code = OpCode::Update;
-    message.metadata.recursion_desired = false;
-    message.add_query(Query::query(at.zone.clone(), RecordType::SOA));
-    replace(&mut message, at, old, new)?;
-    replace_mark(&mut message, at, old, new)?;
-    Ok(message)
-}
-
-/// The condition and the change of the set itself.
-fn replace(message: &mut Message, at: &Place, old: &Set, new: &Set) -> Result<(), KindError> {
-    require(message, &at.name, at.kind(), &old.values)?;
-    let added = new.values.iter().map(|text| record(&at.name, at.kind(), new.ttl, text)).collect::<Result<Vec<_>, _>>()?;
-    // A zone never loses its last name server: those of the zone itself come before others go.
-    if at.kind() == Type::Ns && at.name == at.zone {
-        message.add_authorities(added);
-        for text in old.values.difference(&new.values) {
-            let mut gone = record(&at.name, at.kind(), 0, text)?;
-            gone.dns_class = DNSClass::NONE;
-            message.add_authority(gone);
-        }
-        return Ok(());
-    }
-    if old.is_there() {
-        message.add_authority(empty(&at.name, at.kind(), DNSClass::ANY));
-    }
-    message.add_authorities(added);
-    Ok(())
-}
-
-fn replace_mark(message: &mut Message, at: &Place, old: &Set, new: &Set) -> Result<(), KindError> {
-    let name = mark_name(at)?;
-    let there: BTreeSet<String> = if old.extra.is_null() {
-        old.mark.iter().cloned().collect()
-    } else {
-        BTreeSet::deserialize(&old.extra).map_err(|e| KindError::new(format!("cannot read what was recorded of the mark: {e}")))?
-    };
-    require(message, &name, Type::Txt, &there)?;
-    if old.mark == new.mark && old.ttl == new.ttl {
-        return Ok(());
-    }
-    let kept = there.iter().filter(|text| !is_mark(text));
-    let added = kept.chain(&new.mark).map(|text| record(&name, Type::Txt, new.ttl, text)).collect::<Result<Vec<_>, _>>()?;
-    if !there.is_empty() {
-        message.add_authority(empty(&name, Type::Txt, DNSClass::ANY));
-    }
-    message.add_authorities(added);
-    Ok(())
-}
-
-/// The set must be exactly so.
-fn require(message: &mut Message, name: &Name, kind: Type, values: &BTreeSet<String>) -> Result<(), KindError> {
-    if values.is_empty() {
-        message.add_answer(empty(name, kind, DNSClass::NONE));
-    }
-    for text in values {
-        message.add_answer(record(name, kind, 0, text)?);
-    }
-    Ok(())
-}
-
-fn record(name: &Name, kind: Type, ttl: u32, text: &str) -> Result<Record, KindError> {
-    let value = Value::read(kind, text).map_err(|e| KindError::new(format!("the value `{text}` {e}")))?;
-    Ok(Record::from_rdata(name.clone(), ttl, value.wire(kind)))
-}
-
-/// A record without a value: that there is none, or that all go.
-fn empty(name: &Name, kind: Type, class: DNSClass) -> Record {
-    let mut record = Record::update0(name.clone(), 0, kind.wire());
-    record.dns_class = class;
-    record
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{mark_name, update};
-    use crate::dns::place::Place;
-    use crate::dns::set::Set;
-    use crate::dns::value::Type;
-    use hickory_proto::rr::DNSClass;
-
-    #[test]
-    fn the_mark_stands_where_it_is_answered() {
-        for (name, kind, expected) in [
-            ("app", Type::A, "_trees-a.app.example.org."),
-            ("@", Type::Ns, "_trees-ns.example.org."),
-            ("sub", Type::Ns, "_trees-ns-sub.example.org."),
-            ("*", Type::Txt, "_trees-txt.*.example.org."),
-        ] {
-            let at = Place::new("example.org", name, kind).unwrap();
-            assert_eq!(mark_name(&at).unwrap().to_ascii(), expected);
-        }
-    }
-
-    fn set(values: &[&str], mark: Option<&str>) -> Set {
-        Set { values: values.iter().map(|v| (*v).to_owned()).collect(), ttl: 60, mark: mark.map(str::to_owned), ..Set::none() }
-    }
-
-    /// The conditions and changes of an update, one a line: class, name, what.
-    fn check(name: &str, kind: Type, old: &Set, new: &Set, expected: &[&str]) {
-        let at = Place::new("example.org", name, kind).unwrap();
-        let message = update(&at, old, new).unwrap();
-        let show = |record: &hickory_proto::rr::Record| {
-            let class = match record.dns_class {
-                DNSClass::IN => "IN",
-                DNSClass::NONE => "NONE",
-                DNSClass::ANY => "ANY",
-                _ => "other",
-            };
-            format!("{} {} {class} {} {}", record.name.to_ascii(), record.ttl, record.record_type(), record.data).replace("UPDATE", "-")
-        };
-        let conditions = message.answers.iter().map(|record| format!("if {}", show(record)));
-        let all: Vec<String> = conditions.chain(message.authorities.iter().map(show)).collect();
-        assert_eq!(all, expected);
-    }
-
-    #[test]
-    fn an_update_is_conditional_on_what_was_read() {
-        check(
-            "a",
-            Type::A,
-            &Set::none(),
-            &set(&["192.0.2.1", "192.0.2.2"], Some("trees:p")),
-            &[
-                "if a.example.org. 0 NONE A -",
-                "if _trees-a.a.example.org. 0 NONE TXT -",
-                "a.example.org. 60 IN A 192.0.2.1",
-                "a.example.org. 60 IN A 192.0.2.2",
-                "_trees-a.a.example.org. 60 IN TXT trees:p",
-            ],
-        );
-        check(
-            "a",
-            Type::A,
-            &set(&["192.0.2.1"], Some("trees:p")),
-            &Set::none(),
-            &[
-                "if a.example.org. 0 IN A 192.0.2.1",
-                "if _trees-a.a.example.org. 0 IN TXT trees:p",
-                "a.example.org. 0 ANY A -",
-                "_trees-a.a.example.org. 0 ANY TXT -",
-            ],
-        );
-        check(
-            "@",
-            Type::Ns,
-            &set(&["ns1.example.net.", "ns2.example.net."], Some("trees:p")),
-            &set(&["ns2.example.net.", "ns3.example.net."], Some("trees:p")),
-            &[
-                "if example.org. 0 IN NS ns1.example.net.",
-                "if example.org. 0 IN NS ns2.example.net.",
-                "if _trees-ns.example.org. 0 IN TXT trees:p",
-                "example.org. 60 IN NS ns2.example.net.",
-                "example.org. 60 IN NS ns3.example.net.",
-                "example.org. 0 NONE NS ns1.example.net.",
-            ],
-        );
-    }
 }

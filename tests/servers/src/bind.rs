@@ -43,7 +43,7 @@ impl Bind {
         for zone in (0..ZONES).map(zone) {
             write(
                 folder.path().join(&zone),
-                "$TTL 300\n@ IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ IN NS ns1\nns1 IN A 127.0.0.1\n*.wild IN A 192.0.2.99\n",
+                "$TTL 300\n@ IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ IN NS ns1\nns1 IN A 127.0.0.1\n*.wild IN A 192.0.2.99\n*.wild IN TXT anything\n",
             );
             let grant = format!("update-policy {{ grant {KEY} zonesub ANY; }}");
             config.push_str(&format!("zone \"{zone}\" {{ type primary; file \"{zone}\"; {grant}; }};\n"));

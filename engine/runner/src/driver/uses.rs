@@ -135,14 +135,13 @@ impl Attempt {
             read: self.read_cx()?,
             attempt: self.marks.attempt,
             idempotency_key: self.task.idempotency_key.clone(),
-            with: self.with(),
+            with: Arc::new(self.with()),
             client: Arc::clone(&self.client),
             port: Arc::clone(&port) as Arc<dyn Port>,
         };
         Ok((cx, port))
     }
 
-    /// The `with` of the step itself.
     fn with(&self) -> Json {
         match &self.task.job {
             Some(Job::Uses { with, .. }) => with.clone(),

@@ -59,6 +59,11 @@ impl Twin {
         }
     }
 
+    /// Somebody adds a record by hand.
+    pub fn add(&self, record: Value) {
+        add(&mut self.state.lock().unwrap(), record);
+    }
+
     /// Somebody adds this right before the next batch.
     pub fn meanwhile(&self, record: Value) {
         self.state.lock().unwrap().meanwhile = Some(record);
@@ -92,9 +97,9 @@ fn answer(state: &mut State, request: &str) -> String {
                 query("name.exact").is_none_or(|name| record["name"] == name) && query("type").is_none_or(|kind| record["type"] == kind)
             };
             let found: Vec<Value> = state.records.iter().filter(wanted).cloned().collect();
-            // Two a page, so that a set takes more than one.
-            let (number, pages) = (query("page").unwrap().parse::<usize>().unwrap(), found.len().div_ceil(2));
-            page(&json!(found.into_iter().skip((number - 1) * 2).take(2).collect::<Vec<_>>()), number, pages)
+            // One a page, so that a set takes more than one.
+            let (number, pages) = (query("page").unwrap().parse::<usize>().unwrap(), found.len());
+            page(&json!(found.into_iter().skip(number - 1).take(1).collect::<Vec<_>>()), number, pages)
         }
         ("POST", ["client", "v4", "zones", ZONE, "dns_records", "batch"]) => {
             if let Some(record) = state.meanwhile.take() {
@@ -176,7 +181,7 @@ fn valid(record: &Value) -> Result<(), (u32, &'static str)> {
 }
 
 fn page(result: &Value, page: usize, pages: usize) -> String {
-    let info = json!({ "page": page, "per_page": 2, "total_pages": pages });
+    let info = json!({ "page": page, "per_page": 1, "total_pages": pages });
     fine(&json!({ "success": true, "errors": [], "messages": [], "result": result, "result_info": info }))
 }
 

@@ -1,6 +1,6 @@
 //! A name server on loopback that answers what a test says.
 
-use super::value::{Type, Value};
+use crate::dns::value::{self, Type, Value};
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::Record;
 use std::sync::{Arc, Mutex};
@@ -67,7 +67,7 @@ pub fn says(message: &Message, code: ResponseCode, records: &[(&str, Type, &str)
     answer.metadata.response_code = code;
     answer.add_queries(message.queries.clone());
     for (name, kind, text) in records {
-        answer.add_answer(Record::from_rdata(super::value::name(name).unwrap(), 60, Value::read(*kind, text).unwrap().wire(*kind)));
+        answer.add_answer(Record::from_rdata(value::name(name).unwrap(), 60, Value::read(*kind, text).unwrap().wire(*kind)));
     }
     answer.to_vec().unwrap()
 }
