@@ -14,6 +14,7 @@ pub mod notify;
 pub mod postgres;
 pub mod secret;
 pub mod tcp;
+pub mod tls;
 
 mod command;
 mod kept;
@@ -69,6 +70,8 @@ fn made() -> Catalogue {
         erase(secret::retire::Retire),
         erase(secret::rotate::Rotate),
         erase(tcp::check::Check),
+        erase(tls::certificate::Certificate),
+        erase(tls::check::Check),
     ])
 }
 

@@ -25,42 +25,50 @@ impl Client {
 /// # Errors
 /// When a proxy's address or the certificates cannot be read.
 pub fn client() -> Result<reqwest::Client, String> {
-    build(&variable, reqwest::redirect::Policy::limited(10))
+    build(&variable, following())
 }
 
-/// The same, with one more PEM file of roots to trust.
+/// The same, but it trusts the certificates of this PEM text and no others.
 ///
 /// # Errors
-/// Also when that cannot be read.
-pub(crate) fn client_trusting(roots: Option<&[u8]>) -> Result<reqwest::Client, String> {
-    let mut builder = builder(&variable, reqwest::redirect::Policy::limited(10))?;
-    for root in roots.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(|e| chain(&e))?.into_iter().flatten() {
-        builder = builder.add_root_certificate(root);
-    }
-    builder.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
+/// When a proxy's address or the certificates cannot be read.
+pub fn trusting(pem: &[u8]) -> Result<reqwest::Client, String> {
+    build(&variable, following().tls_certs_only(roots(pem)?))
 }
 
-/// The same without redirects: a client for what must reach the address that it was sent to, or nobody.
+/// The same as [`client`], with one more PEM text of certificates to trust.
+///
+/// # Errors
+/// When a proxy's address or the certificates cannot be read.
+pub(crate) fn trusting_also(pem: Option<&[u8]>) -> Result<reqwest::Client, String> {
+    let more = pem.map_or_else(|| Ok(Vec::new()), roots)?;
+    build(&variable, more.into_iter().fold(following(), reqwest::ClientBuilder::add_root_certificate))
+}
+
+/// The same as [`client`] without redirects: for what must reach the address that it was sent to, or nobody.
 ///
 /// # Errors
 /// When a proxy's address or the certificates cannot be read.
 pub fn unredirected() -> Result<reqwest::Client, String> {
-    build(&variable, reqwest::redirect::Policy::none())
+    build(&variable, reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()))
+}
+
+fn following() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10))
+}
+
+fn roots(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, String> {
+    reqwest::Certificate::from_pem_bundle(pem).map_err(|e| format!("the certificates cannot be read: {}", chain(&e)))
 }
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
-fn build(env: &dyn Fn(&str) -> Option<String>, redirects: reqwest::redirect::Policy) -> Result<reqwest::Client, String> {
-    builder(env, redirects)?.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
-}
-
-fn builder(env: &dyn Fn(&str) -> Option<String>, redirects: reqwest::redirect::Policy) -> Result<reqwest::ClientBuilder, String> {
+fn build(env: &dyn Fn(&str) -> Option<String>, builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
     let either = |name: &str| env(name).or_else(|| env(&name.to_uppercase()));
-    let mut builder = reqwest::Client::builder()
+    let mut builder = builder
         .user_agent(concat!("trees/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirects)
         .connect_timeout(Duration::from_secs(30))
         .no_proxy();
     let not_for = format!("localhost,.localhost,127.0.0.0/8,::1,{}", either("no_proxy").unwrap_or_default());
@@ -75,7 +83,7 @@ fn builder(env: &dyn Fn(&str) -> Option<String>, redirects: reqwest::redirect::P
         let proxy = make(address).map_err(|e| format!("the address of a proxy in the environment cannot be read: {}", e.without_url()))?;
         builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&not_for)));
     }
-    Ok(builder)
+    builder.build().map_err(|e| format!("cannot build the HTTP client: {}", chain(&e)))
 }
 
 /// An error with its causes.
@@ -117,7 +125,7 @@ mod tests {
         let (proxy, at_proxy) = serve("by proxy").await;
         let (direct, at_direct) = serve("direct").await;
         let env = move |name: &str| (name == "http_proxy").then(|| format!("http://{proxy}"));
-        let client = build(&env, reqwest::redirect::Policy::none()).unwrap();
+        let client = build(&env, reqwest::Client::builder()).unwrap();
         let get = |url: String| {
             let client = client.clone();
             async move { client.get(url).timeout(Duration::from_secs(30)).send().await.unwrap().text().await.unwrap() }
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_bad_proxy_is_named() {
-        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into()), reqwest::redirect::Policy::none()).unwrap_err();
+        let message = build(&|name| (name == "all_proxy").then(|| "http://[".into()), reqwest::Client::builder()).unwrap_err();
         assert!(message.starts_with("the address of a proxy in the environment cannot be read: "), "{message}");
     }
 }

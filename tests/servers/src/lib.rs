@@ -10,7 +10,9 @@
 pub mod bind;
 pub mod docker;
 pub mod git;
+pub mod names;
 pub mod nginx;
+pub mod pebble;
 pub mod postgres;
 pub mod powerdns;
 pub mod smtp;

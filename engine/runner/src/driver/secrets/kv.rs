@@ -63,7 +63,7 @@ impl Server {
             variable("VAULT_ADDR").ok_or("VAULT_ADDR is not set: set it to the server's address, as https://vault.example:8200")?;
         let address = Url::parse(&address).ok().filter(|url| url.has_host()).ok_or_else(|| format!("VAULT_ADDR `{address}` is no URL"))?;
         let roots = variable("VAULT_CACERT").map(|file| std::fs::read(&file).map_err(|e| format!("cannot read VAULT_CACERT {file}: {e}")));
-        let client = http::client_trusting(roots.transpose()?.as_deref())?;
+        let client = http::trusting_also(roots.transpose()?.as_deref())?;
         let mut server = Self { client, address, token: String::new(), namespace: variable("VAULT_NAMESPACE") };
         server.token = match variable("VAULT_TOKEN").or_else(token_of_home) {
             Some(token) => token,
