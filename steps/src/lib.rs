@@ -39,6 +39,7 @@ pub fn catalogue() -> Catalogue {
 fn made() -> Catalogue {
     Catalogue::new([
         erase(deploy::process::Process),
+        erase(deploy::ssh::Ssh),
         erase(file::write::Write),
         erase(file::template::Template),
         erase(git::clone::Clone),
