@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose server cannot be had fails")]
 
+pub mod sshd;
+
 mod daemon;
 
 pub use daemon::Daemon;

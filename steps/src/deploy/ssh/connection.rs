@@ -107,13 +107,18 @@ impl Connection {
             () = cx.cancel.cancelled() => return Err(KindError::transient(format!("{}: ended while connecting", destination.name))),
         };
         match ready {
-            Ok(true) => {
+            Ok(None) => {
                 let name = destination.name.clone();
                 Ok(Self { name, destination, arguments: through("no"), _master: master, _open: open, _room: room })
             }
-            Ok(false) => {
+            Ok(Some(instead)) => {
                 drop(open);
                 let said = joined(said).await;
+                if said.trim().is_empty() {
+                    return Err(KindError::new(format!("{}: it gives us no shell: `{}`", destination.name, cx.head(&instead, 200))).help(
+                        "the user needs a login shell such as sh, bash, zsh or fish there, and must be let to run commands",
+                    ));
+                }
                 Err(hostkey::explain(&destination, access, &common, room.known.as_deref(), &said, cx).await)
             }
             Err(_) => Err(KindError::transient(format!("{}: no connection within {}", destination.name, units::show(PATIENCE)))),
@@ -198,16 +203,22 @@ pub fn ssh(cx: &ReadCx, arguments: &[String], target: &[String]) -> Command {
     command
 }
 
-async fn ready(out: ChildStdout) -> bool {
+/// `None` once a shell answers; else what came in its place.
+async fn ready(out: ChildStdout) -> Option<String> {
     let mut lines = BufReader::new(out).lines();
+    let mut instead = String::new();
     while let Ok(Some(line)) = lines.next_line().await {
         if line == "trees-ready" {
             // What is said later is nothing to us, but must not fill the pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return true;
+            return None;
+        }
+        if instead.len() < 1000 {
+            instead.push_str(&line);
+            instead.push('\n');
         }
     }
-    false
+    Some(instead)
 }
 
 async fn feed(pipe: Option<ChildStdin>, input: Input<'_>) {
