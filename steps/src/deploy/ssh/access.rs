@@ -62,7 +62,7 @@ const FIXED: &[(&str, &str)] = &[
     ("RequestTTY", "no"),
     ("EscapeChar", "none"),
     ("ControlPersist", "no"),
-    ("LogLevel", "ERROR"),
+    ("LogLevel", "INFO"),
 ];
 
 /// Refused in `options` beside [`FIXED`]: they have inputs of their own, or would break what stands there.

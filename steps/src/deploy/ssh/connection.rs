@@ -6,12 +6,11 @@ use super::destination::Destination;
 use super::{hostkey, script};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::task::JoinHandle;
 use trees_core::units;
 use trees_runner::kind::{KindError, ReadCx};
 
@@ -21,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const LONGEST: usize = 60;
 const ERR: u64 = 64 << 10;
 const OUT: u64 = 64 << 20;
+/// What the master says while it runs: so much of it is kept.
+const SAID: usize = 8 << 10;
 
 /// A private folder for the sockets and the lines of known hosts.
 pub struct Room {
@@ -77,6 +78,7 @@ pub struct Connection {
     pub destination: Destination,
     /// All of `ssh` up to the destination.
     arguments: Vec<String>,
+    said: Said,
     _master: Child,
     _open: ChildStdin,
     _room: Arc<Room>,
@@ -101,7 +103,8 @@ impl Connection {
         let (Some(open), Some(out)) = (master.stdin.take(), master.stdout.take()) else {
             return Err(KindError::new("`ssh` has no standard input"));
         };
-        let said = tokio::spawn(text(master.stderr.take(), ERR));
+        let said = Said::default();
+        let listening = tokio::spawn(said.clone().listen(master.stderr.take()));
         let ready = tokio::select! {
             ready = tokio::time::timeout(PATIENCE, ready(out)) => ready,
             () = cx.cancel.cancelled() => return Err(KindError::transient(format!("{}: ended while connecting", destination.name))),
@@ -109,11 +112,13 @@ impl Connection {
         match ready {
             Ok(None) => {
                 let name = destination.name.clone();
-                Ok(Self { name, destination, arguments: through("no"), _master: master, _open: open, _room: room })
+                Ok(Self { name, destination, arguments: through("no"), said, _master: master, _open: open, _room: room })
             }
             Ok(Some(instead)) => {
                 drop(open);
-                let said = joined(said).await;
+                // A grandchild that holds the pipe open is not waited for.
+                let _ = tokio::time::timeout(Duration::from_secs(2), listening).await;
+                let said = said.take();
                 if said.trim().is_empty() {
                     return Err(KindError::new(format!("{}: it gives us no shell: `{}`", destination.name, cx.head(&instead, 200))).help(
                         "the user needs a login shell such as sh, bash, zsh or fish there, and must be let to run commands",
@@ -181,6 +186,19 @@ impl Connection {
         self.session(cx, &[]).arg(script::command(verb, root, arguments)).spawn().map_err(|e| cannot_start(&e))
     }
 
+    /// Why a channel did not come to be: only the master hears it.
+    pub async fn refused(&self) -> String {
+        for _ in 0..10 {
+            let said = self.said.take();
+            let why = said.lines().filter_map(|line| line.split_once("open failed: ")).next_back();
+            if let Some((_, why)) = why {
+                return why.trim().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        String::new()
+    }
+
     /// Starts a channel to an address as the host reaches it.
     ///
     /// # Errors
@@ -245,11 +263,27 @@ pub async fn text(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A grandchild that holds the pipe open is not waited for.
-async fn joined(said: JoinHandle<String>) -> String {
-    match tokio::time::timeout(Duration::from_secs(2), said).await {
-        Ok(Ok(text)) => text,
-        Ok(Err(_)) | Err(_) => String::new(),
+/// What the master says on standard error, as long as it runs.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<String>>);
+
+impl Said {
+    async fn listen(self, pipe: Option<impl AsyncRead + Unpin>) {
+        let Some(pipe) = pipe else { return };
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push_str(&String::from_utf8_lossy(&line));
+            if kept.len() > SAID {
+                *kept = String::from_utf8_lossy(&line).into_owned();
+            }
+            line.clear();
+        }
+    }
+
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -152,8 +152,13 @@ async fn channel(host: &Host, address: &str, request: &[u8], limit: Duration, cx
         () = cx.cancel.cancelled() => return Err(KindError::transient("ended while asking")),
     };
     let said = String::from_utf8_lossy(&wrong);
-    let words: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("stdio forwarding")).collect();
-    Ok(Said { answer, refused: cx.head(&words.join("; "), 300), over })
+    let words: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let refused = if words.is_empty() {
+        String::new()
+    } else {
+        Some(host.refused().await).filter(|why| !why.is_empty()).unwrap_or_else(|| words.join("; "))
+    };
+    Ok(Said { answer, refused: cx.head(&refused, 300), over })
 }
 
 /// Nothing more of it is needed: a server may leave the connection open all the same.

@@ -74,6 +74,11 @@ impl Host {
         self.connection.channel(cx, address)
     }
 
+    /// Why a channel did not come to be.
+    pub async fn refused(&self) -> String {
+        self.connection.refused().await
+    }
+
     /// Takes the deployment's lock, waiting for another deploy.
     ///
     /// # Errors

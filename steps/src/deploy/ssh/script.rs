@@ -45,8 +45,9 @@ mod tests {
     ];
 
     fn said(shell: &str, line: &str, folder: &std::path::Path) -> Option<Vec<u8>> {
-        let mut command = Command::new(shell);
-        command.args(["-c", line]).current_dir(folder).stdin(Stdio::null());
+        let mut words = shell.split(' ');
+        let mut command = Command::new(words.next()?);
+        command.args(words).args(["-c", line]).current_dir(folder).stdin(Stdio::null());
         Some(command.output().ok()?.stdout)
     }
 
@@ -55,7 +56,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let words = HOSTILE.iter().map(|value| quoted(value)).collect::<Vec<_>>().join(" ");
         let expected: Vec<u8> = HOSTILE.iter().flat_map(|value| [value.as_bytes(), b"\0"].concat()).collect();
-        for shell in ["sh", "dash", "bash", "zsh", "ksh", "fish"] {
+        for shell in ["sh", "dash", "bash", "zsh", "ksh", "busybox sh", "fish"] {
             if let Some(got) = said(shell, &format!("exec printf '%s\\0' {words}"), folder.path()) {
                 assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&expected), "{shell}");
             }
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn the_texts_are_read_by_every_shell() {
         let folder = tempfile::tempdir().unwrap();
-        for shell in ["sh", "dash", "bash", "zsh", "ksh", "busybox"] {
+        for shell in ["sh", "dash", "bash", "zsh", "ksh", "busybox sh"] {
             let Some(got) = said(shell, &command("look", "/nowhere/it's", &[]), folder.path()) else { continue };
             let text = String::from_utf8_lossy(&got).into_owned();
             assert!(text.starts_with("trees:begin\nroot /nowhere/it's\n") && text.ends_with("\ntrees:end\n"), "{shell}: {text}");

@@ -172,7 +172,9 @@ impl Farm {
     /// The supervisors on a host.
     pub fn supervisors(&self, host: usize) -> Vec<u32> {
         let home = format!("HOME={}", self.hosts[host].home().display());
-        pids(|environment, command| environment.contains(&home.as_bytes()) && command.windows(13).any(|w| w == b"supervise\0run"))
+        let all = pids(|environment, command| environment.contains(&home.as_bytes()) && command.windows(13).any(|w| w == b"supervise\0run"));
+        // Not those that a supervisor forks.
+        all.into_iter().filter(|pid| session(*pid) == Some(*pid)).collect()
     }
 
     /// All processes that were started on the hosts.
@@ -203,6 +205,12 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 pub fn kill(pid: u32) {
     assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+}
+
+/// The session of a process.
+fn session(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
 }
 
 /// The processes of this machine whose environment and command line are such.

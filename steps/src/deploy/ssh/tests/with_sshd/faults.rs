@@ -1,7 +1,7 @@
 //! Hosts that are down, slow, or answer nonsense.
 
 use super::super::super::Ssh;
-use super::super::farm::{Farm, version};
+use super::super::farm::{Farm, until, version};
 use crate::bench::Bench;
 use serde_json::json;
 use std::io::Write as _;
@@ -31,7 +31,7 @@ async fn a_host_that_is_down_is_named_and_nothing_is_changed_elsewhere() {
     assert!(wrong.transient && wrong.message.starts_with(&format!("release v1 was not taken back there: {name}: ")), "{wrong}");
     farm.hosts.push(Sshd::on(folder, port, &[]));
     farm.undo_last(2).await.unwrap();
-    assert!(farm.processes().is_empty());
+    until("the end of all", || farm.processes().is_empty());
 }
 
 #[tokio::test]
@@ -121,5 +121,5 @@ async fn a_connection_that_is_lost_midway_fails_and_the_next_settles_it() {
     assert_eq!(farm.hosts[0].home(), home);
     farm.deploy(farm.all("v1")).await;
     assert_eq!((farm.serving(0), farm.programs(0).len()), (version("v1"), 1));
-    super::super::farm::until("the end of the other", || farm.supervisors(0).len() == 1);
+    until("the end of the other", || farm.supervisors(0).len() == 1);
 }

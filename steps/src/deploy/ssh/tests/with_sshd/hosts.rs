@@ -42,7 +42,7 @@ async fn a_host_with_little_is_enough() {
     farm.deploy(farm.site("v2")).await;
     assert_eq!((farm.answer(), farm.programs(0).len()), (version("v2"), 1));
     farm.bench.undo::<Ssh>().await.unwrap();
-    assert!(farm.processes().is_empty());
+    until("the end of all", || farm.processes().is_empty());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ case $1 in
   start)
     line=$(sed -n 's/^ExecStart=//p' "$units/$last")
     log=$(sed -n 's/^StandardOutput=append://p' "$units/$last")
-    eval "setsid $line" < /dev/null >> "$log" 2>&1 &
+    eval "exec setsid $line" < /dev/null >> "$log" 2>&1 &
     echo $! > "$state/$last.pid" ;;
   stop | kill) kill -s TERM -- "-$(pid "$last")" 2> /dev/null; rm -f "$state/$last.pid" ;;
   show)
@@ -138,7 +138,8 @@ async fn systemd_supervises_where_it_stays() {
     assert!(farm.fails(with).await.message.ends_with("release v2 was put back and serves"));
     assert_eq!(farm.answer(), version("v2"));
     farm.bench.undo::<Ssh>().await.unwrap();
-    assert_eq!((farm.processes().len(), std::fs::read_dir(&units).unwrap().count()), (0, 0));
+    until("the end of all", || farm.processes().is_empty());
+    assert_eq!(std::fs::read_dir(&units).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -147,7 +148,7 @@ async fn a_host_that_lets_no_port_be_reached_is_told_with_the_cure() {
     let mut with = farm.site("v1");
     let wrong = farm.fails(with.clone()).await;
     assert!(wrong.message.contains("its sshd does not let us reach the port") && wrong.message.contains("AllowTcpForwarding local"), "{wrong}");
-    assert!(farm.processes().is_empty());
+    until("the end of all", || farm.processes().is_empty());
     // Whether somebody listens is told by the host itself.
     with["health"] = json!(null);
     farm.deploy(with).await;
