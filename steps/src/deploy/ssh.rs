@@ -31,6 +31,7 @@ use crate::number::Port;
 use crate::period::{Limit, Period};
 use deployment::{Record, take_back};
 use destination::Destination;
+use hand::{Hand, holder};
 use look::{Seen, Tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -226,10 +227,11 @@ impl Kind for Ssh {
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
         let reached = fleet::connect(std::slice::from_ref(&record.host), &record.root, &record.access, cx).await;
-        let hosts = reached.map_err(|e| KindError { message: format!("release {} was not taken back there: {}", record.folder, e.message), ..e })?;
+        let hosts = reached
+            .map_err(|e| KindError { message: format!("release {} was not taken back there: {}", record.folder, e.message), ..e })?;
         for host in &hosts {
             if host.look(cx).await?.exists() {
-                let hand = host.lock(cx).await?;
+                let hand = Hand::take(host.clone(), &holder(cx), cx).await?;
                 let done = take_back(&hand, &record, cx).await;
                 hand.release().await;
                 done?;
@@ -327,7 +329,9 @@ fn values_wrong(with: &With) -> Vec<String> {
             wrong.push(format!("env: `{name}` cannot be set: the shell there keeps it for itself"));
         }
     }
-    wrong.extend(with.env.iter().filter(|(_, value)| value.contains('\0')).map(|(name, _)| format!("env.{name}: a value cannot hold the byte 0")));
+    wrong.extend(
+        with.env.iter().filter(|(_, value)| value.contains('\0')).map(|(name, _)| format!("env.{name}: a value cannot hold the byte 0")),
+    );
     if with.command.iter().any(|word| word.contains('\0')) {
         wrong.push("command: a word cannot hold the byte 0".into());
     }

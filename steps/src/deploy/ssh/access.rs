@@ -202,7 +202,10 @@ mod tests {
         }
         assert_eq!(access(json!({ "options": { "Proxy Jump": "x" } })).wrong().len(), 1);
         assert_eq!(access(json!({ "options": { "User": "x\nProxyCommand y" } })).wrong().len(), 1);
-        assert_eq!(access(json!({ "options": { "ProxyJump": "bastion", "Port": 22, "Compression": false } })).wrong(), Vec::<String>::new());
+        assert_eq!(
+            access(json!({ "options": { "ProxyJump": "bastion", "Port": 22, "Compression": false } })).wrong(),
+            Vec::<String>::new()
+        );
         let all = access(json!({ "options": { "Compression": false } })).arguments(Some(Path::new("/a b/100%"))).join(" ");
         assert!(all.starts_with("-o BatchMode=yes -o StrictHostKeyChecking=yes "), "{all}");
         assert!(all.find("Compression=no") < all.find("Compression=yes") && all.contains("UserKnownHostsFile=\"/a b/100%%\""), "{all}");
@@ -210,7 +213,8 @@ mod tests {
 
     #[test]
     fn lines_of_known_hosts_are_no_path() {
-        for text in ["web1 ssh-ed25519 AAAAC3", "# ours\n[::1]:22 ecdsa-sha2-nistp256 AAAAE2\n\n", "@cert-authority *.a ssh-rsa AAAAB3 x\n"] {
+        for text in ["web1 ssh-ed25519 AAAAC3", "# ours\n[::1]:22 ecdsa-sha2-nistp256 AAAAE2\n\n", "@cert-authority *.a ssh-rsa AAAAB3 x\n"]
+        {
             assert!(lines(text).is_some(), "{text}");
         }
         for text in ["known_hosts", "/a b/known hosts", "", "web1 ssh-ed25519"] {

@@ -41,7 +41,7 @@ impl Room {
             text.len() <= LONGEST && text.starts_with('/') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
         };
         let places = [named("XDG_RUNTIME_DIR"), named("TMPDIR"), Some("/tmp".into())];
-        let make = |place: PathBuf| tempfile::Builder::new().prefix("trees-").tempdir_in(place).ok();
+        let make = |place: PathBuf| tempfile::Builder::new().prefix("trees-ssh-").tempdir_in(place).ok();
         let folder = places.into_iter().flatten().filter(plain).find_map(make).ok_or_else(|| {
             KindError::new("cannot make a folder for the connections: neither $XDG_RUNTIME_DIR, $TMPDIR nor /tmp can be written")
         })?;
@@ -120,9 +120,8 @@ impl Connection {
                 let _ = tokio::time::timeout(Duration::from_secs(2), listening).await;
                 let said = said.take();
                 if said.trim().is_empty() {
-                    return Err(KindError::new(format!("{}: it gives us no shell: `{}`", destination.name, cx.head(&instead, 200))).help(
-                        "the user needs a login shell such as sh, bash, zsh or fish there, and must be let to run commands",
-                    ));
+                    return Err(KindError::new(format!("{}: it gives us no shell: `{}`", destination.name, cx.head(&instead, 200)))
+                        .help("the user needs a login shell such as sh, bash, zsh or fish there, and must be let to run commands"));
                 }
                 Err(hostkey::explain(&destination, access, &common, room.known.as_deref(), &said, cx).await)
             }

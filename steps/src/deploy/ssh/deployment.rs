@@ -123,7 +123,8 @@ pub async fn deploy(hand: &Hand, job: &Job, cx: &Cx) -> Result<(On, Option<Recor
             if record.previous.is_none() && left.is_ok() {
                 left = hand.clear(&cx).await;
             }
-            let message = left.err().map_or_else(|| wrong.message.clone(), |e| format!("{}\nand what was made stays: {}", wrong.message, e.message));
+            let message =
+                left.err().map_or_else(|| wrong.message.clone(), |e| format!("{}\nand what was made stays: {}", wrong.message, e.message));
             Err(KindError { message, ..wrong })
         }
     }
@@ -132,7 +133,8 @@ pub async fn deploy(hand: &Hand, job: &Job, cx: &Cx) -> Result<(On, Option<Recor
 async fn put(hand: &Hand, seen: &Seen, release: &Release, record: &Record, job: &Job, cx: &Cx) -> Result<Instance, KindError> {
     settle(hand, seen, &release.folder, cx).await?;
     let old = record.previous.as_deref().and_then(|folder| seen.live(folder));
-    if record.previous.as_ref() == Some(&release.folder) && release.files.iter().any(|(name, digest)| seen.files.get(name) != Some(digest)) {
+    if record.previous.as_ref() == Some(&release.folder) && release.files.iter().any(|(name, digest)| seen.files.get(name) != Some(digest))
+    {
         cx.log(format!("{}: the files of the release were changed by hand: they are put right", record.host));
     }
     hand.stage(seen, release, &job.sources, cx).await?;

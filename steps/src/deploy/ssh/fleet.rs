@@ -1,13 +1,13 @@
 //! All hosts of a step: connected and looked at together, deployed to in waves, and all of them taken back
 //! when one fails.
 
+use super::access::Access;
 use super::connection::Room;
 use super::deployment::{Record, deploy, examine, take_back};
-use super::hand::Hand;
+use super::hand::{Hand, holder};
 use super::host::Host;
 use super::look::Seen;
 use super::rollout::calm;
-use super::access::Access;
 use super::{Job, On, Out, Supervise};
 use std::future::Future;
 use std::sync::Arc;
@@ -97,8 +97,9 @@ async fn lock(hosts: &[Arc<Host>], cx: &Cx) -> Result<Vec<Arc<Hand>>, KindError>
     let mut order: Vec<usize> = (0..hosts.len()).collect();
     order.sort_by_key(|n| hosts[*n].name());
     let mut hands: Vec<(usize, Arc<Hand>)> = Vec::new();
+    let own = holder(cx);
     for n in order {
-        match hosts[n].lock(cx).await {
+        match Hand::take(hosts[n].clone(), &own, cx).await {
             Ok(hand) => hands.push((n, Arc::new(hand))),
             Err(wrong) => {
                 all(hands.into_iter().filter_map(|(_, hand)| Arc::into_inner(hand)).map(Hand::release)).await?;
@@ -143,12 +144,8 @@ async fn preflight(hosts: &[Arc<Host>], seen: &[Seen], job: &Job, cx: &Cx) -> Re
     whole::<()>(wrong).map(|_| ())
 }
 
-/// How it went on one host.
-enum Fate {
-    /// It serves; how that is taken back, unless it did before.
-    Done(On, Option<Record>),
-    Failed(KindError),
-}
+/// How it went on one host; where it serves, how that is taken back, unless it did before.
+type Fate = Result<(On, Option<Record>), KindError>;
 
 async fn waves(hands: &[Arc<Hand>], hosts: usize, job: &Arc<Job>, cx: &Cx) -> Result<Vec<On>, KindError> {
     let mut fates: Vec<Fate> = Vec::new();
@@ -157,13 +154,12 @@ async fn waves(hands: &[Arc<Hand>], hosts: usize, job: &Arc<Job>, cx: &Cx) -> Re
             let (hand, job, cx) = (hand.clone(), job.clone(), cx.clone());
             async move { deploy(&hand, &job, &cx).await }
         };
-        let done = all(wave.iter().map(one)).await?;
-        fates.extend(done.into_iter().map(|done| done.map_or_else(Fate::Failed, |(on, record)| Fate::Done(on, record))));
-        if fates.iter().any(|fate| matches!(fate, Fate::Failed(_))) {
+        fates.extend(all(wave.iter().map(one)).await?);
+        if fates.iter().any(Result::is_err) {
             return Err(unwind(hands, fates, cx).await);
         }
     }
-    Ok(fates.into_iter().filter_map(|fate| if let Fate::Done(on, _) = fate { Some(on) } else { None }).collect())
+    Ok(fates.into_iter().flatten().map(|(on, _)| on).collect())
 }
 
 /// Takes back what was done on other hosts, the last first, and tells of each.
@@ -175,13 +171,17 @@ async fn unwind(hands: &[Arc<Hand>], fates: Vec<Fate>, cx: &Cx) -> KindError {
     for (hand, fate) in hands.iter().zip(fates).rev() {
         let name = hand.host.name();
         let line = match fate {
-            Fate::Failed(wrong) => {
-                let line = if wrong.message.starts_with(&format!("{name}: ")) { wrong.message.clone() } else { format!("{name}: {}", wrong.message) };
+            Err(wrong) => {
+                let line = if wrong.message.starts_with(&format!("{name}: ")) {
+                    wrong.message.clone()
+                } else {
+                    format!("{name}: {}", wrong.message)
+                };
                 first = Some(wrong);
                 line
             }
-            Fate::Done(_, None) => format!("{name}: it was as it should be"),
-            Fate::Done(_, Some(record)) => {
+            Ok((_, None)) => format!("{name}: it was as it should be"),
+            Ok((_, Some(record))) => {
                 cx.log(format!("{name}: taking it back"));
                 match take_back(hand, &record, &calm).await {
                     Ok(()) => format!("{name}: taken back to {}", record.previous.as_deref().unwrap_or("nothing")),
@@ -228,6 +228,10 @@ fn whole<T>(given: Vec<Result<T, KindError>>) -> Result<Vec<T>, KindError> {
     let transient = wrong.iter().all(|e| e.transient);
     let help = wrong.iter().find_map(|e| e.help.clone());
     let lines: Vec<&str> = wrong.iter().map(|e| e.message.as_str()).collect();
-    let message = if good.is_empty() && count == wrong.len() { lines.join("\n") } else { format!("{} of {count}: {}", wrong.len(), lines.join("\n")) };
+    let message = if good.is_empty() && count == wrong.len() {
+        lines.join("\n")
+    } else {
+        format!("{} of {count}: {}", wrong.len(), lines.join("\n"))
+    };
     Err(KindError { message, transient, help })
 }

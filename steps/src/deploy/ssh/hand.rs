@@ -46,14 +46,23 @@ enum Held {
 }
 
 impl Hand {
-    pub(super) async fn take(host: Arc<Host>, cx: &Cx) -> Result<Self, KindError> {
+    /// Takes the lock of a deployment, waiting for another deploy.
+    ///
+    /// # Errors
+    /// When the other one takes too long or is not heard of any more, or is this very one; and when the folder
+    /// cannot be written.
+    pub async fn take(host: Arc<Host>, own: &str, cx: &Cx) -> Result<Self, KindError> {
         let begun = Instant::now();
         let mut told = false;
         loop {
-            let (silent, holder) = match Self::try_take(host.clone(), cx).await? {
+            let (silent, holder) = match Self::try_take(host.clone(), own, cx).await? {
                 Held::Ours(hand) => return Ok(*hand),
                 Held::Busy { silent, holder } => (silent, holder),
             };
+            if holder == own {
+                let message = format!("{}: what would be deployed there is the same deployment as that of another of `hosts`", host.name());
+                return Err(KindError::new(message).help("two names of one machine: leave one out"));
+            }
             let holder = if holder.is_empty() { "another deploy".to_owned() } else { cx.head(&holder, 200) };
             if silent > SILENCE {
                 let root = host.look(cx).await.map(|seen| seen.root).unwrap_or_default();
@@ -75,9 +84,8 @@ impl Hand {
         }
     }
 
-    async fn try_take(host: Arc<Host>, cx: &Cx) -> Result<Held, KindError> {
-        let holder = format!("run {}, step {}, on {}, since {}", cx.run, cx.step, hostname(), Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"));
-        let mut session = host.hold(&holder, cx)?;
+    async fn try_take(host: Arc<Host>, own: &str, cx: &Cx) -> Result<Held, KindError> {
+        let mut session = host.hold(own, cx)?;
         let (Some(open), Some(out), err) = (session.stdin.take(), session.stdout.take(), session.stderr.take()) else {
             return Err(KindError::new("`ssh` has no pipes"));
         };
@@ -171,7 +179,13 @@ impl Hand {
         let file = packed.await.map_err(|e| KindError::new(e.to_string()))??;
         let size = fs::metadata(file.path()).map_or(0, |meta| meta.len());
         cx.progress(None, &format!("{}: sending release {}", self.host.name(), release.release));
-        cx.log(format!("{}: sending {} files of {} ({} KiB)", self.host.name(), release.files.len() - reused, release.files.len(), size >> 10));
+        cx.log(format!(
+            "{}: sending {} files of {} ({} KiB)",
+            self.host.name(),
+            release.files.len() - reused,
+            release.files.len(),
+            size >> 10
+        ));
         // Slower than 32 KiB a second is not waited for.
         let limit = Duration::from_secs(300 + (size >> 15));
         let lines = self.write("unpack", &[&release.folder], Input::File(file.path()), limit, cx).await?;
@@ -255,8 +269,10 @@ async fn beat(mut open: ChildStdin, end: CancellationToken) -> Option<ChildStdin
     }
 }
 
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// Who holds a lock: run, step, machine and time.
+pub fn holder(cx: &Cx) -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("run {}, step {}, on {machine}, since {}", cx.run, cx.step, Timestamp::now())
 }
 
 /// The unit of an instance: one name for one deployment and number.

@@ -168,7 +168,8 @@ fn whole(answer: &[u8]) -> bool {
     }
     let text = String::from_utf8_lossy(answer);
     let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
-    let is_length = |line: &str| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, n)| n.trim().parse());
+    let is_length =
+        |line: &str| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, n)| n.trim().parse());
     let Some(Ok(length)) = head.lines().find_map(is_length) else { return false };
     let length: usize = length;
     answer.len() >= head.len() + 4 + length
@@ -180,7 +181,9 @@ mod tests {
 
     #[test]
     fn an_answer_that_says_its_length_is_not_waited_for() {
-        for (text, expected) in [("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true), ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", false)] {
+        for (text, expected) in
+            [("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true), ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", false)]
+        {
             assert_eq!(whole(text.as_bytes()), expected, "{text}");
         }
         assert!(!whole(b"HTTP/1.1 200 OK\r\n\r\nok") && whole(&[b'x'; 5000]));

@@ -1,10 +1,9 @@
-//! One host: what can be asked of it. Nothing here writes there; for that a [`Hand`] is needed, which only
+//! One host: what can be asked of it. Nothing here writes there; for that a [`Hand`](super::hand::Hand) is needed, which only
 //! those get who may change something.
 
 use super::access::Access;
 use super::connection::{Connection, Input, Room};
 use super::destination::Destination;
-use super::hand::Hand;
 use super::look::{Instance, Seen};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,14 +76,6 @@ impl Host {
     /// Why a channel did not come to be.
     pub async fn refused(&self) -> String {
         self.connection.refused().await
-    }
-
-    /// Takes the deployment's lock, waiting for another deploy.
-    ///
-    /// # Errors
-    /// When the other one takes too long or is not heard of any more, or the folder cannot be written.
-    pub async fn lock(self: &Arc<Self>, cx: &Cx) -> Result<Hand, KindError> {
-        Hand::take(self.clone(), cx).await
     }
 
     /// Runs a verb that changes something.

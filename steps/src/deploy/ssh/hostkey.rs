@@ -37,14 +37,7 @@ pub async fn explain(
     KindError::transient(format!("{name}: cannot connect: {said}")).help(format!("try `ssh {}`", words(destination)))
 }
 
-async fn key(
-    destination: &Destination,
-    common: &[String],
-    known: Option<&Path>,
-    access: &Access,
-    said: &str,
-    cx: &ReadCx,
-) -> KindError {
+async fn key(destination: &Destination, common: &[String], known: Option<&Path>, access: &Access, said: &str, cx: &ReadCx) -> KindError {
     let name = &destination.name;
     let settings = asked(destination, common, &["-G"], cx).await.0;
     let setting = |key: &str| settings.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap_or_default().to_owned();
@@ -65,12 +58,18 @@ async fn key(
         }
     };
     if said.contains("IDENTIFICATION HAS CHANGED") {
-        return KindError::new(format!("{name}: its host key was CHANGED: it now offers {offered}, and {file} has another for {place}; \
-             somebody may stand between, so nothing was sent"))
-            .help(format!("only if its owner tells you that the key is new, and names the same fingerprint: {forget}, then {scan}"));
+        return KindError::new(format!(
+            "{name}: its host key was CHANGED: it now offers {offered}, and {file} has another for {place}; \
+             somebody may stand between, so nothing was sent"
+        ))
+        .help(format!("only if its owner tells you that the key is new, and names the same fingerprint: {forget}, then {scan}"));
     }
-    KindError::new(format!("{name}: its host key is not known: it offers {offered}, and {file} has no such key for {place}; nothing was sent"))
-        .help(format!("compare the fingerprint with what its owner tells you (there: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then {scan}"))
+    KindError::new(format!(
+        "{name}: its host key is not known: it offers {offered}, and {file} has no such key for {place}; nothing was sent"
+    ))
+    .help(format!(
+        "compare the fingerprint with what its owner tells you (there: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then {scan}"
+    ))
 }
 
 /// Asks `ssh` itself; standard output and error.

@@ -46,7 +46,8 @@ pub fn digests(files: &BTreeMap<String, PathBuf>, tool: Tool) -> Result<BTreeMap
 
 /// The sum of POSIX's `cksum`.
 fn cksum(bytes: &[u8]) -> u32 {
-    let step = |sum: u32, byte: u8| (0..8).fold(sum ^ (u32::from(byte) << 24), |s, _| if s >> 31 == 1 { (s << 1) ^ 0x04c1_1db7 } else { s << 1 });
+    let step =
+        |sum: u32, byte: u8| (0..8).fold(sum ^ (u32::from(byte) << 24), |s, _| if s >> 31 == 1 { (s << 1) ^ 0x04c1_1db7 } else { s << 1 });
     let length = bytes.len().to_le_bytes();
     let used = length.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     !bytes.iter().chain(&length[..used]).fold(0, |sum, byte| step(sum, *byte))
@@ -118,7 +119,8 @@ impl Start<'_> {
             Role::Live => ("live", "0".to_owned()),
             Role::Trial => ("trial", tenths(longest)),
         };
-        let place = if release.environment.is_empty() { release.project.clone() } else { format!("{}/{}", release.project, release.environment) };
+        let place =
+            if release.environment.is_empty() { release.project.clone() } else { format!("{}/{}", release.project, release.environment) };
         let line = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
         let mut files: Vec<(String, String)> = vec![
             ("supervise".into(), SUPERVISE.into()),

@@ -46,7 +46,9 @@ fn what_cannot_be_is_refused() {
         let wrong = Ssh::validate(&serde_json::from_value(with).unwrap());
         assert!(wrong.iter().any(|line| line.contains(expected)), "{field} {value}: {wrong:?}");
     }
-    for (field, value, expected) in [("wave", json!("0%"), "a wave is"), ("supervise", json!("runit"), "unknown variant"), ("port", json!("http"), "is no port")] {
+    for (field, value, expected) in
+        [("wave", json!("0%"), "a wave is"), ("supervise", json!("runit"), "unknown variant"), ("port", json!("http"), "is no port")]
+    {
         let mut with = json!({ "hosts": ["a"], "name": "site", "release": "v1", "command": ["true"] });
         with[field] = value;
         let wrong = serde_json::from_value::<super::With>(with).unwrap_err().to_string();

@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn a_wave_is_a_number_or_a_part() {
-        for (text, of_ten) in [("1", Some(1)), ("\"3\"", Some(3)), ("\"25%\"", Some(2)), ("\"1%\"", Some(1)), ("\"100%\"", Some(10)), ("50", Some(50))] {
+        for (text, of_ten) in
+            [("1", Some(1)), ("\"3\"", Some(3)), ("\"25%\"", Some(2)), ("\"1%\"", Some(1)), ("\"100%\"", Some(10)), ("50", Some(50))]
+        {
             assert_eq!(serde_json::from_str::<Wave>(text).ok().map(|w| w.of(10)), of_ten, "{text}");
         }
         for text in ["0", "-1", "\"0%\"", "\"101%\"", "\"half\"", "[]", "1.5"] {

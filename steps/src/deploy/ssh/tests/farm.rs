@@ -172,7 +172,8 @@ impl Farm {
     /// The supervisors on a host.
     pub fn supervisors(&self, host: usize) -> Vec<u32> {
         let home = format!("HOME={}", self.hosts[host].home().display());
-        let all = pids(|environment, command| environment.contains(&home.as_bytes()) && command.windows(13).any(|w| w == b"supervise\0run"));
+        let all =
+            pids(|environment, command| environment.contains(&home.as_bytes()) && command.windows(13).any(|w| w == b"supervise\0run"));
         // Not those that a supervisor forks.
         all.into_iter().filter(|pid| session(*pid) == Some(*pid)).collect()
     }
@@ -199,7 +200,7 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{what} did not come");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(25));
     }
 }
 
@@ -251,7 +252,7 @@ impl Prober {
                 if heard.last() != Some(&answer) {
                     heard.push(answer);
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(2));
             }
             heard
         });
@@ -280,6 +281,7 @@ impl Spy {
                 for pid in pids(|_, command| command.windows(secret.len()).any(|w| w == secret)) {
                     found.push(pid.to_string());
                 }
+                std::thread::sleep(Duration::from_millis(3));
             }
             found
         });

@@ -149,8 +149,23 @@ async fn drift_names_the_field_and_no_value_of_the_environment() {
 async fn every_byte_of_arguments_and_environment_arrives() {
     let farm = Farm::new(1);
     let hostile = [
-        "", "a b", "it's", "\"q\"", "back\\slash\\", "$(touch evil) `touch evil` ${HOME}", "a\nb\n\n", "\t", "*", "-n", "ünï€\u{81}\u{88}", "'\\''",
-        "%s\\n", "{port}-not", "; exit 3", "\u{1}\u{7f}", "!!",
+        "",
+        "a b",
+        "it's",
+        "\"q\"",
+        "back\\slash\\",
+        "$(touch evil) `touch evil` ${HOME}",
+        "a\nb\n\n",
+        "\t",
+        "*",
+        "-n",
+        "ünï€\u{81}\u{88}",
+        "'\\''",
+        "%s\\n",
+        "{port}-not",
+        "; exit 3",
+        "\u{1}\u{7f}",
+        "!!",
     ];
     let script = "for word; do printf '%s\\0' \"$word\"; done > arguments; env -0 > environment; exec sleep 1000";
     let mut command = vec!["sh", "-c", script, "sh"];

@@ -64,7 +64,10 @@ async fn a_login_that_is_no_shell_is_told() {
     for (line, expected) in [
         ("ForceCommand echo hello there", "it gives us no shell: `hello there`"),
         ("ForceCommand exit 3", "it gives us no shell"),
-        ("ForceCommand case $SSH_ORIGINAL_COMMAND in echo*) eval \"$SSH_ORIGINAL_COMMAND\" ;; *) echo nonsense ;; esac", "it does not answer as a shell does"),
+        (
+            "ForceCommand case $SSH_ORIGINAL_COMMAND in echo*) eval \"$SSH_ORIGINAL_COMMAND\" ;; *) echo nonsense ;; esac",
+            "it does not answer as a shell does",
+        ),
     ] {
         let farm = Farm::with(vec![Sshd::with(&[line])]);
         let wrong = farm.fails(farm.all("v1")).await;

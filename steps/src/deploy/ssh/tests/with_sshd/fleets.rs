@@ -35,7 +35,8 @@ async fn hosts_are_deployed_to_one_after_another_or_in_waves() {
     assert!(out.hosts.iter().all(|on| on.previous == "v1"));
     let logged = farm.bench.logged();
     let at = |host: usize, text: &str| logged.iter().position(|line| line.starts_with(&farm.names()[host]) && line.contains(text)).unwrap();
-    let (first, second, third) = (at(0, "sending 1 files of 1"), at(1, "release v2 serves"), logged.iter().rposition(|l| l.contains("sending")).unwrap());
+    let (first, second, third) =
+        (at(0, "sending 1 files of 1"), at(1, "release v2 serves"), logged.iter().rposition(|l| l.contains("sending")).unwrap());
     assert!(first < second && second < third, "the third waits for the first two: {logged:?}");
 
     farm.undo_last(3).await.unwrap();
@@ -85,7 +86,7 @@ async fn a_host_that_fails_takes_all_back_and_leaves_the_rest() {
 async fn an_apply_that_was_cut_off_anywhere_is_settled_by_the_next() {
     let farm = Farm::new(1);
     farm.deploy(farm.site("v1")).await;
-    for (round, after) in [300, 450, 600, 750, 900, 1100, 1300, 1600].into_iter().enumerate() {
+    for (round, after) in [300, 500, 700, 900, 1200, 1600].into_iter().enumerate() {
         let next = format!("r{round}");
         farm.cut_off(farm.site(&next), Duration::from_millis(after));
         let (out, _) = farm.bench.run::<Ssh>(farm.site(&next)).await.unwrap_or_else(|e| panic!("after {after} ms: {e}"));
@@ -118,6 +119,18 @@ async fn an_intent_alone_is_taken_back_to_what_was() {
 }
 
 #[tokio::test]
+async fn two_names_of_one_machine_are_told() {
+    let farm = Farm::new(1);
+    let user = trees_servers::said(std::process::Command::new("id").arg("-un"));
+    let mut with = farm.all("v1");
+    with["hosts"] = json!([farm.hosts[0].host(), format!("{}@{}", user.trim(), farm.hosts[0].host())]);
+    let wrong = farm.fails(with).await;
+    assert!(wrong.message.contains("is the same deployment as that of another of `hosts`") && !wrong.transient, "{wrong}");
+    until("the end of all", || farm.processes().is_empty());
+    assert_eq!(farm.listing(0).len(), 1);
+}
+
+#[tokio::test]
 async fn a_journal_that_is_full_changes_nothing() {
     let farm = Farm::new(2);
     farm.bench.fill();
@@ -134,7 +147,11 @@ async fn two_deploys_at_once_take_turns() {
     let (one, two) = tokio::join!(farm.bench.run::<Ssh>(one), farm.bench.run::<Ssh>(two));
     assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
     assert_eq!((farm.programs(0).len(), farm.answer()), (1, farm.current(0)));
-    assert!(farm.bench.logged().iter().any(|line| line.contains("locked by run 0123456789ab, step step, on ")), "{:?}", farm.bench.logged());
+    assert!(
+        farm.bench.logged().iter().any(|line| line.contains("locked by run 0123456789ab, step step, on ")),
+        "{:?}",
+        farm.bench.logged()
+    );
 }
 
 #[tokio::test]

@@ -12,15 +12,16 @@ use trees_servers::sshd::Sshd;
 fn programs(names: &[&str]) -> TempDir {
     let folder = TempDir::new().unwrap();
     for name in names {
-        let found = std::env::split_paths("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").map(|place| place.join(name)).find(|path| path.exists());
+        let found =
+            std::env::split_paths("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").map(|place| place.join(name)).find(|path| path.exists());
         std::os::unix::fs::symlink(found.unwrap(), folder.path().join(name)).unwrap();
     }
     folder
 }
 
 const NEEDED: &[&str] = &[
-    "sh", "tar", "find", "sed", "cat", "cp", "mv", "rm", "ln", "mkdir", "rmdir", "stat", "df", "date", "sleep", "tail", "wc", "id", "ls", "tr", "grep",
-    "readlink", "cksum", "nohup",
+    "sh", "tar", "find", "sed", "cat", "cp", "mv", "rm", "ln", "mkdir", "rmdir", "stat", "df", "date", "sleep", "tail", "wc", "id", "ls",
+    "tr", "grep", "readlink", "cksum", "nohup",
 ];
 
 fn on(path: &Path) -> Farm {
@@ -119,9 +120,14 @@ async fn systemd_supervises_where_it_stays() {
     write("loginctl", "#!/bin/sh\necho Linger=yes\n");
     farm.deploy(site("v1", "auto")).await;
     let units = farm.hosts[0].home().join(".config/systemd/user");
-    let unit = |n: usize| std::fs::read_dir(&units).unwrap().flatten().find(|e| e.file_name().to_str().unwrap().ends_with(&format!("-{n:06}.service")));
+    let unit = |n: usize| {
+        std::fs::read_dir(&units).unwrap().flatten().find(|e| e.file_name().to_str().unwrap().ends_with(&format!("-{n:06}.service")))
+    };
     let text = std::fs::read_to_string(unit(1).unwrap().path()).unwrap();
-    assert!(text.contains("Description=site v1 (trees:proof)\n") && text.contains("Restart=always\n") && !text.contains("s3cret"), "{text}");
+    assert!(
+        text.contains("Description=site v1 (trees:proof)\n") && text.contains("Restart=always\n") && !text.contains("s3cret"),
+        "{text}"
+    );
     assert_eq!((farm.answer(), farm.supervisors(0).len(), farm.programs(0).len()), (version("v1"), 0, 1));
     assert!(!farm.bench.run::<Ssh>(site("v1", "systemd")).await.unwrap().1);
     let environment = std::fs::read(format!("/proc/{}/environ", farm.programs(0)[0])).unwrap();
@@ -147,7 +153,10 @@ async fn a_host_that_lets_no_port_be_reached_is_told_with_the_cure() {
     let farm = Farm::with(vec![Sshd::with(&["AllowTcpForwarding no"])]);
     let mut with = farm.site("v1");
     let wrong = farm.fails(with.clone()).await;
-    assert!(wrong.message.contains("its sshd does not let us reach the port") && wrong.message.contains("AllowTcpForwarding local"), "{wrong}");
+    assert!(
+        wrong.message.contains("its sshd does not let us reach the port") && wrong.message.contains("AllowTcpForwarding local"),
+        "{wrong}"
+    );
     until("the end of all", || farm.processes().is_empty());
     // Whether somebody listens is told by the host itself.
     with["health"] = json!(null);

@@ -17,7 +17,10 @@ async fn a_host_key_that_is_not_known_is_refused_with_its_fingerprint_and_the_cu
     with["ssh"]["known_hosts"] = json!(farm.hosts[0].known());
     let wrong = farm.fails(with.clone()).await;
     let host = farm.hosts[1].host();
-    assert!(wrong.message.starts_with(&format!("{host}: its host key is not known: it offers ssh-ed25519 {}", fingerprint(&farm, 1))), "{wrong}");
+    assert!(
+        wrong.message.starts_with(&format!("{host}: its host key is not known: it offers ssh-ed25519 {}", fingerprint(&farm, 1))),
+        "{wrong}"
+    );
     assert!(!wrong.transient);
     let help = wrong.help.unwrap();
     assert!(help.contains(&format!("add what `ssh-keyscan -p {} 127.0.0.1` prints to `known_hosts`", farm.hosts[1].port())), "{help}");
@@ -106,7 +109,14 @@ async fn names_and_options_of_a_configuration_hold_but_cannot_loosen_the_guards(
     // Through another host, as `ProxyJump` does it.
     farm.bench.write("known", &farm.hosts[0].known());
     let config = farm.bench.text("ssh_config").replace("  RemoteCommand touch evil\n  RequestTTY force\n", "");
-    farm.bench.write("ssh_config", &format!("{config}Host inner\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {}\n  UserKnownHostsFile {}\n", key.display(), known.display()));
+    farm.bench.write(
+        "ssh_config",
+        &format!(
+            "{config}Host inner\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
+            key.display(),
+            known.display()
+        ),
+    );
     with["hosts"] = json!(["inner"]);
     with["ssh"] = json!({ "config": "ssh_config", "options": { "ProxyJump": "web", "ConnectTimeout": 20 } });
     let jumped = farm.bench.run::<Ssh>(with.clone()).await;
