@@ -24,7 +24,9 @@ async fn serves_without_a_second_write_is_restarted_is_found_dead_and_is_removed
     assert_eq!(farm.listing(0), before, "nothing was written there");
 
     kill(out.hosts[0].pid);
-    until("the restart", || farm.answer() == version("v1"));
+    let status = farm.root(0).join("instances/000001/status");
+    until("the restart", || std::fs::read_to_string(&status).is_ok_and(|text| text.contains("restarts 1\n") && text.contains("child ")));
+    until("its answer", || farm.answer() == version("v1"));
     assert_eq!(farm.bench.drift::<Ssh>(farm.site("v1")).await, Vec::<String>::new());
     let supervisor = farm.supervisors(0)[0];
     kill(supervisor);

@@ -65,6 +65,19 @@ async fn a_host_that_cannot_be_deployed_to_is_found_before_anything_is_changed()
     assert_eq!((farm.listing(0).len(), farm.listing(1).len()), (1, 1));
 }
 
+#[tokio::test]
+async fn files_that_do_not_arrive_whole_are_never_started() {
+    let path = programs(&NEEDED.iter().copied().filter(|name| *name != "tar").collect::<Vec<_>>());
+    let tar = path.path().join("tar");
+    std::fs::write(&tar, "#!/bin/sh\nPATH=/usr/bin:/bin tar \"$@\" && { [ ! -e version ] || echo damaged >> version; }\n").unwrap();
+    std::fs::set_permissions(&tar, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let farm = on(path.path());
+    let wrong = farm.fails(farm.site("v1")).await;
+    assert!(wrong.transient && wrong.message.contains("`version` did not arrive as it is here"), "{wrong}");
+    until("the end of all", || farm.processes().is_empty());
+    assert_eq!(farm.listing(0).len(), 1, "nothing of it is left");
+}
+
 /// A `systemctl` that does for a user what systemd does: units are files in the folder of the user, and a unit
 /// that is started is a shell that runs its ExecStart until it is stopped.
 const SYSTEMCTL: &str = r#"#!/bin/sh
