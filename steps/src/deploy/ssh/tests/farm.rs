@@ -131,12 +131,23 @@ impl Farm {
 
     /// In a runtime of its own, as in a process of its own that is killed: with it ends all that was begun here.
     pub fn cut_off(&self, with: Value, after: Duration) {
+        let begun = Instant::now();
+        self.cut_off_when(with, || begun.elapsed() > after);
+    }
+
+    /// The same, as soon as it is so.
+    pub fn cut_off_when(&self, with: Value, so: impl Fn() -> bool + Send) {
         let (with, cx) = (serde_json::from_value(with).unwrap(), self.bench.cx());
-        let cut_off = std::thread::spawn(move || {
+        let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            drop(runtime.block_on(async { tokio::time::timeout(after, super::super::alone(&with, &cx)).await }));
-        });
-        cut_off.join().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = super::super::alone(&with, &cx) => {}
+                    () = async { while !so() { tokio::time::sleep(Duration::from_millis(10)).await } } => {}
+                }
+            });
+        };
+        std::thread::scope(|scope| scope.spawn(run).join().unwrap());
     }
 
     /// Takes back what the last step recorded, twice.
@@ -176,6 +187,12 @@ impl Farm {
             pids(|environment, command| environment.contains(&home.as_bytes()) && command.windows(13).any(|w| w == b"supervise\0run"));
         // Not those that a supervisor forks.
         all.into_iter().filter(|pid| session(*pid) == Some(*pid)).collect()
+    }
+
+    /// Our own connections to a port.
+    pub fn connections(port: u16) -> Vec<u32> {
+        let to = format!("\0-p\0{port}\0");
+        pids(|_, command| command.starts_with(b"ssh\0") && command.windows(to.len()).any(|w| w == to.as_bytes()))
     }
 
     /// All processes that were started on the hosts.

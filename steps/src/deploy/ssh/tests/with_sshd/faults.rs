@@ -113,9 +113,8 @@ async fn a_connection_that_is_lost_midway_fails_and_the_next_settles_it() {
     let port = host.port();
     let home = host.home();
     // The sessions go with it, as on a machine that falls silent.
-    let sessions = trees_servers::said(std::process::Command::new("sh").args(["-c", &format!("pgrep -f 'ssh .*{}' || true", port)]));
-    for pid in sessions.split_whitespace() {
-        let _ = std::process::Command::new("kill").args(["-KILL", pid]).status();
+    for pid in Farm::connections(port) {
+        let _ = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
     }
     let folder = host.stop();
     let wrong = task.await.unwrap().unwrap_err();

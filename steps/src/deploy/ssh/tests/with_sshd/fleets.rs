@@ -101,6 +101,18 @@ async fn an_apply_that_was_cut_off_anywhere_is_settled_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_trial_that_a_killed_deploy_left_is_ended_by_the_next() {
+    let farm = Farm::new(1);
+    farm.deploy(farm.site("v1")).await;
+    let mut with = farm.site("bad");
+    with["health_timeout"] = json!("10m");
+    farm.cut_off_when(with, || farm.programs(0).len() == 2);
+    assert_eq!((farm.answer(), farm.current(0)), (version("v1"), version("v1")));
+    farm.deploy(farm.site("v2")).await;
+    assert_eq!((farm.answer(), farm.programs(0).len()), (version("v2"), 1));
+}
+
+#[tokio::test]
 async fn an_intent_alone_is_taken_back_to_what_was() {
     let farm = Farm::new(1);
     farm.deploy(farm.site("v1")).await;
