@@ -66,6 +66,7 @@ status() {
     restarts=$(units show -p NRestarts "$unit" 2> /dev/null)
     restarts=${restarts#NRestarts=}
     last=$(units show -p Result "$unit" 2> /dev/null)
+    last=${last#Result=}
     case $child in '' | 0) child='' ;; *) child_born=$(born "$child") ;; esac
   elif [ -r "$1/status" ]; then
     while read -r key one two; do
@@ -297,10 +298,10 @@ write_unit() {
     say "[Service]"
     say "ExecStart=/bin/sh \"$path/supervise\" launch \"$path\""
     say "Restart=always"
-    say "RestartSec=100ms"
-    say "RestartSteps=9"
+    say "RestartSec=1"
+    say "RestartSteps=5"
     say "RestartMaxDelaySec=30"
-    say "KillMode=mixed"
+    say "KillMode=control-group"
     say "TimeoutStopSec=$(first "$1/drain")00ms"
     say "StandardOutput=append:$(printf %s "$1" | sed 's/%/%%/g')/output.log"
     say "StandardError=inherit"
