@@ -157,6 +157,11 @@ impl Bench {
         self.recorder.intents.lock().unwrap().clone()
     }
 
+    /// What was written to the step's log.
+    pub fn logged(&self) -> Vec<String> {
+        self.recorder.log.lock().unwrap().clone()
+    }
+
     /// From now on no intent can be recorded.
     pub fn fill(&self) {
         *self.recorder.full.lock().unwrap() = true;

@@ -1,13 +1,16 @@
-//! Deploys: `deploy/process`, and the deployments of a state folder for `trees show` and `env show`.
+//! Deploys: `deploy/process`, `deploy/ssh`, and the deployments of a state folder for `trees show` and `env show`.
 //!
 //! A deployment is a folder (`root`): `releases/<release>/`, `current` pointing to one of them,
 //! `instances/<n>/` with what was started, its log and how it is. Each instance has a
 //! supervisor ([`supervise`]) that outlives `trees`. Read [`process`] for what a deploy does,
-//! then `rollout` for how one release takes another's place.
+//! then `rollout` for how one release takes another's place. [`ssh`] makes the same on other machines.
 
 pub mod process;
 pub mod route;
+pub mod ssh;
 
+mod asked;
+mod difference;
 mod instance;
 mod record;
 mod rollout;

@@ -1,5 +1,7 @@
 //! `deploy/process`: a release of a program, served by a process that outlives the run.
 
+use super::asked::Asked;
+use super::difference::{change, differences};
 use super::instance::Instance;
 use super::record::{Release, Role};
 use super::rollout::{probe, rollout};
@@ -12,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
 
 /// The kind `deploy/process`.
 pub struct Process;
@@ -132,32 +134,16 @@ impl Kind for Process {
     };
 
     fn validate(with: &With) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if !is_id(&with.release) {
-            wrong.push(format!("release: `{}` cannot be a folder's name: use letters, digits, `.`, `_` and `-`", with.release));
-        }
-        if with.name.is_empty() {
-            wrong.push("name: it is empty".into());
-        }
-        if with.command.first().is_none_or(String::is_empty) {
-            wrong.push("command: it names no program".into());
-        }
-        if with.keep == 0 {
-            wrong.push("keep: at least 1".into());
-        }
-        if with.health.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            wrong.push("health: a path begins with `/`".into());
-        }
-        if with.health.is_some() && with.port.is_none() {
-            wrong.push("health: it needs `port`".into());
-        }
-        let plain = |name: &str| !name.is_empty() && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
-        wrong.extend(with.files.keys().filter(|name| !plain(name)).map(|name| format!("files: `{name}` leaves the release's folder")));
-        let program = with.command.first().and_then(|program| program.strip_prefix("./"));
-        if let Some(program) = program.filter(|program| !with.files.keys().any(|name| Path::new(program).starts_with(name))) {
-            wrong.push(format!("command: `./{program}` is not among `files`"));
-        }
-        wrong
+        let asked = Asked {
+            name: &with.name,
+            release: &with.release,
+            command: &with.command,
+            files: &with.files,
+            keep: with.keep,
+            health: with.health.as_deref(),
+            has_port: with.port.is_some(),
+        };
+        asked.wrong()
     }
 
     async fn observe(with: &With, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
@@ -166,7 +152,10 @@ impl Kind for Process {
         let wanted = wanted(with, cx).await?;
         let mut changes = Vec::new();
         match root.release(&folder) {
-            Some(there) => changes.extend(differences(&root, &there, &wanted)),
+            Some(there) => {
+                let found = digests(&root.folder(&there.folder), there.files.keys());
+                changes.extend(differences(&there, &wanted, &found));
+            }
             None => changes.push(change("release", json!(null), json!(wanted.release))),
         }
         let live = root.live(&folder).filter(Instance::alive);
@@ -207,17 +196,6 @@ impl Kind for Process {
     }
 }
 
-fn is_id(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 200
-        && !text.starts_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-fn change(field: &str, old: Json, new: Json) -> Change {
-    Change { field: field.into(), old, new, owner: None }
-}
-
 fn root(with: &With, cx: &ReadCx) -> Root {
     Root(with.root.as_ref().map_or_else(|| default_root(&cx.state, &cx.project, &cx.environment, &with.name), |root| cx.path(root)))
 }
@@ -249,39 +227,6 @@ async fn wanted(with: &With, cx: &ReadCx) -> Result<Release, KindError> {
         drain: with.drain.0,
         trial: with.trial,
     })
-}
-
-/// What differs; never a value of the environment, which may be secret.
-fn differences(root: &Root, there: &Release, wanted: &Release) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let mut compare = |field: &str, old: Json, new: Json| {
-        if old != new {
-            changes.push(change(field, old, new));
-        }
-    };
-    compare("release", json!(there.release), json!(wanted.release));
-    compare("command", json!(there.command), json!(wanted.command));
-    compare("host", json!(there.host), json!(wanted.host));
-    compare("port", json!(there.port), json!(wanted.port));
-    compare("health", json!(there.health), json!(wanted.health));
-    let found = digests(&root.folder(&there.folder), there.files.keys());
-    for name in union(&there.files, &wanted.files) {
-        compare(&format!("files.{name}"), json!(found.get(name)), json!(wanted.files.get(name)));
-    }
-    for name in union(&there.env, &wanted.env) {
-        let (old, new) = (there.env.get(name), wanted.env.get(name));
-        if old != new {
-            changes.push(change(&format!("env.{name}"), json!(old.map(|_| "set")), json!(new.map(|_| "set otherwise"))));
-        }
-    }
-    changes
-}
-
-fn union<'a>(a: &'a BTreeMap<String, String>, b: &'a BTreeMap<String, String>) -> Vec<&'a String> {
-    let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
-    names.sort();
-    names.dedup();
-    names
 }
 
 fn out(release: &Release, instance: &Instance, previous: Option<String>) -> Out {

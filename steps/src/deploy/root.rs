@@ -96,11 +96,7 @@ impl Root {
     /// The folder for a release: its name, with a mark where another content has that name.
     pub fn place(&self, release: &Release) -> String {
         match self.release(&release.release) {
-            Some(there) if !same(&there, release) => {
-                let wanted = hash::json(&(&release.files, &release.command, &release.env, &release.host, release.port, &release.health))
-                    .unwrap_or_default();
-                format!("{}+{}", release.release, wanted.get(..8).unwrap_or_default())
-            }
+            Some(there) if !same(&there, release) => marked(release),
             Some(_) | None => release.release.clone(),
         }
     }
@@ -191,11 +187,27 @@ pub fn same(a: &Release, b: &Release) -> bool {
     a.files == b.files && a.command == b.command && a.env == b.env && a.host == b.host && a.port == b.port && a.health == b.health
 }
 
+/// The name of a release's folder with a mark of its content, for where another content has the name.
+pub fn marked(release: &Release) -> String {
+    let content =
+        hash::json(&(&release.files, &release.command, &release.env, &release.host, release.port, &release.health)).unwrap_or_default();
+    format!("{}+{}", release.release, content.get(..8).unwrap_or_default())
+}
+
 /// Digest and mode of each file under its name in the release.
 ///
 /// # Errors
 /// When a source is missing or cannot be read.
 pub fn digest_sources(sources: &[(String, PathBuf)]) -> Result<BTreeMap<String, String>, KindError> {
+    let digested = |path: PathBuf| digest(&path).ok_or_else(|| KindError::new(format!("files: cannot read `{}`", path.display())));
+    list_sources(sources)?.into_iter().map(|(name, path)| Ok((name, digested(path)?))).collect()
+}
+
+/// Each file under its name in the release.
+///
+/// # Errors
+/// When a source is missing or cannot be read.
+pub fn list_sources(sources: &[(String, PathBuf)]) -> Result<BTreeMap<String, PathBuf>, KindError> {
     let mut all = BTreeMap::new();
     for (name, source) in sources {
         if !source.exists() {
@@ -206,9 +218,7 @@ pub fn digest_sources(sources: &[(String, PathBuf)]) -> Result<BTreeMap<String, 
             if entry.file_type().is_file() {
                 let below = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
                 let path = if below.as_os_str().is_empty() { name.clone() } else { format!("{name}/{}", below.display()) };
-                let digest =
-                    digest(entry.path()).ok_or_else(|| KindError::new(format!("files: cannot read `{}`", entry.path().display())))?;
-                all.insert(path, digest);
+                all.insert(path, entry.into_path());
             }
         }
     }

@@ -16,6 +16,7 @@ pub mod pebble;
 pub mod postgres;
 pub mod powerdns;
 pub mod smtp;
+pub mod sshd;
 
 mod daemon;
 
