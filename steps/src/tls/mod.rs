@@ -2,7 +2,8 @@
 //! directory and renews it.
 //!
 //! `leaf` reads a certificate, `wire` takes one from a server, `verdict` judges it. `acme` talks to a
-//! directory, `board` puts up what proves the names to it, `folder` and `switch` keep what came of it.
+//! directory, `board` puts up what proves the names to it, `folder` and `switch` keep what came of it,
+//! `found` compares it with what is asked for.
 
 pub mod certificate;
 pub mod check;
@@ -11,6 +12,7 @@ mod acme;
 mod board;
 mod challenge;
 mod folder;
+mod found;
 mod leaf;
 mod lock;
 mod material;
