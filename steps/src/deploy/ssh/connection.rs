@@ -215,7 +215,7 @@ fn cannot_start(e: &std::io::Error) -> KindError {
 pub fn ssh(cx: &ReadCx, arguments: &[String], target: &[String]) -> Command {
     let mut command = Command::new("ssh");
     command.args(arguments).args(target).current_dir("/").env_clear().envs(cx.env.iter().map(|(name, value)| (name, value)));
-    command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
     command
 }

@@ -15,6 +15,9 @@ use tokio::task::JoinSet;
 use trees_core::units::few;
 use trees_runner::kind::{Change, Cx, KindError, Observation, ReadCx};
 
+/// An sshd refuses those who come together with more than ten others, and all may come through one.
+const AT_ONCE: usize = 8;
+
 /// Connects all, or tells of all that are not reached.
 ///
 /// # Errors
@@ -22,11 +25,16 @@ use trees_runner::kind::{Change, Cx, KindError, Observation, ReadCx};
 pub async fn connect(names: &[String], root: &str, access: &Access, cx: &ReadCx) -> Result<Vec<Arc<Host>>, KindError> {
     access.check()?;
     let room = Arc::new(Room::new(access, cx)?);
-    let one = |(number, name): (usize, &String)| {
-        let (name, root, access, room, cx) = (name.clone(), root.to_owned(), access.clone(), room.clone(), cx.clone());
+    let one = |(number, name): &(usize, &String)| {
+        let (number, name, root, access, room, cx) = (*number, (*name).clone(), root.to_owned(), access.clone(), room.clone(), cx.clone());
         async move { Host::connect(&name, &root, &access, room, number, &cx).await.map(Arc::new) }
     };
-    whole(all(names.iter().enumerate().map(one)).await?)
+    let mut hosts = Vec::new();
+    let names: Vec<(usize, &String)> = names.iter().enumerate().collect();
+    for some in names.chunks(AT_ONCE) {
+        hosts.extend(all(some.iter().map(one)).await?);
+    }
+    whole(hosts)
 }
 
 async fn looks(hosts: &[Arc<Host>], cx: &ReadCx) -> Result<Vec<Seen>, KindError> {
