@@ -52,7 +52,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         Command::Show { params, .. } => {
             let environment = params.environment(tree)?;
             match params.resolve(tree, source.findings(&checked))? {
-                Ok(values) => show(tree, &environment, &values, global),
+                Ok(values) => show(&source, tree, &environment, &values, global),
                 Err(exit) => Ok(exit),
             }
         }
@@ -83,12 +83,13 @@ fn list(tree: &Tree, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn show(tree: &Tree, environment: &str, params: &Object, global: &Global) -> Result<Exit, Failure> {
+fn show(source: &TreeFile, tree: &Tree, environment: &str, params: &Object, global: &Global) -> Result<Exit, Failure> {
     let here = tree.environments.get(environment);
     let mut names = Object::new();
     names.insert("params".into(), Json::Object(params.clone()));
     names.insert("environment".into(), environment.into());
     names.insert("project".into(), tree.project.clone().into());
+    names.insert("tree".into(), json!({ "name": tree.name, "file": tree.file, "dir": source.tree_dir.display().to_string() }));
     let vars = evaluate(here.map_or(&tree.vars, |e| &e.vars), &mut names, "vars")?;
     let mut env = evaluate(&tree.env, &mut names, "env")?;
     env.extend(evaluate(here.map_or(&[][..], |e| &e.env), &mut names, "env")?);

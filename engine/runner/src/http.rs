@@ -67,10 +67,7 @@ fn variable(name: &str) -> Option<String> {
 
 fn build(env: &dyn Fn(&str) -> Option<String>, builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
     let either = |name: &str| env(name).or_else(|| env(&name.to_uppercase()));
-    let mut builder = builder
-        .user_agent(concat!("trees/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(30))
-        .no_proxy();
+    let mut builder = builder.user_agent(concat!("trees/", env!("CARGO_PKG_VERSION"))).connect_timeout(Duration::from_secs(30)).no_proxy();
     let not_for = format!("localhost,.localhost,127.0.0.0/8,::1,{}", either("no_proxy").unwrap_or_default());
     // A server run by CGI gets HTTP_PROXY from the outside: there only the lower-case name counts.
     let http = env("http_proxy").or_else(|| env("HTTP_PROXY").filter(|_| env("REQUEST_METHOD").is_none()));

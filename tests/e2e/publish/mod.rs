@@ -25,7 +25,9 @@ mod with_nginx {
                 let prober = Prober::start(scene.port);
                 scene.run("publish.yaml", "v2").expect(0);
                 assert_eq!(prober.versions(), ["v1", "v2"], "no failed request, and never back");
-                let (staging, production) = (scene.release("staging", "demo", "v2"), scene.release("production", "demo-green", "v2"));
+                let staging = scene.release("staging", "demo", "v2");
+                let colours = ["demo-blue", "demo-green"].map(|name| scene.release("production", name, "v2"));
+                let production = colours.into_iter().find(|files| !files.is_empty()).unwrap_or_default();
                 assert!(staging.len() >= 2 && staging == production, "the same bytes: {:?}, {:?}", staging.keys(), production.keys());
 
                 let (before, tables) = (scene.records(), scene.tables());
@@ -52,8 +54,12 @@ mod with_nginx {
                 for (at, node) in some().into_iter().enumerate() {
                     let outcome = scene.run(&scene.broken(node), &format!("f{at}"));
                     assert!([1, 4].contains(&outcome.code), "{node}: exit {}\n{}", outcome.code, outcome.stderr);
-                    assert!(outcome.stderr.contains("broken on purpose"), "{node}: {}", outcome.stderr);
-                    assert_eq!((scene.version(), scene.records(), scene.tables()), ("v1".into(), records.clone(), tables.clone()), "{node}");
+                    assert!(outcome.stderr.contains(&format!("✗ {node} failed")), "{node}: {}", outcome.stderr);
+                    assert_eq!(
+                        (scene.version(), scene.records(), scene.tables()),
+                        ("v1".into(), records.clone(), tables.clone()),
+                        "{node}"
+                    );
                     let seen = prober.versions();
                     assert!(seen.last().is_some_and(|last| last == "v1"), "{node}: {seen:?}");
                     counts.push(format!("{node:8} exit {}, production answered {}", outcome.code, seen.join(", ")));
@@ -73,9 +79,14 @@ mod with_nginx {
                 for node in some() {
                     for kind in ["step_started", "step_succeeded"] {
                         let version = format!("k{}", kills + late);
-                        if scene.killed_at(&version, kind, node) { kills += 1 } else { late += 1 }
-                        let resumed = scene.resume();
-                        assert_eq!(resumed.code, 0, "{kind} {node}: {}", resumed.stderr);
+                        if scene.killed_at(&version, kind, node) {
+                            kills += 1;
+                            let resumed = scene.resume();
+                            assert_eq!(resumed.code, 0, "{kind} {node}: {}", resumed.stderr);
+                        } else {
+                            // What was as wanted already is cached, and never succeeds.
+                            late += 1;
+                        }
                         assert_eq!(scene.version(), version, "{kind} {node}");
                         prober.versions();
                     }

@@ -18,9 +18,8 @@ use trees_servers::powerdns::PowerDns;
 use trees_servers::{free_port, said};
 
 /// The steps of the tree that touch something, in their order.
-pub const NODES: [&str; 14] = [
-    "policy", "build", "stage", "staged", "backup", "migrate", "lane", "beside", "window", "route", "name", "named", "promote", "answers",
-];
+pub const NODES: [&str; 14] =
+    ["policy", "build", "stage", "staged", "backup", "migrate", "lane", "beside", "window", "route", "name", "named", "promote", "answers"];
 
 /// Twenty times a second.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -103,14 +102,18 @@ impl Scene {
         ended.code().is_none()
     }
 
-    /// The same tree with a step whose verify fails.
+    /// The same tree with a step that fails: its verify, or what it does where nothing is to do on it.
     pub fn broken(&self, step: &str) -> String {
         let text = self.bench.read("publish.yaml");
-        let head = format!("\n  {step}:\n");
-        assert!(text.contains(&head), "no step {step}");
-        let text = if step == "staged" { text.replacen("    verify:\n      uses: deploy/process", "    check:\n      uses: deploy/process", 1) } else { text };
-        let text = text.replacen(&head, &format!("{head}    verify: {{ run: 'echo broken on purpose; exit 1' }}\n"), 1);
-        let text = if step == "staged" { without_check(&text) } else { text };
+        let (before, rest) = text.split_once(&format!("\n  {step}:\n")).unwrap_or_else(|| panic!("no step {step}"));
+        let (own, after) = rest.split_once("\n\n").unwrap();
+        let verify = |own: &str| format!("{}\n    verify: {{ run: 'exit 1' }}", own.split("    verify:").next().unwrap().trim_end());
+        let own = match step {
+            "lane" => format!("{own}\n      root: /proc/nowhere"),
+            "name" => own.replace("{{ params.dns_api }}", "http://127.0.0.1:1"),
+            _ => verify(own),
+        };
+        let text = format!("{before}\n  {step}:\n{own}\n\n{after}");
         let name = format!("broken-{step}.yaml");
         self.bench.write(&name, text);
         name
@@ -151,13 +154,6 @@ impl Scene {
         };
         files(&root).into_iter().filter(has).collect()
     }
-}
-
-/// Without the check that stood for the verify.
-fn without_check(text: &str) -> String {
-    let (before, after) = text.split_once("    check:\n").unwrap();
-    let rest = after.split_once("\n\n").unwrap().1;
-    format!("{before}\n{rest}")
 }
 
 fn files(root: &Path) -> Vec<PathBuf> {
