@@ -1,5 +1,6 @@
-//! What taking back needs and no record may hold, because it is or holds a secret: a file that only its owner can
-//! read, in `undo` of the state folder. It is emptied when it has served.
+//! What taking back needs beside the record: a note that only its owner can read, in `undo` of the state folder. It is
+//! emptied when it has served, so that what is taken back twice is done once. Secrets do not belong here: the way back
+//! takes them from the step's `with`.
 
 use crate::file::{failed, replace};
 use serde::Serialize;

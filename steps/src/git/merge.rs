@@ -298,7 +298,7 @@ async fn push(cx: &Cx, upstream: &Upstream<'_>, name: &str, commit: &str) -> Res
 
 async fn send(cx: &Cx, upstream: &Upstream<'_>, update: Update) -> Result<bool, KindError> {
     let update = [update];
-    cx.intend(Record::Remote(upstream.record(cx, &update)?)).await?;
+    cx.intend(Record::Remote(upstream.record(&update))).await?;
     upstream.push(&update).await?;
     Ok(true)
 }

@@ -142,7 +142,7 @@ impl Kind for Push {
         if found.updates.is_empty() {
             return Ok(found.out(false));
         }
-        cx.intend(found.upstream.record(cx, &found.updates)?).await?;
+        cx.intend(found.upstream.record(&found.updates)).await?;
         found.upstream.push(&found.updates).await.map_err(|e| stale(with.force, e))?;
         Ok(found.out(true))
     }

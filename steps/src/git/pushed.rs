@@ -7,7 +7,6 @@ use super::reference::short;
 use super::refusal::refused;
 use super::upstream::Upstream;
 use super::{Git, repository};
-use crate::kept;
 use crate::period::Period;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -32,8 +31,8 @@ pub(super) struct Pushed {
     remote: String,
     /// Where it led.
     url: String,
-    /// Where the URL with what opens it is kept.
-    kept: Option<String>,
+    /// The step's `with` names the URL with what opens it, which no record holds.
+    secret: bool,
     limit: Period,
     updates: Vec<Update>,
 }
@@ -59,13 +58,9 @@ impl Upstream<'_> {
     }
 
     /// The record of a push that is about to be made.
-    ///
-    /// # Errors
-    /// When what its undo needs cannot be kept.
-    pub fn record(&self, cx: &Cx, updates: &[Update]) -> Result<Pushed, KindError> {
-        let kept = self.secret.as_ref().map(|url| kept::keep(cx, &self.url, url)).transpose()?;
+    pub fn record(&self, updates: &[Update]) -> Pushed {
         let (remote, url) = (self.name.clone(), self.url.clone());
-        Ok(Pushed { folder: self.dir.to_path_buf(), remote, url, kept, limit: self.limit, updates: updates.to_vec() })
+        Pushed { folder: self.dir.to_path_buf(), remote, url, secret: self.secret, limit: self.limit, updates: updates.to_vec() }
     }
 
     /// Whether a branch that is `there` at the remote has the commit `sha` in its history.
@@ -86,24 +81,18 @@ impl Pushed {
     /// # Errors
     /// When somebody pushed on top, or the remote does not take it.
     pub async fn undo(&self, cx: &Cx) -> Result<(), KindError> {
-        let remote = match &self.kept {
-            None => self.remote.clone(),
-            Some(name) => match kept::kept::<String>(&cx.state, name)? {
-                Some(url) => url,
-                None => return Ok(()),
-            },
-        };
+        let named = ["remote", "push"].into_iter().find_map(|field| cx.with.get(field)?.as_str());
+        let remote = named.filter(|_| self.secret).unwrap_or(&self.remote);
         if repository(Git::quiet(cx, &self.folder)).await.is_err() {
             let message = format!("`{}` is gone, from which was pushed to `{}`; that is left as it is", self.folder.display(), self.url);
             return Err(KindError::new(message).help("put the remote's branches and tags back by hand, then go on with the rollback"));
         }
-        let upstream = Upstream::find(Git::logged(cx, &self.folder), &remote, self.limit).await?;
-        if self.kept.is_none() && upstream.url != self.url {
+        let upstream = Upstream::find(Git::logged(cx, &self.folder), remote, self.limit).await?;
+        if upstream.url != self.url {
             let message = format!("the remote `{}` leads to `{}` by now; it was pushed to `{}`", self.remote, upstream.url, self.url);
             return Err(KindError::new(message).help("let it lead there again, then go on with the rollback"));
         }
-        self.put_back(cx, &upstream).await?;
-        self.kept.as_ref().map_or(Ok(()), |name| kept::served(&cx.state, name))
+        self.put_back(cx, &upstream).await
     }
 
     async fn put_back(&self, cx: &Cx, upstream: &Upstream<'_>) -> Result<(), KindError> {

@@ -148,7 +148,7 @@ impl Kind for Tag {
         {
             changed = true;
             let update = [Update { name: tag(&with.name), before: there.clone(), after: Some(object.clone()) }];
-            cx.intend(Record::Remote(upstream.record(cx, &update)?)).await?;
+            cx.intend(Record::Remote(upstream.record(&update))).await?;
             upstream.push(&update).await?;
         }
         Ok(found.out(with, object, changed))

@@ -26,8 +26,8 @@ pub(super) struct Upstream<'a> {
     asked: String,
     /// Where it leads, without what opens it.
     pub url: String,
-    /// As it was given, where what opens it was taken out, or it holds a secret otherwise.
-    pub secret: Option<String>,
+    /// It was given with what opens it, or holds a secret otherwise.
+    pub secret: bool,
     /// For each word with it.
     pub limit: Period,
 }
@@ -54,7 +54,7 @@ impl<'a> Upstream<'a> {
         let url = without_password(&address, &git.cx.mask);
         let fetched = if configured { quiet.find(&["remote", "get-url", remote]).await? } else { None };
         let asked = if fetched.as_ref() == Some(&address) { remote.to_owned() } else { url.clone() };
-        let secret = (!configured && (url != address || git.cx.mask.finds(&url))).then(|| address.clone());
+        let secret = !configured && (url != address || git.cx.mask.finds(&url));
         let cx = unattended(quiet, reaching(&address, git.cx)).await?;
         let name = if configured { remote.to_owned() } else { url.clone() };
         Ok(Self { dir: git.dir, log: git.log, cx, name, asked, url, secret, limit })

@@ -5,7 +5,6 @@ use crate::http::request::shown;
 use crate::http::{body, causes, url, with_headers};
 use crate::period::Period;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,7 +12,6 @@ use trees_core::units;
 use trees_runner::kind::{Cx, KindError};
 
 /// A message and how it is sent. Its debug form would show secrets, so it has none.
-#[derive(Serialize, Deserialize)]
 pub struct Delivery {
     /// The same over all tries.
     pub id: String,

@@ -75,7 +75,7 @@ struct Record {
     id: String,
     /// The digest of its body.
     digest: String,
-    /// Where the message is kept that a rollback sends; it has all that sending needs, secrets too.
+    /// Where it is noted that a rollback has still to send the step's `retract`.
     retract: Option<String>,
 }
 
@@ -129,8 +129,7 @@ impl Kind for Webhook {
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
         let id = format!("msg_{}", cx.idempotency_key);
         let delivery = with.message(id.clone());
-        let back = with.retract.as_ref().map(|body| with.delivery(format!("{id}_retract"), JSON, body.to_string()));
-        let retract = back.map(|back| kept::keep(cx, "retract", &back)).transpose()?;
+        let retract = with.retract.is_some().then(|| kept::keep(cx, "retract", &true)).transpose()?;
         cx.intend(Record { id: id.clone(), digest: hash::bytes(delivery.body.as_bytes()), retract }).await?;
         let taken = delivery.send(cx).await?;
         Ok(Out { id, status: taken.status, tries: taken.tries })
@@ -142,8 +141,15 @@ impl Kind for Webhook {
             cx.log(format!("the message {} stays sent: the step has no `retract`", record.id));
             return Ok(());
         };
-        let Some(delivery) = kept::kept::<Delivery>(&cx.state, name)? else { return Ok(()) };
-        delivery.send(cx).await?;
+        if kept::kept::<bool>(&cx.state, name)?.is_none() {
+            return Ok(());
+        }
+        let with: With = serde_json::from_value((*cx.with).clone()).map_err(|e| KindError::new(format!("with: {e}")))?;
+        let Some(body) = &with.retract else {
+            cx.log(format!("the message {} stays sent: the step has no `retract` any more", record.id));
+            return Ok(());
+        };
+        with.delivery(format!("{}_retract", record.id), JSON, body.to_string()).send(cx).await?;
         kept::served(&cx.state, name)
     }
 }

@@ -196,17 +196,20 @@ fn ask(port: u16) -> Result<String, String> {
     body["version"].as_str().filter(|_| head.starts_with("HTTP/1.1 200")).map(str::to_owned).ok_or_else(|| head.to_owned())
 }
 
+/// Versions, or why there was none.
+type Answers = Vec<Result<String, String>>;
+
 /// Asks production until it is dropped.
 pub struct Prober {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
-    seen: Arc<Mutex<Vec<Result<String, String>>>>,
+    seen: Arc<Mutex<Answers>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Prober {
     pub fn start(port: u16) -> Self {
-        let (stop, asked, seen): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<Mutex<Vec<Result<String, String>>>>) = Default::default();
+        let (stop, asked, seen) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<Mutex<Answers>>::default());
         let (halt, count, all) = (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&seen));
         let thread = thread::spawn(move || {
             while !halt.load(Ordering::Relaxed) {
