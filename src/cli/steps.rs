@@ -53,6 +53,7 @@ fn document(kind: &KindInfo) -> Value {
         "observes": kind.observes,
         "undoes": kind.undoes,
         "reads_only": kind.reads_only,
+        "repeats": kind.repeats,
         "deploys": kind.deploys,
         "revision": kind.revision,
         "input": kind.input,
@@ -89,6 +90,9 @@ fn traits(kind: &KindInfo) -> String {
     let mut words = vec![if kind.reads_only { "only reads" } else { effect }];
     if kind.observes {
         words.push("looks first and does nothing where all is as wanted");
+    }
+    if kind.repeats {
+        words.push("is made again after a crash, under the same key");
     }
     if kind.undoes {
         words.push("records how to take its change back");

@@ -25,6 +25,7 @@ mod kills;
 mod language;
 mod laws;
 mod live;
+mod messages;
 mod nothing;
 mod plans;
 #[cfg(target_os = "linux")]

@@ -72,6 +72,8 @@ pub struct About {
     pub undoes: bool,
     /// It only reads.
     pub reads_only: bool,
+    /// An attempt whose outcome is unknown is made again without asking: the target knows it by its key.
+    pub repeats: bool,
     /// It deploys: its first use takes the lock project/environment.
     pub deploys: bool,
     /// Names in `with` whose values are paths of files or folders it reads.
@@ -422,6 +424,7 @@ fn info<K: Kind>() -> KindInfo {
         observes: about.observes,
         undoes: about.undoes,
         reads_only: about.reads_only,
+        repeats: about.repeats,
         deploys: about.deploys,
         file_inputs: about.file_inputs.iter().map(|s| (*s).into()).collect(),
         revision: about.revision,

@@ -106,6 +106,7 @@ impl Kind for Build {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &["context"],
         revision: 1,

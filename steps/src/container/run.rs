@@ -200,6 +200,7 @@ impl Kind for Run {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &[],
         revision: 1,

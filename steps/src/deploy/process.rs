@@ -128,6 +128,7 @@ impl Kind for Process {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &["files"],
         revision: 1,

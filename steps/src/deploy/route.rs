@@ -176,6 +176,7 @@ impl Kind for Route {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &[],
         revision: 1,

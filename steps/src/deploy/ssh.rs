@@ -188,6 +188,7 @@ impl Kind for Ssh {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &["files"],
         revision: 1,

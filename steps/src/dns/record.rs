@@ -113,6 +113,7 @@ impl Kind for Record {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &[],
         revision: 1,

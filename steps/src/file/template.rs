@@ -51,6 +51,7 @@ impl Kind for Template {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &["source"],
         revision: 1,

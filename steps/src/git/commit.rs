@@ -73,6 +73,7 @@ impl Kind for Commit {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

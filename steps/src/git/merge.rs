@@ -115,6 +115,7 @@ impl Kind for Merge {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

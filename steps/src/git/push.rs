@@ -106,6 +106,7 @@ impl Kind for Push {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

@@ -72,6 +72,7 @@ impl Kind for Worktree {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

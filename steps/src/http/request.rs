@@ -85,6 +85,7 @@ impl Kind for Request {
         observes: false,
         undoes: false,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

@@ -2,7 +2,6 @@
 
 use super::mail::{Addresses, Parts};
 use super::server::{Refused, Server};
-use super::unseen;
 use crate::period::{Limit, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use trees_core::hash;
 use trees_core::tree::Effect;
 use trees_core::units;
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError};
 
 /// The kind `notify/email`.
 pub struct Email;
@@ -95,9 +94,10 @@ impl Kind for Email {
                   from: Trees <trees@example.org>\n      to: [ada@example.org]\n      subject: v1.2.0 is out\n      text: It is out.\n    \
                   retry: { attempts: 3, delay: 30s }\n",
         effect: Effect::External,
-        observes: true,
+        observes: false,
         undoes: false,
         reads_only: false,
+        repeats: true,
         deploys: false,
         file_inputs: &[],
         revision: 1,
@@ -107,10 +107,6 @@ impl Kind for Email {
         let mut wrong = with.server.wrong();
         wrong.extend(with.parts().wrong());
         wrong
-    }
-
-    async fn observe(_: &With, _: &ReadCx) -> Result<Observation<Out>, KindError> {
-        Ok(unseen())
     }
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {

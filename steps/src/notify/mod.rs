@@ -8,12 +8,3 @@ mod delivery;
 mod mail;
 mod server;
 mod signature;
-
-use trees_runner::kind::Observation;
-
-/// What looking for a message gives.
-fn unseen<Out>() -> Observation<Out> {
-    Observation::Unknown(
-        "whether a message arrived cannot be asked; it would be sent, and it has an id by which it can be told from another".into(),
-    )
-}

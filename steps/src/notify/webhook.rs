@@ -1,7 +1,7 @@
 //! `notify/webhook`: a signed message to a URL.
 
 use super::delivery::Delivery;
-use super::{signature, unseen};
+use super::signature;
 use crate::http::{check_headers, url};
 use crate::kept;
 use crate::period::{Limit, Period};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError};
 
 /// The kind `notify/webhook`.
 pub struct Webhook;
@@ -95,9 +95,10 @@ impl Kind for Webhook {
                   url: http://127.0.0.1:8080/hooks/releases\n      secret: \"{{ secrets.WEBHOOK_SECRET }}\"\n      \
                   body: { type: release.published, data: { version: v1.2.0 } }\n",
         effect: Effect::External,
-        observes: true,
+        observes: false,
         undoes: true,
         reads_only: false,
+        repeats: true,
         deploys: false,
         file_inputs: &[],
         revision: 1,
@@ -120,10 +121,6 @@ impl Kind for Webhook {
             wrong.push("hub_secret: it is empty".into());
         }
         wrong
-    }
-
-    async fn observe(_: &With, _: &ReadCx) -> Result<Observation<Out>, KindError> {
-        Ok(unseen())
     }
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {

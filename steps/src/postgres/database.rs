@@ -133,6 +133,7 @@ impl Kind for Database {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &[],
         revision: 1,

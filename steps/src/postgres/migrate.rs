@@ -145,6 +145,7 @@ impl Kind for Migrate {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &["folder"],
         revision: 1,

@@ -149,6 +149,7 @@ impl Kind for Role {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: true,
         file_inputs: &[],
         revision: 1,

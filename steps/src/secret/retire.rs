@@ -40,6 +40,7 @@ impl Kind for Retire {
         observes: true,
         undoes: false,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

@@ -95,6 +95,7 @@ impl Kind for Rotate {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

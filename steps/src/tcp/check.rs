@@ -77,6 +77,7 @@ impl Kind for Check {
         observes: false,
         undoes: false,
         reads_only: true,
+        repeats: false,
         deploys: false,
         file_inputs: &[],
         revision: 1,

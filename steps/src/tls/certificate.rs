@@ -118,6 +118,7 @@ impl Kind for Certificate {
         observes: true,
         undoes: true,
         reads_only: false,
+        repeats: false,
         deploys: false,
         file_inputs: &["roots"],
         revision: 1,

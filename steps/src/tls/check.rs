@@ -136,6 +136,7 @@ impl Kind for Check {
         observes: false,
         undoes: false,
         reads_only: true,
+        repeats: false,
         deploys: false,
         file_inputs: &["roots"],
         revision: 1,

@@ -268,10 +268,11 @@ impl<'d> Draft<'d, '_, '_> {
         step.effect = self.field(value, "effect", action).and_then(word).unwrap_or(by_action);
         let leaf = matches!(step.action, Action::Run(_) | Action::Uses { .. });
         let observes = leaf && (step.check.is_some() || kind.is_some_and(|k| k.observes && !k.reads_only));
+        let repeats = kind.is_some_and(|k| k.repeats);
         let by_effect = match (observes, step.effect) {
             (true, _) => OnCrash::Check,
-            (false, Effect::External) => OnCrash::Ask,
-            (false, Effect::Local | Effect::None) => OnCrash::Rerun,
+            (false, Effect::External) if !repeats => OnCrash::Ask,
+            (false, Effect::External | Effect::Local | Effect::None) => OnCrash::Rerun,
         };
         let written = self.field(value, "on_crash", action);
         step.on_crash = written.and_then(word).unwrap_or(by_effect);

@@ -24,6 +24,8 @@ pub struct KindInfo {
     pub undoes: bool,
     /// It only reads (`plan` does not count it).
     pub reads_only: bool,
+    /// An attempt whose outcome is unknown is made again without asking: the target knows it by its key.
+    pub repeats: bool,
     /// It deploys: its first use takes the lock project/environment.
     pub deploys: bool,
     /// Names in `with` whose values are paths of files read (their content belongs to the input hash).

@@ -30,6 +30,7 @@ fn kind(name: &str, input: serde_json::Value, outputs: &[(&str, ValueType)], eff
         observes: true,
         undoes: effect == Effect::External,
         reads_only: effect == Effect::None,
+        repeats: false,
         deploys: name.starts_with("deploy/"),
         file_inputs: Vec::new(),
         revision: 1,

@@ -194,6 +194,7 @@ mod tests {
             observes: false,
             undoes: false,
             reads_only: false,
+            repeats: false,
             deploys: false,
             file_inputs: vec!["from".into()],
             revision: 1,
