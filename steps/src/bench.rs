@@ -148,11 +148,6 @@ impl Bench {
         }
     }
 
-    /// What was written to the step's log.
-    pub fn log(&self) -> Vec<String> {
-        self.recorder.log.lock().unwrap().clone()
-    }
-
     pub fn intents(&self) -> Vec<Json> {
         self.recorder.intents.lock().unwrap().clone()
     }

@@ -1,45 +1,38 @@
-//! What taking back needs beside the record: a note that only its owner can read, in `undo` of the state folder. It is
-//! emptied when it has served, so that what is taken back twice is done once. Secrets do not belong here: the way back
-//! takes them from the step's `with`.
+//! A note that the way back of a step has still to be gone, in `undo` of the state folder: what is taken back
+//! twice is done once. Nothing secret stands in it: the way back takes that from the step's `with`.
 
 use crate::file::{failed, replace};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 use trees_core::hash;
 use trees_runner::kind::{Cx, KindError};
 
-/// Keeps it for the undo of this attempt; gives the name under which the record finds it. `part` tells apart what one
-/// attempt keeps.
+/// Notes it for the undo of this attempt; gives the name by which the record finds it. `part` tells apart what
+/// one attempt notes.
 ///
 /// # Errors
 /// When the state folder cannot be written.
-pub fn keep(cx: &Cx, part: &str, what: &impl Serialize) -> Result<String, KindError> {
+pub fn note(cx: &Cx, part: &str) -> Result<String, KindError> {
     let name = hash::bytes(format!("{}\n{}\n{part}", cx.idempotency_key, cx.attempt).as_bytes());
-    let text = serde_json::to_vec(what).map_err(|e| KindError::new(format!("cannot keep what the undo needs: {e}")))?;
-    replace(&place(&cx.state, &name), &text, 0o600)?;
+    replace(&place(&cx.state, &name), b"open", 0o600)?;
     Ok(name)
 }
 
-/// What was kept; `None`: it has served.
+/// Whether it has still to be gone.
 ///
 /// # Errors
-/// When it cannot be read.
-pub fn kept<T: DeserializeOwned>(state: &Path, name: &str) -> Result<Option<T>, KindError> {
+/// When the note cannot be read.
+pub fn is_open(state: &Path, name: &str) -> Result<bool, KindError> {
     let path = place(state, name);
     let text = fs::read(&path).map_err(|e| failed("cannot read what the undo needs from", &path, &e))?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_slice(&text).map(Some).map_err(|e| KindError::new(format!("cannot read `{}`: {e}", path.display())))
+    Ok(!text.is_empty())
 }
 
-/// The undo is done.
+/// It is done.
 ///
 /// # Errors
 /// When the state folder cannot be written.
-pub fn served(state: &Path, name: &str) -> Result<(), KindError> {
+pub fn close(state: &Path, name: &str) -> Result<(), KindError> {
     replace(&place(state, name), b"", 0o600)
 }
 
@@ -49,21 +42,22 @@ fn place(state: &Path, name: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{keep, kept, place, served};
+    use super::{close, is_open, note, place};
     use crate::bench::Bench;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn is_there_for_its_owner_until_it_has_served() {
+    fn is_open_until_it_is_done() {
         let bench = Bench::new();
         let cx = bench.cx();
-        let name = keep(&cx, "url", &"a secret").unwrap();
-        assert_ne!(name, keep(&cx, "other", &"b").unwrap());
-        let mode = std::fs::metadata(place(&cx.state, &name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(kept::<String>(&cx.state, &name).unwrap().unwrap(), "a secret");
-        served(&cx.state, &name).unwrap();
-        assert_eq!(kept::<String>(&cx.state, &name).unwrap(), None);
-        assert!(kept::<String>(&cx.state, "gone").unwrap_err().message.starts_with("cannot read what the undo needs from"));
+        let name = note(&cx, "url").unwrap();
+        assert_ne!(name, note(&cx, "other").unwrap());
+        let path = place(&cx.state, &name);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(is_open(&cx.state, &name).unwrap() && is_open(&cx.state, &name).unwrap());
+        close(&cx.state, &name).unwrap();
+        assert!(!is_open(&cx.state, &name).unwrap());
+        std::fs::remove_file(path).unwrap();
+        assert!(is_open(&cx.state, &name).unwrap_err().message.starts_with("cannot read what the undo needs from"));
     }
 }

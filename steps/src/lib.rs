@@ -17,9 +17,11 @@ pub mod tcp;
 pub mod tls;
 
 mod command;
+mod default;
 mod kept;
 mod number;
 mod period;
+mod whole;
 mod window;
 
 #[cfg(test)]

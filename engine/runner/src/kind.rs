@@ -108,6 +108,13 @@ pub struct Change {
     pub owner: Option<String>,
 }
 
+impl Change {
+    /// One of a field that nobody owns, as far as the target knows.
+    pub fn new(field: impl Into<String>, old: impl Into<Json>, new: impl Into<Json>) -> Self {
+        Self { field: field.into(), old: old.into(), new: new.into(), owner: None }
+    }
+}
+
 /// Why a kind could not: what was asked, of whom, the answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -362,6 +369,14 @@ fn read<T: DeserializeOwned>(value: &Json, what: &str) -> Result<T, KindError> {
         "." => KindError::new(format!("{what}: {}", e.inner())),
         field => KindError::new(format!("{what}.{field}: {}", e.inner())),
     })
+}
+
+/// What was given to [`Cx::intend`], as its kind wrote it.
+///
+/// # Errors
+/// When it is something else.
+pub fn recorded<T: DeserializeOwned>(record: &Json) -> Result<T, KindError> {
+    serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))
 }
 
 fn write<T: Serialize>(value: &T) -> Result<Json, KindError> {

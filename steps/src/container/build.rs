@@ -15,7 +15,7 @@ use std::path::{Component, Path};
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `container/build`.
 pub struct Build;
@@ -173,7 +173,7 @@ impl Kind for Build {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         let engine = Engine::connect(Some(&record.socket), cx).await?;
         for (tag, before) in &record.tags {
             tag_back(tag, before.as_deref(), &record, &engine, cx).await?;

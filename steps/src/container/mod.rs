@@ -45,7 +45,7 @@ fn mark(cx: &ReadCx) -> String {
 }
 
 fn change(field: impl Into<String>, old: Json, new: Json) -> Change {
-    Change { field: field.into(), old, new, owner: None }
+    Change::new(field, old, new)
 }
 
 /// A filter of the engine's lists: things that have all these labels.

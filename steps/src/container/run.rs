@@ -9,13 +9,14 @@ use super::spec::{Publish, differences, restart};
 use super::{NAME, OWNER, change, labelled, mark};
 use crate::number::Port;
 use crate::period::{Limit, Period};
+use crate::whole::carried;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `container/run`.
 pub struct Run;
@@ -68,7 +69,7 @@ pub struct With {
     #[serde(default)]
     pub replace: Option<Replace>,
     /// What the container before gets to finish its work, before it is killed.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "crate::default::ten_seconds")]
     pub drain: Period,
     /// So many stopped containers before it are kept, to go back to.
     #[serde(default = "one")]
@@ -131,11 +132,11 @@ pub struct Health {
     #[serde(default = "fifth_of_a_second")]
     pub every: Period,
     /// By when the first good answer of the row must have come.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub first_ok_within: Period,
     /// How long the row must last.
-    #[serde(default = "at_once")]
+    #[serde(default = "crate::default::at_once")]
     pub stable_for: Period,
 }
 
@@ -143,20 +144,8 @@ fn unless_stopped() -> String {
     "unless-stopped".into()
 }
 
-fn ten_seconds() -> Period {
-    Period::seconds(10)
-}
-
-fn half_a_minute() -> Period {
-    Period::seconds(30)
-}
-
 fn fifth_of_a_second() -> Period {
     Period::millis(200)
-}
-
-fn at_once() -> Period {
-    Period::seconds(0)
 }
 
 fn one() -> usize {
@@ -249,15 +238,11 @@ impl Kind for Run {
     /// In a task of its own: an attempt that is given up half-way is still brought to an end, with
     /// the container before in its place.
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
-        let (with, mut cx) = (with.clone(), cx.clone());
-        cx.read.cancel = cx.read.cancel.child_token();
-        let _given_up = cx.read.cancel.clone().drop_guard();
-        let task = tokio::spawn(async move { rollout::apply(&with, &cx).await });
-        task.await.map_err(|e| KindError::new(format!("the deploy ended early: {e}")))?
+        carried("the deploy", with, cx, |with, cx| async move { rollout::apply(&with, &cx).await }).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         rollout::undo(&record, cx).await
     }
 }

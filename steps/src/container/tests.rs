@@ -205,17 +205,17 @@ mod with_docker {
         assert!(acted && out.changed && out.size > 1000 && out.image.starts_with("sha256:"), "{out:?}");
         let labels = yard.json("/images/builds:1/json")["Config"]["Labels"].clone();
         assert_eq!((&labels["given"], &labels["own"], &labels["trees.owner"]), (&json!("x"), &json!("l"), &json!("trees:proof")));
-        assert!(yard.bench.log().iter().any(|line| line.to_lowercase().starts_with("step ")), "{:?}", yard.bench.log());
+        assert!(yard.bench.logged().iter().any(|line| line.to_lowercase().starts_with("step ")), "{:?}", yard.bench.logged());
         let with = yard.build(json!({ "args": { "GIVEN": "x" }, "labels": { "own": "l" } }));
         let (again, acted) = yard.bench.run::<Build>(with.clone()).await.unwrap();
         assert_eq!((again.image, again.changed, acted), (out.image.clone(), false, false));
 
         // Another tag for the same inputs is set without a build.
-        let lines = yard.bench.log().len();
+        let lines = yard.bench.logged().len();
         let two = extended(with.clone(), &json!({ "tags": ["builds:1", "builds:2"] }));
         assert_eq!(yard.bench.drift::<Build>(two.clone()).await, ["tags.builds:2"]);
         assert_eq!(yard.bench.run::<Build>(two).await.unwrap().0.image, out.image);
-        assert_eq!((yard.bench.log().len(), yard.image("builds:2")), (lines, Some(out.image.clone())));
+        assert_eq!((yard.bench.logged().len(), yard.image("builds:2")), (lines, Some(out.image.clone())));
 
         yard.bench.write("ctx/more", "1");
         assert_eq!(yard.bench.drift::<Build>(with.clone()).await, ["tags.builds:1"]);
@@ -280,11 +280,11 @@ mod with_docker {
         Run::apply(&serde_json::from_value(other).unwrap(), &yard.cx("v1")).await.unwrap();
         Build::undo(&yard.bench.intents()[1], &yard.bench.cx()).await.unwrap();
         assert_eq!((yard.image("others:1"), yard.image(&second.image)), (Some(first.clone()), Some(second.image.clone())));
-        assert!(yard.bench.log().iter().any(|line| line.ends_with("stays: it is in use")), "{:?}", yard.bench.log());
+        assert!(yard.bench.logged().iter().any(|line| line.ends_with("stays: it is in use")), "{:?}", yard.bench.logged());
         yard.docker.ask("POST", &format!("/images/{}/tag?repo=others&tag=1", second.image));
         Build::undo(&yard.bench.intents()[0], &yard.bench.cx()).await.unwrap();
         assert_eq!(yard.image("others:1"), Some(second.image));
-        assert!(yard.bench.log().iter().any(|line| line.contains("names another image by now")));
+        assert!(yard.bench.logged().iter().any(|line| line.contains("names another image by now")));
     }
 
     #[tokio::test]
@@ -336,7 +336,7 @@ mod with_docker {
             Run::undo(&records[1], &yard.bench.cx()).await.unwrap();
             assert_eq!((yard.answers().as_str(), yard.containers()), ("v1", vec!["back-v1 running".to_owned()]));
         }
-        assert!(yard.bench.log().iter().any(|line| line == "version v2 starts"), "what it wrote is kept");
+        assert!(yard.bench.logged().iter().any(|line| line == "version v2 starts"), "what it wrote is kept");
         assert!(!yard.bench.run::<Run>(yard.run("v1", json!({}))).await.unwrap().1);
         // Intended and killed before anything was done.
         Run::undo(&records[1], &yard.bench.cx()).await.unwrap();
@@ -344,7 +344,7 @@ mod with_docker {
         yard.deploy("v3").await;
         Run::undo(&records[0], &yard.bench.cx()).await.unwrap();
         assert_eq!(yard.answers(), "v3");
-        assert!(yard.bench.log().iter().any(|line| line.contains("back-v3 was started since")));
+        assert!(yard.bench.logged().iter().any(|line| line.contains("back-v3 was started since")));
     }
 
     #[tokio::test]

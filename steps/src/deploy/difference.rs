@@ -8,7 +8,7 @@ use trees_runner::kind::Change;
 
 /// One difference.
 pub fn change(field: &str, old: Json, new: Json) -> Change {
-    Change { field: field.into(), old, new, owner: None }
+    Change::new(field, old, new)
 }
 
 /// What differs, with `found` as the digests of the files that are there; never a value of the

@@ -16,6 +16,7 @@ mod workers;
 mod tests;
 
 use crate::period::{Limit, Period};
+use crate::whole::carried;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,7 +26,7 @@ use target::{Listens, To};
 use text::{Found, Wanted, mark};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `deploy/route`.
 pub struct Route;
@@ -65,7 +66,7 @@ pub struct With {
     #[serde(default)]
     pub maintenance: Option<String>,
     /// So long the step waits for requests that the target before still serves; what lasts longer is not cut.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "crate::default::ten_seconds")]
     pub drain: Period,
     /// What is asked after the switch; when the answer is not good the target before is put back.
     #[serde(default)]
@@ -115,21 +116,13 @@ pub struct Verify {
     #[serde(default)]
     pub contains: Option<String>,
     /// By when two good answers in a row must have begun.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub within: Period,
 }
 
 fn slash() -> String {
     "/".into()
-}
-
-fn ten_seconds() -> Period {
-    Period::seconds(10)
-}
-
-fn half_a_minute() -> Period {
-    Period::seconds(30)
 }
 
 fn nginx() -> String {
@@ -204,15 +197,11 @@ impl Kind for Route {
     /// In a task of its own: an attempt that is given up half-way is still brought to an end, with
     /// the target before in its place.
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
-        let (with, mut cx) = (with.clone(), cx.clone());
-        cx.read.cancel = cx.read.cancel.child_token();
-        let _given_up = cx.read.cancel.clone().drop_guard();
-        let task = tokio::spawn(async move { switch::alone(&with, &cx).await });
-        task.await.map_err(|e| KindError::new(format!("the switch ended early: {e}")))?
+        carried("the switch", with, cx, |with, cx| async move { switch::alone(&with, &cx).await }).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record = recorded(record)?;
         switch::undo(&record, cx).await
     }
 }
@@ -256,24 +245,23 @@ fn wrong_place(with: &With) -> Vec<String> {
 
 /// What is not as `with` says.
 async fn changes(with: &With, nginx: &Nginx, found: Option<&Found>, wanted: &Wanted, cx: &ReadCx) -> Result<Vec<Change>, KindError> {
-    let change = |field: &str, old: Json, new: Json| Change { field: field.into(), old, new, owner: None };
-    let Some(found) = found else { return Ok(vec![change("file", json!(null), json!("as the tree says"))]) };
+    let Some(found) = found else { return Ok(vec![Change::new("file", json!(null), json!("as the tree says"))]) };
     let mut changes = Vec::new();
     let file = nginx.file(&with.name);
     let mark = mark(&with.name, cx);
     if let Some(owner) = found.stranger(&mark) {
-        changes.push(Change { owner: Some(owner), ..change("owner", json!(found.mark), json!(mark)) });
+        changes.push(Change { owner: Some(owner), ..Change::new("owner", json!(found.mark), json!(mark)) });
     }
     changes.extend(found.differences(wanted));
     if nginx.master()?.is_none() {
-        changes.push(change("nginx", json!("stopped"), json!("running")));
+        changes.push(Change::new("nginx", json!("stopped"), json!("running")));
     } else if !switch::is_loaded(&switch::note(&file, cx), &found.text) {
-        changes.push(change("loaded", json!(false), json!(true)));
+        changes.push(Change::new("loaded", json!(false), json!(true)));
     }
     if let (true, Some(verify)) = (changes.is_empty(), &with.verify) {
         let answer = switch::ask(verify, cx).await;
         if answer.good.is_none() {
-            changes.push(change("verify", json!(answer.text), json!("a good answer")));
+            changes.push(Change::new("verify", json!(answer.text), json!("a good answer")));
         }
     }
     Ok(changes)

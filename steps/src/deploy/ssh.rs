@@ -29,6 +29,7 @@ use super::record::Release;
 use super::root::list_sources;
 use crate::number::Port;
 use crate::period::{Limit, Period};
+use crate::whole::carried;
 use deployment::{Record, take_back};
 use destination::Destination;
 use hand::{Hand, holder};
@@ -41,7 +42,7 @@ use std::sync::Arc;
 use trees_core::event::Json;
 use trees_core::path::encode;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `deploy/ssh`.
 pub struct Ssh;
@@ -71,26 +72,26 @@ pub struct With {
     #[serde(default)]
     pub port: Option<Port>,
     /// The address it listens on there.
-    #[serde(default = "loopback")]
+    #[serde(default = "crate::default::loopback")]
     pub host: String,
     /// A path that answers 2xx when the process is well, asked on the host itself; without, a connection to the port is enough.
     #[serde(default)]
     pub health: Option<String>,
     /// By when it must be well.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub health_timeout: Period,
     /// What a process that is replaced gets to finish its work, before it is killed.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "crate::default::ten_seconds")]
     pub drain: Period,
     /// So many releases are kept on each host.
-    #[serde(default = "five")]
+    #[serde(default = "crate::default::five")]
     pub keep: usize,
     /// The deployment's folder there, absolute or beginning with `~/`; without, `~/.trees/deploy/<project>/<environment>/<name>`.
     #[serde(default)]
     pub root: Option<String>,
     /// Try the release on a spare port before the one before it is stopped.
-    #[serde(default = "yes")]
+    #[serde(default = "crate::default::yes")]
     pub trial: bool,
     /// What keeps the process running there.
     #[serde(default)]
@@ -115,26 +116,6 @@ pub enum Supervise {
 
 fn one() -> Wave {
     Wave::Hosts(1)
-}
-
-fn loopback() -> String {
-    "127.0.0.1".into()
-}
-
-fn half_a_minute() -> Period {
-    Period::seconds(30)
-}
-
-fn ten_seconds() -> Period {
-    Period::seconds(10)
-}
-
-fn five() -> usize {
-    5
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What `deploy/ssh` returns.
@@ -218,15 +199,11 @@ impl Kind for Ssh {
     /// In a task of its own: an attempt that is given up half-way is still brought to an end, with
     /// the releases before in their places.
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
-        let (with, mut cx) = (with.clone(), cx.clone());
-        cx.read.cancel = cx.read.cancel.child_token();
-        let _given_up = cx.read.cancel.clone().drop_guard();
-        let task = tokio::spawn(async move { alone(&with, &cx).await });
-        task.await.map_err(|e| KindError::new(format!("the deploy ended early: {e}")))?
+        carried("the deploy", with, cx, |with, cx| async move { alone(&with, &cx).await }).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         let reached = fleet::connect(std::slice::from_ref(&record.host), &record.root, &record.access, cx).await;
         let hosts = reached
             .map_err(|e| KindError { message: format!("release {} was not taken back there: {}", record.folder, e.message), ..e })?;

@@ -40,41 +40,21 @@ pub struct With {
     #[serde(default)]
     pub resolver: Option<String>,
     /// So many good rounds in a row.
-    #[serde(default = "one")]
+    #[serde(default = "crate::default::one")]
     pub ok_in_row: u32,
     /// The pause between two rounds.
-    #[serde(default = "every")]
+    #[serde(default = "crate::default::a_second")]
     pub every: Period,
     /// By when the first good round of the row must have come.
-    #[serde(default = "first_ok_within")]
+    #[serde(default = "crate::default::a_minute")]
     pub first_ok_within: Period,
     /// How long the row must last.
-    #[serde(default = "at_once")]
+    #[serde(default = "crate::default::at_once")]
     pub stable_for: Period,
     /// For one answer.
-    #[serde(default = "timeout", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::five_seconds", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn every() -> Period {
-    Period::seconds(1)
-}
-
-fn first_ok_within() -> Period {
-    Period::seconds(60)
-}
-
-fn at_once() -> Period {
-    Period::seconds(0)
-}
-
-fn timeout() -> Period {
-    Period::seconds(5)
 }
 
 /// What `dns/check` returns.

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `dns/record`.
 pub struct Record;
@@ -193,7 +193,7 @@ impl Kind for Record {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let taken: Taken = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let taken: Taken = recorded(record)?;
         let at = Place::new(&taken.zone, &taken.name, taken.kind).map_err(KindError::new)?;
         let provider = with_secrets(&taken.provider, cx)?;
         let now = provider.read(cx, &at).await?;

@@ -37,7 +37,7 @@ pub struct Input {
     #[serde(default)]
     pub default: Option<Json>,
     /// `false`: it may be missing and is null then.
-    #[serde(default = "yes")]
+    #[serde(default = "crate::default::yes")]
     pub required: bool,
     /// The values allowed.
     #[serde(default, rename = "enum")]
@@ -54,10 +54,6 @@ pub struct FileRule {
     /// Made only where this expression is true.
     #[serde(default, rename = "if")]
     pub condition: Option<String>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Metadata {

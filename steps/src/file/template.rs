@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use trees_core::event::{Json, Object};
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `file/template`.
 pub struct Template;
@@ -97,8 +97,7 @@ impl Kind for Template {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let files: Vec<Written> =
-            serde_json::from_value(record["files"].clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let files: Vec<Written> = recorded(&record["files"])?;
         let wrong: Vec<KindError> = files.iter().rev().filter_map(|file| file.undo(&cx.state).err()).collect();
         match wrong.first() {
             None => Ok(()),
@@ -188,7 +187,7 @@ fn difference(file: &Rendered, found: Option<&place::Found>) -> Option<Change> {
     let digest = |content: &[u8], mode: u32| json!(format!("sha256:{} mode {mode:04o}", hash::bytes(content)));
     let same = found.is_some_and(|found| found.content == file.content && found.mode == file.mode);
     let old = found.map_or(Json::Null, |found| digest(&found.content, found.mode));
-    (!same).then(|| Change { field: file.path.clone(), old, new: digest(&file.content, file.mode), owner: None })
+    (!same).then(|| Change::new(file.path.clone(), old, digest(&file.content, file.mode)))
 }
 
 #[cfg(test)]

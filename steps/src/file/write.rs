@@ -7,7 +7,7 @@ use serde_json::json;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `file/write`.
 pub struct Write;
@@ -85,12 +85,12 @@ impl Kind for Write {
         let mut changes = Vec::new();
         if found.content != with.content.as_bytes() {
             let digest = |content: &[u8]| json!(format!("sha256:{}", hash::bytes(content)));
-            changes.push(change("content", digest(&found.content), digest(with.content.as_bytes())));
+            changes.push(Change::new("content", digest(&found.content), digest(with.content.as_bytes())));
         }
         if let Some(mode) = with.mode()
             && mode != found.mode
         {
-            changes.push(change("mode", json!(format!("{:04o}", found.mode)), json!(format!("{mode:04o}"))));
+            changes.push(Change::new("mode", json!(format!("{:04o}", found.mode)), json!(format!("{mode:04o}"))));
         }
         Ok(if changes.is_empty() { Observation::Satisfied(with.out()) } else { Observation::Differs(changes) })
     }
@@ -104,14 +104,9 @@ impl Kind for Write {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let written: Written =
-            serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let written: Written = recorded(record)?;
         written.undo(&cx.state)
     }
-}
-
-fn change(field: &str, old: Json, new: Json) -> Change {
-    Change { field: field.into(), old, new, owner: None }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `git/clone`.
 pub struct Clone;
@@ -96,12 +96,12 @@ impl Kind for Clone {
         let remote = remote.as_deref().map(|url| without_password(url, &cx.mask));
         if remote.as_deref() != Some(&address(with, cx)) {
             let shown = remote;
-            changes.push(change("url", json!(shown), json!(without_password(&with.url, &cx.mask))));
+            changes.push(Change::new("url", json!(shown), json!(without_password(&with.url, &cx.mask))));
         }
         let wanted = wanted(with, cx).await?;
         let now = git.find(&["rev-parse", "-q", "--verify", "HEAD"]).await?;
         if now.as_deref() != Some(&wanted.sha) {
-            changes.push(change("sha", json!(now), json!(wanted.sha)));
+            changes.push(Change::new("sha", json!(now), json!(wanted.sha)));
         }
         Ok(if changes.is_empty() { Observation::Satisfied(out(git).await?) } else { Observation::Differs(changes) })
     }
@@ -121,7 +121,7 @@ impl Kind for Clone {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         if !record.dir.exists() {
             return Ok(());
         }
@@ -135,10 +135,6 @@ impl Kind for Clone {
             }
         }
     }
-}
-
-fn change(field: &str, old: Json, new: Json) -> Change {
-    Change { field: field.into(), old, new, owner: None }
 }
 
 /// The URL as git gets it: a folder's path made absolute, and no password or token in it.

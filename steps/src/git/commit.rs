@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `git/commit`.
 pub struct Commit;
@@ -128,7 +128,7 @@ impl Kind for Commit {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         if !is_repository(&record.dir) && (record.made || !record.dir.exists()) {
             return Ok(());
         }
@@ -193,7 +193,7 @@ async fn changed(git: Git<'_>, with: &With) -> Result<Vec<Change>, KindError> {
         let (state, path) = entry.split_at_checked(3)?;
         let old = if state.contains('?') || state.contains('A') { Json::Null } else { json!("committed") };
         let new = if state.contains('D') { Json::Null } else { json!("changed") };
-        Some(Change { field: path.into(), old, new, owner: None })
+        Some(Change::new(path, old, new))
     };
     Ok(status.split('\0').filter_map(change).collect())
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `git/merge`.
 pub struct Merge;
@@ -187,7 +187,7 @@ impl Kind for Merge {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        match serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))? {
+        match recorded(record)? {
             Record::Local(local) => local.undo(cx).await,
             Record::Remote(pushed) => pushed.undo(cx).await,
         }

@@ -127,7 +127,7 @@ async fn repository(git: Git<'_>) -> Result<(), KindError> {
 }
 
 fn change(field: impl Into<String>, old: impl Serialize, new: impl Serialize) -> Change {
-    Change { field: field.into(), old: json!(old), new: json!(new), owner: None }
+    Change::new(field, json!(old), json!(new))
 }
 
 /// Whether the folder itself is a repository or a work tree (not a folder inside one).

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `git/push`.
 pub struct Push;
@@ -168,7 +168,7 @@ impl Kind for Push {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let pushed: Pushed = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let pushed: Pushed = recorded(record)?;
         pushed.undo(cx).await
     }
 }

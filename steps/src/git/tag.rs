@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `git/tag`.
 pub struct Tag;
@@ -170,7 +170,7 @@ impl Kind for Tag {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        match serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))? {
+        match recorded(record)? {
             Record::Local(local) => local.undo(cx).await,
             Record::Remote(pushed) => pushed.undo(cx).await,
         }

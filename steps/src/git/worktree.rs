@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `git/worktree`.
 pub struct Worktree;
@@ -90,7 +90,7 @@ impl Kind for Worktree {
         if found.branch == with.branch {
             return Ok(Observation::Satisfied(found));
         }
-        let change = Change { field: "branch".into(), old: json!(found.branch), new: json!(with.branch), owner: None };
+        let change = Change::new("branch", json!(found.branch), json!(with.branch));
         Ok(Observation::Differs(vec![change]))
     }
 
@@ -122,7 +122,7 @@ impl Kind for Worktree {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         if !record.repo.exists() {
             return Ok(());
         }

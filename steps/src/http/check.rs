@@ -36,41 +36,21 @@ pub struct With {
     #[serde(default)]
     pub json: BTreeMap<String, Json>,
     /// So many good answers in a row.
-    #[serde(default = "one")]
+    #[serde(default = "crate::default::one")]
     pub ok_in_row: u32,
     /// The pause between two probes.
-    #[serde(default = "every")]
+    #[serde(default = "crate::default::half_a_second")]
     pub every: Period,
     /// By when the first good answer of the row must have come.
-    #[serde(default = "first_ok_within")]
+    #[serde(default = "crate::default::half_a_minute")]
     pub first_ok_within: Period,
     /// How long the row must last.
-    #[serde(default = "at_once")]
+    #[serde(default = "crate::default::at_once")]
     pub stable_for: Period,
     /// For one answer.
-    #[serde(default = "timeout", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::five_seconds", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn every() -> Period {
-    Period::millis(500)
-}
-
-fn first_ok_within() -> Period {
-    Period::seconds(30)
-}
-
-fn at_once() -> Period {
-    Period::seconds(0)
-}
-
-fn timeout() -> Period {
-    Period::seconds(5)
 }
 
 /// What `http/check` returns.

@@ -35,17 +35,13 @@ pub struct With {
     #[serde(default)]
     pub status: Option<Statuses>,
     /// For the whole answer.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
 }
 
 fn get() -> String {
     "GET".into()
-}
-
-fn half_a_minute() -> Period {
-    Period::seconds(30)
 }
 
 /// What `http/request` returns.

@@ -51,13 +51,9 @@ pub struct With {
     #[serde(default)]
     pub partial: bool,
     /// For the whole conversation with the server.
-    #[serde(default = "a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
-}
-
-fn a_minute() -> Period {
-    Period::seconds(60)
 }
 
 /// What `notify/email` returns.

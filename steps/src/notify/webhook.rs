@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError};
+use trees_runner::kind::{About, Cx, Kind, KindError, recorded};
 
 /// The kind `notify/webhook`.
 pub struct Webhook;
@@ -41,21 +41,13 @@ pub struct With {
     #[serde(default)]
     pub retract: Option<Json>,
     /// For one answer.
-    #[serde(default = "ten_seconds", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::ten_seconds", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
     /// For all tries together.
-    #[serde(default = "a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub give_up_after: Period,
-}
-
-fn ten_seconds() -> Period {
-    Period::seconds(10)
-}
-
-fn a_minute() -> Period {
-    Period::seconds(60)
 }
 
 /// What `notify/webhook` returns.
@@ -126,19 +118,19 @@ impl Kind for Webhook {
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
         let id = format!("msg_{}", cx.idempotency_key);
         let delivery = with.message(id.clone());
-        let retract = with.retract.is_some().then(|| kept::keep(cx, "retract", &true)).transpose()?;
+        let retract = with.retract.is_some().then(|| kept::note(cx, "retract")).transpose()?;
         cx.intend(Record { id: id.clone(), digest: hash::bytes(delivery.body.as_bytes()), retract }).await?;
         let taken = delivery.send(cx).await?;
         Ok(Out { id, status: taken.status, tries: taken.tries })
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         let Some(name) = &record.retract else {
             cx.log(format!("the message {} stays sent: the step has no `retract`", record.id));
             return Ok(());
         };
-        if kept::kept::<bool>(&cx.state, name)?.is_none() {
+        if !kept::is_open(&cx.state, name)? {
             return Ok(());
         }
         let with: With = serde_json::from_value((*cx.with).clone()).map_err(|e| KindError::new(format!("with: {e}")))?;
@@ -147,7 +139,7 @@ impl Kind for Webhook {
             return Ok(());
         };
         with.delivery(format!("{}_retract", record.id), JSON, body.to_string()).send(cx).await?;
-        kept::served(&cx.state, name)
+        kept::close(&cx.state, name)
     }
 }
 

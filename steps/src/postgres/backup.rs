@@ -3,7 +3,6 @@
 use super::name::wrong;
 use super::server::{Server, SslMode};
 use super::session::{Access, get};
-use super::{half_a_minute, recorded};
 use crate::command::{self, Done};
 use crate::file::failed;
 use crate::period::{Limit, Period};
@@ -19,7 +18,7 @@ use trees_core::hash;
 use trees_core::path::encode;
 use trees_core::tree::Effect;
 use trees_core::units;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 mod kept;
 #[cfg(test)]
@@ -41,7 +40,7 @@ pub struct With {
     #[serde(default)]
     pub password: Option<String>,
     /// For connecting, and for each answer of the server.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
     /// The database; without, the one that `server` names.

@@ -3,7 +3,7 @@
 use super::name::{ident, literal, wrong};
 use super::server::Server;
 use super::session::{Access, Reader, Writer, get};
-use super::{change, comment, comment_on, half_a_minute, holds, recorded, refuse_foreign};
+use super::{change, comment, comment_on, holds, refuse_foreign};
 use crate::period::{Limit, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 mod back;
 #[cfg(test)]
@@ -35,7 +35,7 @@ pub struct With {
     #[serde(default)]
     pub password: Option<String>,
     /// For connecting, and for each answer of the server.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
     /// The database.

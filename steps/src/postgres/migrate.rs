@@ -3,7 +3,7 @@
 use super::name::wrong;
 use super::server::Server;
 use super::session::Access;
-use super::{change, half_a_minute, holds, recorded};
+use super::{change, holds};
 use crate::file::{failed, replace};
 use crate::period::{Limit, Period};
 use schemars::JsonSchema;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 mod carry;
 mod folder;
@@ -42,7 +42,7 @@ pub struct With {
     #[serde(default)]
     pub password: Option<String>,
     /// For connecting, and for each answer of the server but those to the files.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
     /// The database; without, the one that `server` names.
@@ -58,11 +58,11 @@ pub struct With {
     #[serde(default)]
     pub allow: Vec<Allow>,
     /// How long another migration of the database is waited for.
-    #[serde(default = "a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub wait: Period,
     /// How long a file may wait for a lock that others have on a table, while all others queue behind it.
-    #[serde(default = "ten_seconds", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::ten_seconds", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub lock_timeout: Period,
     /// What one statement of a file may take.
@@ -73,14 +73,6 @@ pub struct With {
 
 fn ledger() -> String {
     "trees_migrations".into()
-}
-
-fn a_minute() -> Period {
-    Period::seconds(60)
-}
-
-fn ten_seconds() -> Period {
-    Period::seconds(10)
 }
 
 fn ten_minutes() -> Period {
@@ -220,7 +212,10 @@ impl Kind for Migrate {
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let record: Record = recorded(record)?;
         let with: Option<With> = serde_json::from_value(Json::clone(&cx.with)).ok();
-        let limits = with.as_ref().map_or(Limits { wait: a_minute().0, lock: ten_seconds().0, statement: ten_minutes().0 }, limits);
+        let limits = with.as_ref().map_or(
+            Limits { wait: crate::default::a_minute().0, lock: crate::default::ten_seconds().0, statement: ten_minutes().0 },
+            limits,
+        );
         let writer = match Access::again(&record.server, cx).write(cx).await {
             Err(e) if is_gone(&e) => {
                 cx.log("the database is not there any more, so there is nothing to take back");

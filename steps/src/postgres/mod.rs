@@ -17,16 +17,11 @@ mod tls;
 #[cfg(test)]
 mod bench;
 
-use crate::period::Period;
 use name::literal;
 use trees_core::event::Json;
 use trees_runner::kind::{Change, Kind, KindError, Observation, ReadCx};
 
 /// By when a server must have answered, unless the step says otherwise.
-fn half_a_minute() -> Period {
-    Period::seconds(30)
-}
-
 /// Whom what we make belongs to.
 fn mark(cx: &ReadCx) -> String {
     match cx.environment.as_str() {
@@ -60,11 +55,6 @@ fn refuse_foreign(what: &str, comment: Option<&str>, cx: &ReadCx) -> Result<(), 
 
 fn change(field: impl Into<String>, old: impl Into<Json>, new: impl Into<Json>, comment: Option<&str>) -> Change {
     Change { field: field.into(), old: old.into(), new: new.into(), owner: owner(comment) }
-}
-
-/// What was recorded with `intend`.
-fn recorded<T: serde::de::DeserializeOwned>(record: &Json) -> Result<T, KindError> {
-    serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))
 }
 
 /// `COMMENT ON … IS …`.

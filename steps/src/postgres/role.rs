@@ -4,7 +4,7 @@ use super::name::{ident, literal, wrong};
 use super::password;
 use super::server::Server;
 use super::session::{Access, Writer};
-use super::{change, changed_since, comment, comment_on, half_a_minute, holds, owner, recorded, refuse_foreign};
+use super::{change, changed_since, comment, comment_on, holds, owner, refuse_foreign};
 use crate::file::{failed, replace};
 use crate::period::{Limit, Period};
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use tokio_postgres::error::SqlState;
 use trees_core::event::Json;
 use trees_core::hash;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 mod found;
 mod statements;
@@ -39,7 +39,7 @@ pub struct With {
     #[serde(default)]
     pub password: Option<String>,
     /// For connecting, and for each answer of the server.
-    #[serde(default = "half_a_minute", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
     /// The role.

@@ -49,7 +49,7 @@ impl Access {
         let written = || Server::read(word("server")?).ok()?.1;
         let password = word("password").map(str::to_owned).or_else(written).or_else(|| surroundings(cx));
         let limit = cx.with.get("timeout").and_then(|limit| serde_json::from_value::<Period>(limit.clone()).ok());
-        Self { server: server.clone(), password, limit: limit.unwrap_or_else(super::half_a_minute).0 }
+        Self { server: server.clone(), password, limit: limit.unwrap_or_else(crate::default::half_a_minute).0 }
     }
 
     /// The same for another database.

@@ -51,7 +51,7 @@ impl Kind for Retire {
             None => Observation::Satisfied(Out { version: 0, retired: Vec::new() }),
             Some(versions) if versions.older.is_empty() => Observation::Satisfied(Out { version: versions.newest, retired: Vec::new() }),
             Some(versions) => {
-                let change = Change { field: "versions".into(), old: json!(versions.older), new: json!([]), owner: None };
+                let change = Change::new("versions", json!(versions.older), json!([]));
                 Observation::Differs(vec![change])
             }
         })

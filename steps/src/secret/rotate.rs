@@ -8,7 +8,7 @@ use serde_json::json;
 use trees_core::event::Json;
 use trees_core::store::{Generate, SecretVersions};
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `secret/rotate`.
 pub struct Rotate;
@@ -113,7 +113,7 @@ impl Kind for Rotate {
             return Ok(Observation::Satisfied(out(&versions, false)));
         }
         let (old, new) = (json!(versions.newest), json!("a new one"));
-        Ok(Observation::Differs(vec![Change { field: "version".into(), old, new, owner: None }]))
+        Ok(Observation::Differs(vec![Change::new("version", old, new)]))
     }
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
@@ -127,7 +127,7 @@ impl Kind for Rotate {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        let record: Record = serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))?;
+        let record: Record = recorded(record)?;
         cx.keeper.withdraw(&record.name, &record.key)
     }
 }

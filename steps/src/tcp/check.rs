@@ -18,42 +18,22 @@ pub struct Check;
 #[serde(deny_unknown_fields)]
 pub struct With {
     /// The host's name or address.
-    #[serde(default = "loopback")]
+    #[serde(default = "crate::default::loopback")]
     pub host: String,
     /// The port.
     pub port: Port,
     /// So many connections in a row must succeed.
-    #[serde(default = "one")]
+    #[serde(default = "crate::default::one")]
     pub ok_in_row: u32,
     /// The pause between two probes.
-    #[serde(default = "every")]
+    #[serde(default = "crate::default::half_a_second")]
     pub every: Period,
     /// By when the first good answer of the row must have come.
-    #[serde(default = "first_ok_within")]
+    #[serde(default = "crate::default::half_a_minute")]
     pub first_ok_within: Period,
     /// How long the row must last.
-    #[serde(default = "at_once")]
+    #[serde(default = "crate::default::at_once")]
     pub stable_for: Period,
-}
-
-fn loopback() -> String {
-    "127.0.0.1".into()
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn every() -> Period {
-    Period::millis(500)
-}
-
-fn first_ok_within() -> Period {
-    Period::seconds(30)
-}
-
-fn at_once() -> Period {
-    Period::seconds(0)
 }
 
 /// What `tcp/check` returns.

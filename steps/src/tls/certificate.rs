@@ -13,6 +13,7 @@ use super::roots;
 use super::switch::{Switch, prune};
 use super::trace::Trace;
 use crate::period::{Limit, Period};
+use crate::whole::carried;
 use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
 use trees_core::{hash, units};
-use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
 /// The kind `tls/certificate`.
 pub struct Certificate;
@@ -150,11 +151,7 @@ impl Kind for Certificate {
 
     /// In a task of its own: an attempt that is given up half-way still takes away what it put up.
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
-        let (with, mut cx) = (with.clone(), cx.clone());
-        cx.read.cancel = cx.read.cancel.child_token();
-        let _given_up = cx.read.cancel.clone().drop_guard();
-        let task = tokio::spawn(async move { alone(&with, &cx).await });
-        task.await.map_err(|e| KindError::new(format!("the order ended early: {e}")))?
+        carried("the order", with, cx, |with, cx| async move { alone(&with, &cx).await }).await
     }
 
     async fn verify(with: &With, out: &Out, cx: &ReadCx) -> Result<(), KindError> {
@@ -170,7 +167,7 @@ impl Kind for Certificate {
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
-        match serde_json::from_value(record.clone()).map_err(|e| KindError::new(format!("cannot read the record: {e}")))? {
+        match recorded(record)? {
             Record::Trace(trace) => trace.remove(cx).await,
             Record::Switch(switch) => {
                 let home = home(&cx.state, &switch.folder);

@@ -43,7 +43,7 @@ pub struct With {
     #[serde(default)]
     pub issuer: Option<String>,
     /// A known root must stand behind it; with `false` a certificate that signed itself is good too.
-    #[serde(default = "yes")]
+    #[serde(default = "crate::default::yes")]
     pub chain: bool,
     /// A PEM file with the roots to trust; without, those of `SSL_CERT_FILE` or of the system.
     #[serde(default)]
@@ -52,19 +52,19 @@ pub struct With {
     #[serde(default)]
     pub starttls: Option<StartTls>,
     /// So many good answers in a row.
-    #[serde(default = "one")]
+    #[serde(default = "crate::default::one")]
     pub ok_in_row: u32,
     /// The pause between two probes.
-    #[serde(default = "every")]
+    #[serde(default = "crate::default::half_a_second")]
     pub every: Period,
     /// By when the first good answer of the row must have come.
-    #[serde(default = "first_ok_within")]
+    #[serde(default = "crate::default::half_a_minute")]
     pub first_ok_within: Period,
     /// How long the row must last.
-    #[serde(default = "at_once")]
+    #[serde(default = "crate::default::at_once")]
     pub stable_for: Period,
     /// For one connection with its handshake.
-    #[serde(default = "timeout", deserialize_with = "Period::limit")]
+    #[serde(default = "crate::default::ten_seconds", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub timeout: Period,
 }
@@ -75,30 +75,6 @@ fn https() -> Port {
 
 fn fortnight() -> u16 {
     14
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn every() -> Period {
-    Period::millis(500)
-}
-
-fn first_ok_within() -> Period {
-    Period::seconds(30)
-}
-
-fn at_once() -> Period {
-    Period::seconds(0)
-}
-
-fn timeout() -> Period {
-    Period::seconds(10)
 }
 
 /// What `tls/check` returns.

@@ -8,7 +8,6 @@ use crate::period::Period;
 use jiff::Timestamp;
 use serde_json::json;
 use std::net::IpAddr;
-use trees_core::event::Json;
 use trees_core::units;
 use trees_runner::kind::{Change, KindError, Observation, ReadCx};
 
@@ -62,16 +61,13 @@ pub fn look(with: &With, cx: &ReadCx) -> Result<Option<Found>, KindError> {
         return Err(KindError::new(other).help("give each project and environment a folder of its own"));
     }
     let leaf = version.material.leaf();
-    let mut changes =
-        leaf.as_ref().map_or_else(|why| vec![change("fullchain", json!(why), json!("a certificate"))], |leaf| unfit(with, &version, leaf));
+    let mut changes = leaf
+        .as_ref()
+        .map_or_else(|why| vec![Change::new("fullchain", json!(why), json!("a certificate"))], |leaf| unfit(with, &version, leaf));
     let good = changes.is_empty();
     changes.extend(astray(&folder, &version));
     let out = leaf.ok().map(|leaf| out(&folder, leaf));
     Ok(Some(Found { version, out, changes, good }))
-}
-
-fn change(field: &str, old: Json, new: Json) -> Change {
-    Change { field: field.into(), old, new, owner: None }
 }
 
 /// Why another certificate is needed.
@@ -81,18 +77,18 @@ fn unfit(with: &With, version: &Version, leaf: &Leaf) -> Vec<Change> {
     let wanted = sorted(&with.names);
     let has = sorted(&leaf.names);
     if asked.is_some_and(|asked| asked != wanted) || wanted.iter().any(|name| !has.contains(name)) {
-        changes.push(change("names", json!(leaf.names), json!(with.names)));
+        changes.push(Change::new("names", json!(leaf.names), json!(with.names)));
     }
     let made_by = version.note.as_ref().map(|note| note.directory.as_str());
     if made_by != Some(directory(&with.directory)) {
-        changes.push(change("directory", json!(made_by), json!(directory(&with.directory))));
+        changes.push(Change::new("directory", json!(made_by), json!(directory(&with.directory))));
     }
     if leaf.key != with.key.name() {
-        changes.push(change("key", json!(leaf.key), json!(with.key.name())));
+        changes.push(Change::new("key", json!(leaf.key), json!(with.key.name())));
     }
     if !version.material.key_fits() {
         let there = if version.material.key.is_empty() { "missing" } else { "of another certificate" };
-        changes.push(change("privkey", json!(there), json!("of this certificate")));
+        changes.push(Change::new("privkey", json!(there), json!("of this certificate")));
     }
     let due = with.renew_before.map_or_else(|| leaf.last_third(), |before| before_end(leaf, before));
     if Timestamp::now() >= due {
@@ -100,7 +96,7 @@ fn unfit(with: &With, version: &Version, leaf: &Leaf) -> Vec<Change> {
         let rule = with
             .renew_before
             .map_or_else(|| "in the last third of its life".to_owned(), |before| format!("{} before", units::show(before.0)));
-        changes.push(change(
+        changes.push(Change::new(
             "not_after",
             json!(leaf.not_after.to_string()),
             json!(format!("later: {left} days are left, it is renewed {rule}")),
@@ -120,13 +116,13 @@ fn astray(folder: &Folder, version: &Version) -> Vec<Change> {
     let (cert, chain) = version.material.parts();
     for (field, found, wanted) in [("cert", &version.cert, cert), ("chain", &version.chain, chain)] {
         if *found != wanted {
-            changes.push(change(field, json!(if found.is_empty() { "missing" } else { "changed" }), json!("as in fullchain")));
+            changes.push(Change::new(field, json!(if found.is_empty() { "missing" } else { "changed" }), json!("as in fullchain")));
         }
     }
     if version.mode != 0o600 && !version.material.key.is_empty() {
-        changes.push(change("privkey.mode", json!(format!("{:04o}", version.mode)), json!("0600")));
+        changes.push(Change::new("privkey.mode", json!(format!("{:04o}", version.mode)), json!("0600")));
     }
-    changes.extend(folder.missing_links().into_iter().map(|name| change(name, json!("missing"), json!("a link"))));
+    changes.extend(folder.missing_links().into_iter().map(|name| Change::new(name, json!("missing"), json!("a link"))));
     changes
 }
 

@@ -4,7 +4,6 @@ use super::Run;
 use super::state::{NodeId, ROOT, ScopeId};
 use crate::event::{Progress, RunStarted, RunStatus, StepError, StepStatus};
 use crate::path::{RunId, StepPath};
-use crate::tree::Action;
 use jiff::Timestamp;
 
 /// A step or instance as it stands.
@@ -73,12 +72,9 @@ impl Run {
         }
     }
 
-    /// The kind that a step uses.
-    pub fn kind_of(&self, path: &StepPath) -> Option<&str> {
-        match &self.spec(self.find(path)?).action {
-            Action::Uses { kind, .. } => Some(kind),
-            Action::Run(_) | Action::Tree { .. } | Action::Approve { .. } => None,
-        }
+    /// The environment that a step works for.
+    pub fn environment(&self, path: &StepPath) -> Option<String> {
+        self.find(path).map(|id| self.environment_of(id))
     }
 
     /// One step or instance.

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch;
 use trees_core::event::{ArtifactRef, ErrorReason, Json, Object, StepError};
@@ -44,6 +45,8 @@ pub(super) struct Attempt {
     /// The right to the run; none where nothing is changed.
     pub hold: Option<Arc<dyn Hold>>,
     pub masker: Masker,
+    /// Told when a version of a secret was made or taken away.
+    pub turned: Arc<AtomicBool>,
     pub store: Arc<dyn Store>,
     pub kinds: Arc<dyn KindSet>,
     pub client: Arc<Client>,

@@ -68,7 +68,7 @@ pub fn drift(
                 Action::Tree { .. } | Action::Approve { .. } => continue,
             };
             let instances = step.fan_out.is_some() && !view.path.as_str().ends_with(']');
-            let elsewhere = environment.is_some_and(|environment| run.secret_names(&view.path).1 != environment);
+            let elsewhere = environment.is_some() && run.environment(&view.path).as_deref() != environment;
             if step.effect != Effect::External || step.finally || instances || elsewhere {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use crate::kind::{Keeper, KindError};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use trees_core::journal::JournalError;
 use trees_core::store::{Generate, SecretVersions, Store};
 
@@ -10,6 +11,15 @@ pub(super) struct Keys {
     pub store: Arc<dyn Store>,
     pub project: String,
     pub environment: String,
+    /// Set when a version was made or taken away: what is in use has to be looked up again.
+    pub turned: Arc<AtomicBool>,
+}
+
+impl Keys {
+    fn turned<T>(&self, done: T) -> T {
+        self.turned.store(true, Ordering::Release);
+        done
+    }
 }
 
 fn failed(error: &JournalError) -> KindError {
@@ -22,11 +32,11 @@ impl Keeper for Keys {
     }
 
     fn rotate(&self, name: &str, how: &Generate, key: &str) -> Result<u64, KindError> {
-        self.store.rotate(&self.project, &self.environment, name, how, key).map_err(|e| failed(&e))
+        self.turned(self.store.rotate(&self.project, &self.environment, name, how, key)).map_err(|e| failed(&e))
     }
 
     fn withdraw(&self, name: &str, key: &str) -> Result<(), KindError> {
-        let done = self.store.withdraw(&self.project, &self.environment, name, key).map_err(|e| failed(&e))?;
+        let done = self.turned(self.store.withdraw(&self.project, &self.environment, name, key)).map_err(|e| failed(&e))?;
         done.map_err(|why| KindError::new(format!("the new version of {name} cannot be taken back: {why}")))
     }
 

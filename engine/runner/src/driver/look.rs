@@ -148,6 +148,7 @@ impl Looker {
             hold: None,
             folder,
             masker: self.masker.clone(),
+            turned: Arc::default(),
             store: Arc::clone(&self.glass),
             kinds: Arc::clone(&self.eyes.kinds),
             client: Arc::clone(&self.client),

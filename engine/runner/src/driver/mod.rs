@@ -46,6 +46,7 @@ use locks::Locks;
 use message::{Message, Pending};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -172,6 +173,8 @@ struct Sitting {
     handle: Handle,
     listener: Box<dyn Listener>,
     vault: Vault,
+    /// A step made or took away a version of a secret.
+    turned: Arc<AtomicBool>,
     masker: Masker,
     client: Arc<Client>,
     locks: Locks,
@@ -272,6 +275,7 @@ impl Driver {
             handle: self.handle,
             listener,
             vault,
+            turned: Arc::default(),
             locks: Locks::default(),
             attempts: HashMap::new(),
             scratch: Pool::new(scratch, workers.clone()),
@@ -370,7 +374,8 @@ impl Sitting {
     fn decide(&mut self, inputs: Vec<Input>) -> Result<(Vec<Event>, Vec<Effect>), DriveError> {
         let (mut events, mut effects) = (Vec::new(), Vec::new());
         let mut inputs = inputs;
-        if inputs.iter().any(|input| self.changes_secrets(input)) {
+        // The step that turned a version said so before it said that it has ended.
+        if self.turned.swap(false, Ordering::Acquire) {
             self.look_up_secrets()?;
         }
         loop {
@@ -388,12 +393,6 @@ impl Sitting {
                 return Ok((events, effects));
             }
         }
-    }
-
-    /// Whether a step that makes or takes away versions of secrets has just ended.
-    fn changes_secrets(&self, input: &Input) -> bool {
-        let (Input::Ended { step, .. } | Input::ActionDone { step, .. }) = input else { return false };
-        self.run.kind_of(step).is_some_and(|kind| kind.starts_with("secret/"))
     }
 
     /// What runs from here on gets the newest versions; the former ones are masked as well.

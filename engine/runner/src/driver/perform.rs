@@ -82,6 +82,7 @@ impl Sitting {
             hold: Some(Arc::clone(&self.hold)),
             folder,
             masker: self.masker.clone(),
+            turned: Arc::clone(&self.turned),
             store: Arc::clone(&self.setup.store),
             kinds: Arc::clone(&self.setup.kinds),
             client: Arc::clone(&self.client),

@@ -126,7 +126,7 @@ impl Attempt {
 
     fn keeper(&self) -> Arc<dyn Keeper> {
         let (project, environment) = (self.task.project.clone(), self.task.environment.clone());
-        Arc::new(Keys { store: Arc::clone(&self.store), project, environment })
+        Arc::new(Keys { store: Arc::clone(&self.store), project, environment, turned: Arc::clone(&self.turned) })
     }
 
     pub(super) fn cx(&self) -> Made<(Cx, Arc<AttemptPort>)> {

@@ -98,7 +98,7 @@ impl Found {
         let mut changes = Vec::new();
         let mut compare = |field: &str, old: Json, new: Json| {
             if old != new {
-                changes.push(Change { field: field.into(), old, new, owner: None });
+                changes.push(Change::new(field, old, new));
             }
         };
         compare("to", json!(servers(&old)), json!(servers(&new)));

@@ -96,7 +96,7 @@ async fn the_step_waits_for_what_was_begun_and_not_for_ever() {
     let mut with = site.with("green");
     with["drain"] = json!("100ms");
     site.bench.run::<Route>(with).await.unwrap();
-    assert!(site.bench.log().iter().any(|line| line.contains("have not ended")), "{:?}", site.bench.log());
+    assert!(site.bench.logged().iter().any(|line| line.contains("have not ended")), "{:?}", site.bench.logged());
     assert_eq!(site.answers(), "green");
     site.blue.held.store(false, Ordering::SeqCst);
     assert!(held.join().unwrap().unwrap().starts_with("blue"));
