@@ -30,6 +30,7 @@ mod releases;
 mod remains;
 mod rotation;
 mod schema;
+mod sealed;
 mod secrets;
 mod state;
 mod store;

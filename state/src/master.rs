@@ -81,22 +81,23 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 impl State {
     /// The master key, made on first need.
     pub(crate) fn master(&self) -> Result<&Master, JournalError> {
-        if let Some(master) = self.master.get() {
+        if let Some(master) = self.known_master()? {
             return Ok(master);
         }
-        let master = self.find_master()?;
+        let master = self.make_key(&self.key_file()?)?;
         Ok(self.master.get_or_init(|| master))
     }
 
-    fn find_master(&self) -> Result<Master, JournalError> {
-        if let Some(master) = self.given_key()? {
-            return Ok(master);
+    /// The master key, if there is one.
+    pub(crate) fn known_master(&self) -> Result<Option<&Master>, JournalError> {
+        if let Some(master) = self.master.get() {
+            return Ok(Some(master));
         }
-        let file = self.key_file()?;
-        match self.read_key(&file)? {
-            Some(master) => Ok(master),
-            None => self.make_key(&file),
-        }
+        let found = match self.given_key()? {
+            Some(master) => Some(master),
+            None => self.read_key(&self.key_file()?)?,
+        };
+        Ok(found.map(|master| self.master.get_or_init(|| master)))
     }
 
     /// The key of the environment.

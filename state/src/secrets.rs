@@ -4,9 +4,8 @@ use crate::audit::{Change, Witness};
 use crate::error::{Fault, StateError, unusable};
 use crate::generate;
 use crate::master::Master;
+use crate::sealed;
 use crate::state::State;
-use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
@@ -15,8 +14,6 @@ use trees_core::journal::JournalError;
 use trees_core::store::{Generate, SecretValue};
 use trees_points::{Point, hit};
 use zeroize::Zeroizing;
-
-const NONCE: usize = 24;
 
 /// A secret as the listing shows it: never its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,20 +49,11 @@ impl Scope {
     }
 
     fn seal(&self, master: &Master, version: i64, value: &str) -> Option<Vec<u8>> {
-        let label = self.label(version);
-        let mut nonce = [0_u8; NONCE];
-        getrandom::fill(&mut nonce).ok()?;
-        let cipher = cipher(master, &label)?;
-        let sealed = cipher.encrypt(&XNonce::from(nonce), Payload { msg: value.as_bytes(), aad: label.as_bytes() }).ok()?;
-        Some([&nonce[..], &sealed].concat())
+        sealed::seal(master, &self.label(version), value)
     }
 
     fn open(&self, master: &Master, version: i64, sealed: &[u8]) -> Option<String> {
-        let label = self.label(version);
-        let (nonce, text) = sealed.split_at_checked(NONCE)?;
-        let nonce: [u8; NONCE] = nonce.try_into().ok()?;
-        let plain = cipher(master, &label)?.decrypt(&XNonce::from(nonce), Payload { msg: text, aad: label.as_bytes() }).ok()?;
-        String::from_utf8(plain).ok()
+        sealed::open(master, &self.label(version), sealed)
     }
 
     pub(crate) fn newest(&self, db: &Connection) -> Result<Option<(i64, Vec<u8>)>, Fault> {
@@ -135,11 +123,6 @@ fn unopened(db: &Connection, master: &Master) -> Result<(), Fault> {
         first.name,
         first.project
     )))
-}
-
-fn cipher(master: &Master, label: &str) -> Option<XChaCha20Poly1305> {
-    let key = master.key(label)?;
-    Some(XChaCha20Poly1305::new(&Key::from(*key)))
 }
 
 fn fingerprint(version: i64) -> String {

@@ -88,6 +88,14 @@ impl Store for State {
         fingerprint.ok_or_else(|| crate::error::unusable(self.dir(), "a fingerprint could not be computed"))
     }
 
+    fn seal(&self, label: &str, text: &str) -> Result<String, JournalError> {
+        self.sealed_text(label, text)
+    }
+
+    fn open(&self, label: &str, sealed: &str) -> Result<String, JournalError> {
+        self.opened_text(label, sealed)
+    }
+
     fn lock(&self, name: &str, run: &RunId) -> Result<Result<Box<dyn LockGuard>, String>, JournalError> {
         self.take_lock(name, run)
     }

@@ -86,6 +86,26 @@ impl Bench {
         files
     }
 
+    /// All files of this place, the state folder and the home among them, in which one of these texts stands as it is.
+    pub fn holding(&self, texts: &[&str]) -> Vec<PathBuf> {
+        let holds = |path: &PathBuf| {
+            let content = fs::read(path).unwrap_or_default();
+            texts.iter().any(|text| content.windows(text.len()).any(|window| window == text.as_bytes()))
+        };
+        below(self.root.path()).into_iter().filter(holds).collect()
+    }
+
+    /// Ends what `deploy/process` left running here: supervisors first, so that nothing is started again.
+    pub fn end_deployments(&self) {
+        let statuses = below(&self.path(".trees")).into_iter().filter(|path| path.ends_with("status.json"));
+        let all: Vec<serde_json::Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
+        for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
+            for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
+                drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
+            }
+        }
+    }
+
     /// The binary with arguments, ready to be started: clean environment, no standard input.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trees"));
@@ -194,4 +214,19 @@ pub fn fifo(path: &Path) {
 /// What a step says through a named pipe: waits until there is a word.
 pub fn hear(path: &Path) -> String {
     fs::read_to_string(path).unwrap().trim_end().to_owned()
+}
+
+/// All files below a folder; links are not followed.
+fn below(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() => found.push(entry.path()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    found
 }

@@ -1,9 +1,8 @@
 //! The releases of an environment: recorded as runs end, shown, gone back to, looked at for drift.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Outcome};
 use serde_json::Value;
 use std::fs;
-use std::process::Command;
 
 const TREE: &str = "\
 tree: shop
@@ -52,19 +51,7 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        let mut folders = vec![self.0.path(".trees/deploy")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    folders.push(entry.path());
-                } else if entry.file_name() == "status.json" {
-                    let status: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap_or_default()).unwrap_or_default();
-                    for pid in ["supervisor", "child"].iter().filter_map(|part| status[part]["pid"].as_u64()) {
-                        drop(Command::new("kill").args(["-KILL", &pid.to_string()]).output());
-                    }
-                }
-            }
-        }
+        self.0.end_deployments();
     }
 }
 
@@ -155,4 +142,47 @@ fn what_a_run_did_on_another_machine_is_no_release_here() {
     other.run(&["import", &file]).expect(0);
     let shown = other.run(&["env", "show", "shop.yaml", "--format", "json"]).expect(0).json();
     assert_eq!(shown["releases"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_secret_of_a_release_is_sealed_wherever_it_is_kept() {
+    const TREE: &str = "\
+tree: shop
+params: { version: v1 }
+secrets: { TOKEN: {} }
+steps:
+  serve:
+    uses: deploy/process
+    with:
+      name: web
+      release: '{{ params.version }}'
+      command: [sh, -c, 'printf %s \"$0 $TOKEN\" | cksum > given; exec sleep 100000', '{{ secrets.TOKEN }}']
+      env: { TOKEN: '{{ secrets.TOKEN }}' }
+";
+    let shop = Shop(Bench::with("shop.yaml", TREE));
+    let bench = &shop.0;
+    let with = |token: &str, arguments: &[&str]| Outcome::of(&bench.command(arguments).env("TOKEN", token).output().unwrap());
+    let given = |release: &str| bench.read(&format!(".trees/deploy/shop/default/web/releases/{release}/given"));
+    let sum = |token: &str| {
+        let output = std::process::Command::new("sh").args(["-c", "printf %s \"$0 $0\" | cksum", token]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    with("canary-one", &["run", "shop.yaml"]).expect(0);
+    assert_eq!(given("v1"), sum("canary-one"));
+    with("canary-one", &["plan", "shop.yaml"]).expect(0);
+    let turned = with("canary-two", &["plan", "shop.yaml"]).expect(10).stdout;
+    assert!(turned.contains("env.TOKEN") && turned.contains("command") && !turned.contains("canary"), "{turned}");
+    with("canary-two", &["run", "shop.yaml", "-p", "version=v2"]).expect(0);
+    assert_eq!(given("v2"), sum("canary-two"));
+    // The value of then, which nobody gives any more.
+    fs::remove_file(bench.path(".trees/deploy/shop/default/web/releases/v1/given")).unwrap();
+    with("canary-two", &["rollback", "@last", "--yes"]).expect(0);
+    assert_eq!(given("v1"), sum("canary-one"));
+    assert_eq!(bench.holding(&["canary-one", "canary-two"]), Vec::<std::path::PathBuf>::new());
+
+    fs::write(bench.home().join(".config/trees/master.key"), "1".repeat(64)).unwrap();
+    let wrong = with("canary-one", &["run", "shop.yaml"]).expect(1).stderr;
+    for part in ["release v1 of web (shop) cannot be opened", "another master key", "releases/v1.json"] {
+        assert!(wrong.contains(part), "{wrong}");
+    }
 }

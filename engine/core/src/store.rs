@@ -106,6 +106,12 @@ pub trait Store: Send + Sync {
     /// What may be recorded of a value that is not in the store.
     fn fingerprint(&self, value: &str) -> Result<String, JournalError>;
 
+    /// Seals a text with the master key. The label says what the text belongs to, for people too.
+    fn seal(&self, label: &str, text: &str) -> Result<String, JournalError>;
+
+    /// What [`Self::seal`] sealed with that label. An error under another key, and where it was changed.
+    fn open(&self, label: &str, sealed: &str) -> Result<String, JournalError>;
+
     /// Takes a lock of the state folder, or tells who holds it.
     fn lock(&self, name: &str, run: &RunId) -> Result<Result<Box<dyn LockGuard>, String>, JournalError>;
 

@@ -261,7 +261,8 @@ impl ReadCx {
     }
 }
 
-/// The secrets of the project and environment that a step works for: their versions, never their values.
+/// The secrets of the project and environment that a step works for: their versions, never their values; and
+/// the seal for what kinds keep.
 pub trait Keeper: Send + Sync {
     /// The versions of one; `None` where the store has none.
     ///
@@ -287,9 +288,22 @@ pub trait Keeper: Send + Sync {
     /// # Errors
     /// When the store cannot be written.
     fn retire(&self, name: &str) -> Result<Vec<u64>, KindError>;
+
+    /// Seals what a kind must keep and nobody may read, with the master key. The label says what it is, in
+    /// messages too, such as `release v1 of site`.
+    ///
+    /// # Errors
+    /// When the master key cannot be used or made.
+    fn seal(&self, label: &str, text: &str) -> Result<String, KindError>;
+
+    /// What [`Self::seal`] sealed with that label.
+    ///
+    /// # Errors
+    /// When it was sealed with another key, or changed.
+    fn open(&self, label: &str, sealed: &str) -> Result<String, KindError>;
 }
 
-/// The versions of secrets, to be read only.
+/// The versions of secrets and what was sealed, to be read only.
 #[derive(Clone)]
 pub struct SecretReader(Arc<dyn Keeper>);
 
@@ -305,6 +319,14 @@ impl SecretReader {
     /// When the store cannot be read.
     pub fn versions(&self, name: &str) -> Result<Option<SecretVersions>, KindError> {
         self.0.versions(name)
+    }
+
+    /// As [`Keeper::open`].
+    ///
+    /// # Errors
+    /// When it was sealed with another key, or changed.
+    pub fn open(&self, label: &str, sealed: &str) -> Result<String, KindError> {
+        self.0.open(label, sealed)
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use trees_core::event::Json;
 use trees_runner::kind::Change;
+use trees_runner::mask::Masker;
 
 /// One difference.
 pub fn change(field: &str, old: Json, new: Json) -> Change {
@@ -12,8 +13,8 @@ pub fn change(field: &str, old: Json, new: Json) -> Change {
 }
 
 /// What differs, with `found` as the digests of the files that are there; never a value of the
-/// environment, which may be secret.
-pub fn differences(there: &Release, wanted: &Release, found: &BTreeMap<String, String>) -> Vec<Change> {
+/// environment, nor a command with a secret in it: nobody knows how it was called before.
+pub fn differences(there: &Release, wanted: &Release, found: &BTreeMap<String, String>, mask: &Masker) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut compare = |field: &str, old: Json, new: Json| {
         if old != new {
@@ -21,7 +22,12 @@ pub fn differences(there: &Release, wanted: &Release, found: &BTreeMap<String, S
         }
     };
     compare("release", json!(there.release), json!(wanted.release));
-    compare("command", json!(there.command), json!(wanted.command));
+    let (old, new) = (&there.start.command, &wanted.start.command);
+    if new.iter().any(|word| mask.mask(word) != *word) {
+        compare("command", json!("set"), json!(if old == new { "set" } else { "set otherwise" }));
+    } else {
+        compare("command", json!(old), json!(new));
+    }
     compare("host", json!(there.host), json!(wanted.host));
     compare("port", json!(there.port), json!(wanted.port));
     compare("health", json!(there.health), json!(wanted.health));
@@ -29,8 +35,8 @@ pub fn differences(there: &Release, wanted: &Release, found: &BTreeMap<String, S
         let old = found.get(name).filter(|_| there.files.contains_key(name));
         compare(&format!("files.{name}"), json!(old), json!(wanted.files.get(name)));
     }
-    for name in union(&there.env, &wanted.env) {
-        let (old, new) = (there.env.get(name), wanted.env.get(name));
+    for name in union(&there.start.env, &wanted.start.env) {
+        let (old, new) = (there.start.env.get(name), wanted.start.env.get(name));
         if old != new {
             changes.push(change(&format!("env.{name}"), json!(old.map(|_| "set")), json!(new.map(|_| "set otherwise"))));
         }

@@ -1,6 +1,6 @@
 //! One started release: its folder, its supervisor, how it is, and how it ends.
 
-use super::record::{Identity, Spec, Status};
+use super::record::{Identity, Program, Spec, Status};
 use super::supervisor;
 use crate::file::{failed, replace};
 use rustix::process::Signal;
@@ -9,6 +9,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 use trees_runner::kind::KindError;
 
@@ -36,20 +37,26 @@ impl Instance {
         Some(Self { folder, spec })
     }
 
-    /// Writes it down and starts its supervisor; returns once that has started the process.
+    /// Writes it down and starts its supervisor, which gets the program over a pipe; returns once that has
+    /// started the process.
     ///
     /// # Errors
     /// When the supervisor cannot be started or does not answer.
-    pub async fn start(folder: PathBuf, spec: Spec) -> Result<Self, KindError> {
+    pub async fn start(folder: PathBuf, spec: Spec, run: &Program) -> Result<Self, KindError> {
         let text = serde_json::to_vec_pretty(&spec).map_err(|e| KindError::new(e.to_string()))?;
+        let run = serde_json::to_vec(run).map_err(|e| KindError::new(e.to_string()))?;
         replace(&folder.join(SPEC), &text, 0o600)?;
         let instance = Self { folder, spec };
         let log = File::create(instance.folder.join("supervisor.log")).map_err(|e| failed("cannot write", &instance.folder, &e))?;
         let (program, args) = supervisor()?;
         let mut command = tokio::process::Command::new(&program);
         command.args(args).arg(instance.folder.join(SPEC)).env_clear();
-        command.stdin(Stdio::null()).stdout(log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)).stderr(log);
+        command.stdin(Stdio::piped()).stdout(log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)).stderr(log);
         let mut child = command.spawn().map_err(|e| failed("cannot start the supervisor", &program, &e))?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // One that ended early says why in its log.
+            let _ = pipe.write_all(&run).await;
+        }
         let begun = Instant::now();
         while instance.status().is_none() {
             if let Ok(Some(status)) = child.try_wait() {

@@ -125,7 +125,7 @@ fn roots(state: &Path) -> Vec<Root> {
 
 fn describe(root: &Root) -> Option<Deployment> {
     let folder = root.current()?;
-    let release = root.release(&folder)?;
+    let release = root.outside(&folder)?;
     let newest = || root.instances().into_iter().find(|i| i.spec.folder == folder && i.spec.role == record::Role::Live);
     let instance = root.live(&folder).or_else(newest);
     let status = instance.as_ref().and_then(Instance::status);

@@ -3,7 +3,7 @@
 use super::asked::Asked;
 use super::difference::{change, differences};
 use super::instance::Instance;
-use super::record::{Release, Role};
+use super::record::{Release, Role, Start};
 use super::rollout::{probe, rollout};
 use super::root::{Root, digest_sources, digests};
 use super::{default_root, end_all};
@@ -16,6 +16,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
 use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
@@ -133,10 +134,10 @@ impl Kind for Process {
         let Some(folder) = root.current() else { return Ok(Observation::Absent) };
         let wanted = wanted(with, cx).await?;
         let mut changes = Vec::new();
-        match root.release(&folder) {
+        match root.release(&folder, &cx.secrets)? {
             Some(there) => {
                 let found = digests(&root.folder(&there.folder), there.files.keys());
-                changes.extend(differences(&there, &wanted, &found));
+                changes.extend(differences(&there, &wanted, &found, &cx.mask));
             }
             None => changes.push(change("release", json!(null), json!(wanted.release))),
         }
@@ -195,9 +196,7 @@ async fn wanted(with: &With, cx: &ReadCx) -> Result<Release, KindError> {
         environment: cx.environment.clone(),
         name: with.name.clone(),
         files,
-        command: with.command.clone(),
-        env: with.env.clone(),
-        base,
+        start: Start { command: with.command.clone(), env: with.env.clone(), base },
         host: with.host.clone(),
         port: with.port.map(|port| port.0),
         health: with.health.clone(),
@@ -245,23 +244,23 @@ async fn deploy(with: &With, cx: &Cx, root: &Root) -> Result<Out, KindError> {
         return Ok(out);
     }
     let mut release = wanted(with, cx).await?;
-    release.folder = root.place(&release);
+    release.folder = root.place(&release, &cx.secrets)?;
     let previous = root.current();
     let link = with.root.as_ref().map(|_| default_root(&cx.state, &cx.project, &cx.environment, &with.name));
-    let staged = root.release(&release.folder).is_none();
+    let staged = root.outside(&release.folder).is_none();
     cx.intend(Record { root: root.0.clone(), folder: release.folder.clone(), previous: previous.clone(), staged, link: link.clone() })
         .await?;
     if let Some(link) = &link {
         make_link(link, &root.0)?;
     }
     settle(root, &release.folder).await?;
-    let (place, record, files) = (root.clone(), release.clone(), sources(with, cx));
+    let (place, record, files, keeper) = (root.clone(), release.clone(), sources(with, cx), Arc::clone(&cx.keeper));
     let old = previous.as_ref().and_then(|folder| root.live(folder));
     if previous.as_ref() == Some(&release.folder) && digests(&root.folder(&release.folder), release.files.keys()) != release.files {
         cx.log("the files of the release were changed by hand: they are put right");
     }
-    tokio::task::spawn_blocking(move || place.stage(&record, &files)).await.map_err(|e| KindError::new(e.to_string()))??;
-    let before = previous.as_ref().and_then(|folder| root.release(folder)).map(|r| r.release).unwrap_or_default();
+    tokio::task::spawn_blocking(move || place.stage(&record, &files, &*keeper)).await.map_err(|e| KindError::new(e.to_string()))??;
+    let before = previous.as_ref().and_then(|folder| root.outside(folder)).map(|r| r.release).unwrap_or_default();
     let instance = match rollout(root, &release, old, cx).await {
         Ok(instance) => instance,
         Err(wrong) => {
@@ -306,8 +305,8 @@ async fn take_back(record: &Record, root: &Root, cx: &Cx) -> Result<(), KindErro
         }
         return Ok(());
     };
-    let release =
-        root.release(previous).ok_or_else(|| KindError::new(format!("release `{previous}` is not in `{}` any more", root.0.display())))?;
+    let there = root.release(previous, &cx.secrets)?;
+    let release = there.ok_or_else(|| KindError::new(format!("release `{previous}` is not in `{}` any more", root.0.display())))?;
     settle(root, &record.folder).await?;
     let ours = root.live(&record.folder);
     let serves = root.live(previous).is_some_and(|i| i.alive());

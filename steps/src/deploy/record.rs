@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
+use trees_runner::kind::{Keeper, KindError, SecretReader};
 
-/// A release: files, command, environment and where it listens. `releases/<folder>.json`, readable
-/// by its owner only, since the environment may hold secrets.
+/// A release: files, command, environment and where it listens. How it stands on a disk: [`Release::sealed`]
+/// here, and in files that only their owner can read on other machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// As named in the tree.
@@ -23,12 +24,9 @@ pub struct Release {
     pub name: String,
     /// Digest and mode of each file.
     pub files: BTreeMap<String, String>,
-    /// Program and arguments, as written.
-    pub command: Vec<String>,
-    /// Of `with`.
-    pub env: BTreeMap<String, String>,
-    /// The step's environment, on top of which `env` comes; not compared.
-    pub base: BTreeMap<String, String>,
+    /// What may hold secrets.
+    #[serde(flatten)]
+    pub start: Start,
     /// Where it listens.
     pub host: String,
     /// Where it listens.
@@ -45,6 +43,28 @@ pub struct Release {
     pub trial: bool,
 }
 
+/// How a release is started: all of it that may hold secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Start {
+    /// Program and arguments, as written.
+    pub command: Vec<String>,
+    /// Of `with`.
+    pub env: BTreeMap<String, String>,
+    /// The step's environment, on top of which `env` comes; not compared.
+    pub base: BTreeMap<String, String>,
+}
+
+/// `releases/<folder>.json`: a release whose start is sealed.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    release: Release,
+    /// Its [`Start`]; none where it stands as it is, as before there was a seal.
+    #[serde(default)]
+    sealed: Option<String>,
+}
+
 mod millis {
     use serde::{Deserialize as _, Deserializer, Serializer};
     use std::time::Duration;
@@ -59,19 +79,55 @@ mod millis {
 }
 
 impl Release {
+    /// As it is kept in the state folder.
+    ///
+    /// # Errors
+    /// When the master key cannot be used.
+    pub fn sealed(&self, keeper: &dyn Keeper) -> Result<Vec<u8>, KindError> {
+        let wrong = |e: serde_json::Error| KindError::new(e.to_string());
+        let sealed = keeper.seal(&self.label(), &serde_json::to_string(&self.start).map_err(wrong)?)?;
+        let release = Self { start: Start::default(), ..self.clone() };
+        serde_json::to_vec_pretty(&Sealed { release, sealed: Some(sealed) }).map_err(wrong)
+    }
+
+    /// Of what was kept, all but how it is started.
+    pub fn outside(text: &[u8]) -> Option<Self> {
+        Some(serde_json::from_slice::<Sealed>(text).ok()?.release)
+    }
+
+    /// What was kept; `None` where it is no release.
+    ///
+    /// # Errors
+    /// When it was sealed with another master key.
+    pub fn opened(text: &[u8], secrets: &SecretReader) -> Result<Option<Self>, KindError> {
+        let Ok(Sealed { mut release, sealed }) = serde_json::from_slice::<Sealed>(text) else { return Ok(None) };
+        if let Some(sealed) = sealed {
+            let start = secrets.open(&release.label(), &sealed)?;
+            release.start = serde_json::from_str(&start).map_err(|e| KindError::new(e.to_string()))?;
+        }
+        Ok(Some(release))
+    }
+
+    /// What its start is sealed as.
+    fn label(&self) -> String {
+        let place = [&self.project, &self.environment].map(String::as_str).join("/");
+        format!("release {} of {} ({})", self.folder, self.name, place.trim_end_matches('/'))
+    }
+
     /// Program, arguments and environment on this port, which may be a spare one.
-    pub fn on_port(&self, used: Option<u16>) -> (Vec<String>, BTreeMap<String, String>) {
-        let mut env = self.base.clone();
+    pub fn on_port(&self, used: Option<u16>) -> Program {
+        let Start { command, env: own_env, base } = &self.start;
+        let mut env = base.clone();
         let (Some(own), Some(used)) = (self.port, used) else {
-            env.extend(self.env.clone());
-            return (self.command.clone(), env);
+            env.extend(own_env.clone());
+            return Program { command: command.clone(), env };
         };
         let (own, used) = (own.to_string(), used.to_string());
-        let marked = self.command.iter().chain(self.env.values()).any(|text| text.contains("{port}"));
+        let marked = command.iter().chain(own_env.values()).any(|text| text.contains("{port}"));
         let put = |text: &String| if marked { text.replace("{port}", &used) } else { other_port(text, &own, &used) };
         env.extend([("PORT".to_owned(), used.clone()), ("HOST".to_owned(), self.host.clone())]);
-        env.extend(self.env.iter().map(|(name, value)| (name.clone(), put(value))));
-        (self.command.iter().map(put).collect(), env)
+        env.extend(own_env.iter().map(|(name, value)| (name.clone(), put(value))));
+        Program { command: command.iter().map(put).collect(), env }
     }
 }
 
@@ -83,17 +139,22 @@ fn other_port(text: &str, own: &str, used: &str) -> String {
     }
 }
 
-/// What a supervisor is told. `instances/<id>/spec.json`, readable by its owner only.
+/// What is run. It reaches the supervisor over a pipe and is never written down, since it may hold secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Program (absolute or searched in PATH) and arguments.
+    pub command: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What else a supervisor is told. `instances/<id>/spec.json`, readable by its owner only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The release's folder name.
     pub folder: String,
     /// Serving, or being tried.
     pub role: Role,
-    /// Program (absolute or searched in PATH) and arguments.
-    pub command: Vec<String>,
-    /// Its whole environment.
-    pub env: BTreeMap<String, String>,
     /// Its working folder.
     pub cwd: std::path::PathBuf,
     /// Where it listens.
@@ -194,7 +255,7 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, Release, other_port};
+    use super::{Identity, Program, Release, Start, other_port};
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -206,9 +267,7 @@ mod tests {
             environment: String::new(),
             name: String::new(),
             files: BTreeMap::new(),
-            command: command.iter().map(|s| (*s).to_owned()).collect(),
-            env: BTreeMap::new(),
-            base: BTreeMap::new(),
+            start: Start { command: command.iter().map(|s| (*s).to_owned()).collect(), ..Start::default() },
             host: "127.0.0.1".into(),
             port: Some(80),
             health: None,
@@ -225,8 +284,8 @@ mod tests {
             (["./chat", "--port=80", "0.0.0.0:80", "--n=180"], ["./chat", "--port=9", "0.0.0.0:9", "--n=180"]),
             (["./chat", "-p{port}", "80", "x"], ["./chat", "-p9", "80", "x"]),
         ] {
-            let (argv, env) = release(&command).on_port(Some(9));
-            assert_eq!(argv, expected);
+            let Program { command, env } = release(&command).on_port(Some(9));
+            assert_eq!(command, expected);
             assert_eq!((env["PORT"].as_str(), env["HOST"].as_str()), ("9", "127.0.0.1"));
         }
         assert_eq!(other_port("180", "80", "9"), "180");

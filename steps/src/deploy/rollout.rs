@@ -47,8 +47,7 @@ async fn trial(root: &Root, new: &Release, cx: &Cx) -> Result<(), KindError> {
     let port = spare_port(&new.host)?;
     cx.log(format!("trying release {} on port {port}", new.release));
     cx.progress(None, &format!("trying release {} on a spare port", new.release));
-    let spec = spec(root, new, Role::Trial, Some(port));
-    let instance = Instance::start(root.next_instance(), spec).await?;
+    let instance = start(root, new, Role::Trial, Some(port)).await?;
     let answer = wait_healthy(&instance, new, Some(port), cx).await;
     instance.stop().await?;
     answer.map_err(|wrong| {
@@ -67,7 +66,7 @@ async fn serve(root: &Root, new: &Release, old: Option<&Instance>, cx: &Cx) -> R
     let running = root.live(&new.folder).filter(|i| i.alive() && old.is_none_or(|old| old.folder != i.folder));
     let instance = match running {
         Some(instance) => instance,
-        None => Instance::start(root.next_instance(), spec(root, new, Role::Live, new.port)).await?,
+        None => start(root, new, Role::Live, new.port).await?,
     };
     match wait_healthy(&instance, new, new.port, cx).await {
         Ok(()) => Ok(instance),
@@ -80,7 +79,14 @@ async fn serve(root: &Root, new: &Release, old: Option<&Instance>, cx: &Cx) -> R
 
 /// Puts the release back that served before; its own deadline, since the attempt may be over.
 async fn back(root: &Root, old: Option<&Instance>, cx: &Cx, wrong: KindError) -> KindError {
-    let Some(release) = old.and_then(|old| root.release(&old.spec.folder)) else { return wrong };
+    let there = old.map_or(Ok(None), |old| root.release(&old.spec.folder, &cx.secrets));
+    let release = match there {
+        Ok(Some(release)) => release,
+        Ok(None) => return wrong,
+        Err(e) => {
+            return KindError { message: format!("{}\nand the release before does not come back: {}", wrong.message, e.message), ..wrong };
+        }
+    };
     let mut cx = cx.clone();
     cx.read.cancel = CancellationToken::new();
     if let Some(old) = old
@@ -124,17 +130,18 @@ fn is_free(host: &str, port: u16) -> bool {
     socket.is_ok_and(|socket| socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).is_ok())
 }
 
-fn spec(root: &Root, release: &Release, role: Role, port: Option<u16>) -> Spec {
-    let (mut command, env) = release.on_port(port);
+async fn start(root: &Root, release: &Release, role: Role, port: Option<u16>) -> Result<Instance, KindError> {
+    let mut program = release.on_port(port);
     let cwd = root.folder(&release.folder);
-    if let Some(program) = command.first_mut()
-        && program.starts_with("./")
+    if let Some(file) = program.command.first_mut()
+        && file.starts_with("./")
     {
-        *program = cwd.join(Path::new(program.trim_start_matches("./"))).display().to_string();
+        *file = cwd.join(Path::new(file.trim_start_matches("./"))).display().to_string();
     }
     let longest = release.health_timeout + Duration::from_secs(30);
     let expires = (role == Role::Trial).then(|| u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
-    Spec { folder: release.folder.clone(), role, command, env, cwd, port, drain: release.drain, expires }
+    let spec = Spec { folder: release.folder.clone(), role, cwd, port, drain: release.drain, expires };
+    Instance::start(root.next_instance(), spec, &program).await
 }
 
 fn spare_port(host: &str) -> Result<u16, KindError> {

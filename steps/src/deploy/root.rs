@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 use trees_core::hash;
-use trees_runner::kind::{Cx, KindError};
+use trees_runner::kind::{Cx, Keeper, KindError, SecretReader};
 use walkdir::WalkDir;
 
 /// The folder of one deployment.
@@ -87,28 +87,45 @@ impl Root {
         self.0.join("releases").join(format!("{folder}.json"))
     }
 
+    /// What is recorded of a release whose folder is there, as it stands on the disk.
+    fn recorded(&self, folder: &str) -> Option<Vec<u8>> {
+        let text = fs::read(self.record(folder)).ok()?;
+        self.folder(folder).is_dir().then_some(text)
+    }
+
+    /// What is recorded of a release whose folder is there, without how it is started.
+    pub fn outside(&self, folder: &str) -> Option<Release> {
+        Release::outside(&self.recorded(folder)?)
+    }
+
     /// What is recorded of a release whose folder is there.
-    pub fn release(&self, folder: &str) -> Option<Release> {
-        let release = serde_json::from_slice(&fs::read(self.record(folder)).ok()?).ok()?;
-        self.folder(folder).is_dir().then_some(release)
+    ///
+    /// # Errors
+    /// When it was sealed with another master key.
+    pub fn release(&self, folder: &str, secrets: &SecretReader) -> Result<Option<Release>, KindError> {
+        let path = || format!("without that key, remove `{}`: it cannot be gone back to then", self.record(folder).display());
+        self.recorded(folder).map_or(Ok(None), |text| Release::opened(&text, secrets).map_err(|e| e.help(path())))
     }
 
     /// The folder for a release: its name, with a mark where another content has that name.
-    pub fn place(&self, release: &Release) -> String {
-        match self.release(&release.release) {
+    ///
+    /// # Errors
+    /// When what has that name was sealed with another master key.
+    pub fn place(&self, release: &Release, secrets: &SecretReader) -> Result<String, KindError> {
+        Ok(match self.release(&release.release, secrets)? {
             Some(there) if !same(&there, release) => marked(release),
             Some(_) | None => release.release.clone(),
-        }
+        })
     }
 
     /// Copies the files aside, checks them and renames them into place; nothing where they are there.
     ///
     /// # Errors
-    /// When a file cannot be copied, or changed meanwhile.
-    pub fn stage(&self, release: &Release, sources: &[(String, PathBuf)]) -> Result<(), KindError> {
-        let text = serde_json::to_vec_pretty(release).map_err(|e| KindError::new(e.to_string()))?;
+    /// When a file cannot be copied, or changed meanwhile; when the master key cannot be used.
+    pub fn stage(&self, release: &Release, sources: &[(String, PathBuf)], keeper: &dyn Keeper) -> Result<(), KindError> {
+        let text = release.sealed(keeper)?;
         let to = self.folder(&release.folder);
-        if self.release(&release.folder).is_some() && digests(&to, release.files.keys()) == release.files {
+        if self.outside(&release.folder).is_some() && digests(&to, release.files.keys()) == release.files {
             return replace(&self.record(&release.folder), &text, 0o600);
         }
         let aside = self.0.join("releases").join(".staging");
@@ -184,13 +201,14 @@ impl Root {
 
 /// The same files, command, environment and place.
 pub fn same(a: &Release, b: &Release) -> bool {
-    a.files == b.files && a.command == b.command && a.env == b.env && a.host == b.host && a.port == b.port && a.health == b.health
+    let run = |release: &Release| (release.start.command.clone(), release.start.env.clone());
+    a.files == b.files && run(a) == run(b) && a.host == b.host && a.port == b.port && a.health == b.health
 }
 
 /// The name of a release's folder with a mark of its content, for where another content has the name.
 pub fn marked(release: &Release) -> String {
-    let content =
-        hash::json(&(&release.files, &release.command, &release.env, &release.host, release.port, &release.health)).unwrap_or_default();
+    let content = hash::json(&(&release.files, &release.start.command, &release.start.env, &release.host, release.port, &release.health))
+        .unwrap_or_default();
     format!("{}+{}", release.release, content.get(..8).unwrap_or_default())
 }
 

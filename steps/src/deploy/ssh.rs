@@ -25,7 +25,7 @@ pub use access::{Access, Setting};
 pub use wave::Wave;
 
 use super::asked::Asked;
-use super::record::Release;
+use super::record::{Release, Start};
 use super::root::list_sources;
 use crate::number::Port;
 use crate::period::{Limit, Period};
@@ -244,9 +244,7 @@ impl Job {
             environment: cx.environment.clone(),
             name: with.name.clone(),
             files: BTreeMap::new(),
-            command: with.command.clone(),
-            env: with.env.clone(),
-            base: BTreeMap::new(),
+            start: Start { command: with.command.clone(), env: with.env.clone(), base: BTreeMap::new() },
             host: with.host.clone(),
             port: with.port.map(|port| port.0),
             health: with.health.clone(),

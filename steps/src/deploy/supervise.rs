@@ -1,11 +1,11 @@
 //! The supervisor: a small process of its own that keeps one instance running after `trees` and
 //! the terminal are gone.
 //!
-//! It knows nothing of releases and ports: a command, an environment, a log. It is the same binary,
+//! It knows nothing of releases and ports: a program, which it reads from its standard input, and a log. It is the same binary,
 //! started again with a hidden argument; see [`set_supervisor`](super::set_supervisor).
 
 use super::instance::{LOCK, LOG, STATUS};
-use super::record::{Identity, Role, Spec, Status};
+use super::record::{Identity, Program, Role, Spec, Status};
 use crate::file::replace;
 use jiff::Timestamp;
 use rustix::process::Signal;
@@ -46,6 +46,7 @@ pub fn supervise(spec: &Path) -> ExitCode {
 struct Supervisor {
     folder: PathBuf,
     spec: Spec,
+    program: Program,
     status: Status,
     _lock: File,
 }
@@ -61,13 +62,14 @@ impl Supervisor {
     fn open(spec: &Path) -> io::Result<Self> {
         let folder = spec.parent().unwrap_or(Path::new("/")).to_path_buf();
         let spec: Spec = serde_json::from_slice(&fs::read(spec)?)?;
+        let program: Program = serde_json::from_reader(io::stdin().lock())?;
         let lock = hold(&folder.join(LOCK))?;
         if folder.join(STATUS).exists() {
             return Err(io::Error::other("this instance was given up before it began"));
         }
         std::env::set_current_dir("/")?;
         let status = Status::new(Identity::of(std::process::id()));
-        Ok(Self { folder, spec, status, _lock: lock })
+        Ok(Self { folder, spec, program, status, _lock: lock })
     }
 
     async fn run(mut self) -> io::Result<()> {
@@ -118,9 +120,9 @@ impl Supervisor {
 
     fn start(&mut self) -> io::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(self.folder.join(LOG))?;
-        let (program, args) = self.spec.command.split_first().ok_or_else(|| io::Error::other("no command"))?;
+        let (program, args) = self.program.command.split_first().ok_or_else(|| io::Error::other("no command"))?;
         let mut command = Command::new(program);
-        command.args(args).current_dir(&self.spec.cwd).env_clear().envs(&self.spec.env);
+        command.args(args).current_dir(&self.spec.cwd).env_clear().envs(&self.program.env);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let started = command.spawn();
         self.status.since = Timestamp::now();

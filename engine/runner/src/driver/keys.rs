@@ -43,4 +43,12 @@ impl Keeper for Keys {
     fn retire(&self, name: &str) -> Result<Vec<u64>, KindError> {
         self.store.retire(&self.project, &self.environment, name).map_err(|e| failed(&e))
     }
+
+    fn seal(&self, label: &str, text: &str) -> Result<String, KindError> {
+        self.store.seal(label, text).map_err(|e| failed(&e))
+    }
+
+    fn open(&self, label: &str, sealed: &str) -> Result<String, KindError> {
+        self.store.open(label, sealed).map_err(|e| failed(&e))
+    }
 }

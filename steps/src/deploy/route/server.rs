@@ -8,7 +8,7 @@ use super::words::{Log, judged};
 use super::workers::{Master, Worker, listed};
 use crate::command;
 use crate::deploy::instance::Instance;
-use crate::deploy::record::{Role, Spec};
+use crate::deploy::record::{Program, Role, Spec};
 use crate::deploy::root::Root;
 use crate::file::{failed, replace};
 use rustix::fs::{FlockOperation, flock};
@@ -238,15 +238,14 @@ impl Nginx {
         let spec = Spec {
             folder: "nginx".into(),
             role: Role::Live,
-            command: std::iter::once(self.program.clone()).chain(arguments.0).collect(),
-            env,
             cwd: root.to_path_buf(),
             port: None,
             drain: Duration::from_secs(5),
             expires: None,
         };
+        let run = Program { command: std::iter::once(self.program.clone()).chain(arguments.0).collect(), env };
         cx.log(format!("starting nginx in {}", root.display()));
-        let instance = Instance::start(Root(root.to_path_buf()).next_instance(), spec).await?;
+        let instance = Instance::start(Root(root.to_path_buf()).next_instance(), spec, &run).await?;
         let begun = Instant::now();
         while self.master()?.is_none_or(|master| listed() && master.workers().is_empty()) {
             let ended = instance.status().is_some_and(|status| status.last_exit.is_some());

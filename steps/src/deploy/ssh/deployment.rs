@@ -46,7 +46,7 @@ pub async fn examine(host: &Host, seen: &Seen, job: &Job, cx: &ReadCx) -> Result
     let Some(there) = seen.release(current) else {
         return Ok((vec![change("release", json!(null), json!(wanted.release))], None));
     };
-    let mut changes = differences(there, &wanted, &seen.files);
+    let mut changes = differences(there, &wanted, &seen.files, &cx.mask);
     let live = seen.live(current).filter(|instance| instance.serves());
     let Some(live) = live else {
         changes.push(change("process", json!("dead"), json!("running")));

@@ -1,6 +1,6 @@
 //! What is sent to a host: the files of a release, the files of an instance, as `tar` reads them.
 
-use super::super::record::{Release, Role};
+use super::super::record::{Program, Release, Role};
 use super::look::Tool;
 use super::script::SUPERVISE;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,7 +106,7 @@ impl Start<'_> {
     /// Never but for want of memory.
     pub fn archive(&self) -> Result<Vec<u8>, KindError> {
         let release = self.release;
-        let (mut command, env) = release.on_port(self.port);
+        let Program { mut command, env } = release.on_port(self.port);
         let folder = format!("{}/releases/{}", self.root, release.folder);
         if let Some(program) = command.first_mut()
             && let Some(own) = program.strip_prefix("./")
