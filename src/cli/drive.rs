@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use trees_core::event::{Event, RunStatus};
+use trees_core::event::{Event, Json, RunStatus};
 use trees_core::journal::{Hold, Journal as _, RunFilter};
 use trees_core::path::RunId;
 use trees_core::run::Definitions;
@@ -70,6 +70,10 @@ impl Kinds for Known {
 
     fn names(&self) -> Vec<&str> {
         self.0.names()
+    }
+
+    fn wrong(&self, name: &str, with: &Json) -> Vec<String> {
+        self.0.wrong(name, with)
     }
 }
 

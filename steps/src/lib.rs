@@ -32,6 +32,7 @@ pub use period::Period;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use trees_core::event::Json;
 use trees_core::tree::{KindInfo, Kinds};
 use trees_runner::kind::{AnyKind, erase};
 
@@ -102,6 +103,10 @@ impl Kinds for Catalogue {
 
     fn names(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
+    }
+
+    fn wrong(&self, name: &str, with: &Json) -> Vec<String> {
+        self.get(name).map(|kind| kind.validate(with)).unwrap_or_default()
     }
 }
 

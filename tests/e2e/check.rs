@@ -45,6 +45,16 @@ fn an_unknown_kind() {
 }
 
 #[test]
+fn what_a_kind_itself_finds_wrong_in_what_is_known() {
+    let hook = |with: &str| format!("tree: t\nparams: {{ at: x }}\nsteps:\n  a:\n    uses: notify/webhook\n    with:\n{with}");
+    check(&hook("      url: https://x.test\n      text: a\n      hub_secret: ''\n"), "9:19", "hub_secret: it is empty");
+    check(&hook("      url: https://x.test\n"), "7:7", "there is no message");
+    check("tree: t\nsteps:\n  a: { uses: deploy/process, with: { name: a, release: v/1, command: [x] } }\n", "3:56", "release: `v/1`");
+    // What is computed is judged when it is.
+    Bench::with("tree.yaml", hook("      url: 'https://{{ params.at }}'\n      hub_secret: ''\n")).run(&["check", "tree.yaml"]).expect(0);
+}
+
+#[test]
 fn a_cycle_of_three() {
     let text = "tree: t\nsteps:\n  a: { needs: c, run: \":\" }\n  b: { needs: a, run: \":\" }\n  c: { needs: b, run: \":\" }\n";
     let bench = Bench::with("tree.yaml", text);

@@ -105,7 +105,14 @@ impl<'d> Draft<'d, '_, '_> {
             return None;
         };
         let place = value.get("with").or_else(|| value.get("uses")).unwrap_or(value);
+        let before = self.session.found.len();
         with::check(value.get("with"), place.span(), kind, &mut self.session.found);
+        if let Template::Value(known) = &template
+            && self.session.found.len() == before
+        {
+            let said = kinds.wrong(name, known).into_iter().map(|why| with::judged(value.get("with"), place.span(), name, &why));
+            self.session.found.extend(said);
+        }
         Some(Action::Uses { kind: name.to_owned(), revision: kind.revision, with: template })
     }
 

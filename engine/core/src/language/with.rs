@@ -24,6 +24,16 @@ pub fn check(with: Option<Ref<'_>>, place: Span, kind: &KindInfo, found: &mut Ve
     }
 }
 
+/// What a kind says itself of a `with`: `field: why`, shown where that field stands.
+pub fn judged(with: Option<Ref<'_>>, place: Span, kind: &str, why: &str) -> Diagnostic {
+    let path = why.split_once(": ").map_or("", |(field, _)| field.trim_start_matches("with."));
+    let mut at = with;
+    for word in path.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        at = at.and_then(|value| value.get(word)).or(at);
+    }
+    Diagnostic::error("bad-value", at.map_or(place, Ref::span), format!("`{kind}`: {why}"))
+}
+
 struct Reader<'k> {
     kind: &'k str,
     root: &'k Json,

@@ -42,6 +42,10 @@ pub trait Kinds {
     fn kind(&self, name: &str) -> Option<&KindInfo>;
     /// All names, sorted.
     fn names(&self) -> Vec<&str>;
+    /// What a kind itself finds wrong in a `with` that is known as it is, each as `field: why`.
+    fn wrong(&self, _name: &str, _with: &Json) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// None at all: trees made of scripts need no catalogue.
