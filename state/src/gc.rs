@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use trees_core::event::{ArtifactRef, RunStatus};
 use trees_core::hash;
@@ -100,7 +100,40 @@ impl State {
         if !gc.dry_run {
             self.remove_aside(gc)?;
         }
+        self.remove_ways_back(gc, removed)?;
         self.remove_artifacts(gc, early, removed)
+    }
+
+    /// What step kinds kept in `undo` for a rollback that no run needs any more. A record names its file.
+    fn remove_ways_back(&self, gc: &Gc, removed: &mut Removed) -> Result<(), JournalError> {
+        let entries = fs::read_dir(self.dir().join("undo")).into_iter().flatten();
+        let mut kept: BTreeMap<String, PathBuf> =
+            entries.filter_map(|entry| Some((entry.as_ref().ok()?.file_name().into_string().ok()?, entry.ok()?.path()))).collect();
+        kept.retain(|_, path| Object::of(path).is_some_and(|object| object.age >= gc.grace));
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let runs: BTreeSet<&str> = removed.runs.iter().map(|run| run.0.as_str()).collect();
+        self.read(|db| {
+            let mut statement =
+                db.prepare_cached("SELECT r.id, e.body FROM events e JOIN runs r ON r.n = e.run WHERE e.type = 'intent_recorded'")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if let (run, Some(body)) = (row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)
+                    && !runs.contains(run.as_str())
+                {
+                    kept.retain(|name, _| !body.contains(name.as_str()));
+                }
+            }
+            Ok(())
+        })?;
+        for path in kept.values() {
+            removed.bytes += size(path);
+            if !gc.dry_run {
+                self.remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// The runs that are to go.

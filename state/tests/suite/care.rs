@@ -55,6 +55,26 @@ fn old_runs_go_with_their_logs_and_unfinished_ones_stay() {
 }
 
 #[test]
+fn what_a_rollback_may_need_stays_as_long_as_its_run() {
+    let bench = bench();
+    let folder = bench.dir.path().join(".trees/undo");
+    fs::create_dir(&folder).unwrap();
+    let names = ["a", "b", "c"].map(|letter| letter.repeat(64));
+    names.iter().for_each(|name| fs::write(folder.join(name), "before").unwrap());
+    for name in &names[..2] {
+        let intent = EventKind::IntentRecorded { record: serde_json::json!({ "before": { "sha256": name } }) };
+        let hold = run_with(&bench.state, "a", vec![(None, started("a")), (Some("a"), begins("x")), (Some("a"), intent)]);
+        bench.state.append(hold.run(), 3, 1, &[event(hold.run(), 4, None, finished(RunStatus::Succeeded))], &[]).unwrap();
+    }
+    bench.state.gc(&Gc { keep: Some(1), ..Gc::default() }).unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "what is young stays: its record may just be written");
+    let told = bench.state.gc(&now(Gc { dry_run: true, ..Gc::default() })).unwrap();
+    assert_eq!((told.bytes, fs::read_dir(&folder).unwrap().count()), (12, 3));
+    assert_eq!(bench.state.gc(&now(Gc::default())).unwrap().bytes, 12);
+    assert!(folder.join(&names[1]).exists() && fs::read_dir(&folder).unwrap().count() == 1);
+}
+
+#[test]
 fn a_run_that_somebody_drives_stays() {
     let bench = bench();
     let run = ended(&bench.state, "a", RunStatus::Failed);
