@@ -5,7 +5,6 @@ use super::password;
 use super::server::Server;
 use super::session::{Access, Writer};
 use super::{change, changed_since, comment, comment_on, holds, owner, refuse_foreign};
-use crate::file::{failed, replace};
 use crate::period::{Limit, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,12 +125,20 @@ struct Flip {
 /// A password that this step sets.
 #[derive(Debug, Serialize, Deserialize)]
 struct Secret {
-    /// Of the verifier that was there, which is kept in the state folder: `undo/<sha256>`. `None`: there was none.
-    before: Option<String>,
+    /// What there was; `None`: nothing.
+    before: Option<Before>,
     /// This user may read verifiers.
     readable: bool,
     /// The digest of the new verifier.
     after: String,
+}
+
+/// The verifier that a password had.
+#[derive(Debug, Serialize, Deserialize)]
+struct Before {
+    sha256: String,
+    /// Itself, sealed: the record is read by more than may see it.
+    sealed: String,
 }
 
 impl Kind for Role {
@@ -269,7 +276,7 @@ async fn alter(access: &Access, writer: &Writer, with: &With, found: &Found, cx:
         name: with.name.clone(),
         made: false,
         attributes: flips,
-        password: verifier.as_deref().map(|new| keep(found, new, cx)).transpose()?,
+        password: verifier.as_deref().map(|new| keep(&with.name, found, new, cx)).transpose()?,
         member_of: missing_memberships(with, found).cloned().collect(),
         grants: missing_grants(with, found).collect(),
         comment: comment(cx),
@@ -282,18 +289,21 @@ async fn alter(access: &Access, writer: &Writer, with: &With, found: &Found, cx:
     Ok(())
 }
 
-/// Keeps what the server had, in a file that only its owner can read: the record is read by more.
-fn keep(found: &Found, new: &str, cx: &Cx) -> Result<Secret, KindError> {
+/// What the server had, sealed.
+fn keep(name: &str, found: &Found, new: &str, cx: &Cx) -> Result<Secret, KindError> {
     let (before, readable) = match &found.verifier {
         Verifier::Hidden => (None, false),
         Verifier::Read(None) => (None, true),
         Verifier::Read(Some(verifier)) => {
-            let digest = hash::bytes(verifier.as_bytes());
-            replace(&cx.state.join("undo").join(&digest), verifier.as_bytes(), 0o600)?;
-            (Some(digest), true)
+            let sealed = cx.keeper.seal(&sealed_as(name), verifier)?;
+            (Some(Before { sha256: hash::bytes(verifier.as_bytes()), sealed }), true)
         }
     };
     Ok(Secret { before, readable, after: hash::bytes(new.as_bytes()) })
+}
+
+fn sealed_as(name: &str) -> String {
+    format!("the password that the role {name} had")
 }
 
 async fn unmake(access: &Access, writer: &Writer, record: &Record, found: &Found, cx: &Cx) -> Result<(), KindError> {
@@ -343,7 +353,7 @@ async fn restore(access: &Access, writer: &Writer, record: &Record, found: &Foun
 
 fn old_password(name: &str, secret: &Secret, now: Option<&str>, cx: &Cx) -> Result<Option<String>, KindError> {
     let digest = now.map(|verifier| hash::bytes(verifier.as_bytes()));
-    if digest == secret.before || !secret.readable {
+    if digest.as_ref() == secret.before.as_ref().map(|before| &before.sha256) || !secret.readable {
         return Ok(None);
     }
     if digest.as_ref() != Some(&secret.after) {
@@ -351,8 +361,7 @@ fn old_password(name: &str, secret: &Secret, now: Option<&str>, cx: &Cx) -> Resu
         return Ok(None);
     }
     let Some(before) = &secret.before else { return Ok(Some(format!("ALTER ROLE {} PASSWORD NULL", ident(name)?))) };
-    let path = cx.state.join("undo").join(before);
-    let verifier = std::fs::read_to_string(&path).map_err(|e| failed("cannot read what was there before from", &path, &e))?;
+    let verifier = cx.keeper.open(&sealed_as(name), &before.sealed)?;
     Ok(Some(format!("ALTER ROLE {} PASSWORD {}", ident(name)?, literal(&verifier)?)))
 }
 
