@@ -108,8 +108,8 @@ pub fn all() -> Vec<Tool> {
             most: 1_000,
             leaves: &["home"],
             ..of("dagu", dag, |home, _| {
-                let mut command = plain("dagu", &["start", "dag.yaml"]);
-                command.env("DAGU_HOME", home.join("home"));
+                let mut command = plain("dagu", &["start", "-q", "dag.yaml"]);
+                command.env("DAGU_HOME", home.join("home")).env("DAGU_SKIP_EXAMPLES", "true");
                 command
             })
         },
