@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,11 @@ impl State {
                 if let (run, Some(body)) = (row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)
                     && !runs.contains(run.as_str())
                 {
-                    kept.retain(|name, _| !body.contains(name.as_str()));
+                    match self.recorded(&body) {
+                        Some(record) => kept.retain(|name, _| !record.contains(name.as_str())),
+                        // Nobody knows what it names.
+                        None => kept.clear(),
+                    }
                 }
             }
             Ok(())
@@ -262,6 +267,14 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The record of an intent, opened where it is sealed; `None` where it cannot be.
+    fn recorded<'b>(&self, body: &'b str) -> Option<Cow<'b, str>> {
+        let event: Value = serde_json::from_str(body).ok()?;
+        let part = |name: &str| event["record"][name].as_str();
+        let (Some(label), Some(sealed)) = (part("sealed_as"), part("sealed")) else { return Some(body.into()) };
+        Some(String::from_utf8(self.opened(label, sealed).ok()?).ok()?.into())
     }
 
     /// The content that is to go when these runs are gone.

@@ -59,7 +59,7 @@ impl State {
         };
         let mut how = how.clone();
         if how.length == 0 {
-            let before = Zeroizing::new(self.opened(scope, version, &sealed)?.value);
+            let before = Zeroizing::new(self.opened_value(scope, version, &sealed)?.value);
             how.length = u32::try_from(before.chars().count()).unwrap_or(u32::MAX).min(4096);
         }
         generate::secret(&how).map_err(StateError::Invalid)

@@ -1,4 +1,4 @@
-//! Texts under the master key. The label says what a text belongs to: under another one it does not open.
+//! What stands under the master key. The label says what it belongs to: under another one it does not open.
 
 use crate::error::unusable;
 use crate::master::Master;
@@ -11,20 +11,19 @@ use trees_core::journal::JournalError;
 
 const NONCE: usize = 24;
 
-/// The nonce, and the text under a key of its label's own.
-pub(crate) fn seal(master: &Master, label: &str, text: &str) -> Option<Vec<u8>> {
+/// The nonce, and the bytes under a key of their label's own.
+pub(crate) fn seal(master: &Master, label: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut nonce = [0_u8; NONCE];
     getrandom::fill(&mut nonce).ok()?;
-    let sealed = cipher(master, label)?.encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: label.as_bytes() }).ok()?;
+    let sealed = cipher(master, label)?.encrypt(&XNonce::from(nonce), Payload { msg: bytes, aad: label.as_bytes() }).ok()?;
     Some([&nonce[..], &sealed].concat())
 }
 
 /// What [`seal`] sealed; `None` under another key or label, or where it was changed.
-pub(crate) fn open(master: &Master, label: &str, sealed: &[u8]) -> Option<String> {
-    let (nonce, text) = sealed.split_at_checked(NONCE)?;
+pub(crate) fn open(master: &Master, label: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, bytes) = sealed.split_at_checked(NONCE)?;
     let nonce: [u8; NONCE] = nonce.try_into().ok()?;
-    let plain = cipher(master, label)?.decrypt(&XNonce::from(nonce), Payload { msg: text, aad: label.as_bytes() }).ok()?;
-    String::from_utf8(plain).ok()
+    cipher(master, label)?.decrypt(&XNonce::from(nonce), Payload { msg: bytes, aad: label.as_bytes() }).ok()
 }
 
 fn cipher(master: &Master, label: &str) -> Option<XChaCha20Poly1305> {
@@ -38,15 +37,15 @@ fn kinds(label: &str) -> String {
 }
 
 impl State {
-    pub(crate) fn sealed_text(&self, label: &str, text: &str) -> Result<String, JournalError> {
-        let sealed = seal(self.master()?, &kinds(label), text);
+    pub(crate) fn sealed(&self, label: &str, bytes: &[u8]) -> Result<String, JournalError> {
+        let sealed = seal(self.master()?, &kinds(label), bytes);
         sealed.map(|bytes| STANDARD.encode(bytes)).ok_or_else(|| unusable(self.dir(), format!("sealing {label} failed")))
     }
 
-    pub(crate) fn opened_text(&self, label: &str, sealed: &str) -> Result<String, JournalError> {
+    pub(crate) fn opened(&self, label: &str, sealed: &str) -> Result<Vec<u8>, JournalError> {
         let bytes = STANDARD.decode(sealed).ok();
-        let text = self.known_master()?.zip(bytes).and_then(|(master, bytes)| open(master, &kinds(label), &bytes));
-        text.ok_or_else(|| {
+        let found = self.known_master()?.zip(bytes).and_then(|(master, bytes)| open(master, &kinds(label), &bytes));
+        found.ok_or_else(|| {
             unusable(
                 self.dir(),
                 format!("{label} cannot be opened: it was sealed with another master key, or changed; put back the key it was sealed with"),
@@ -66,9 +65,9 @@ mod tests {
         let state =
             |name: &str, key: &str| State::open(folder.path().join(name), Durability::Full).unwrap().with_key_file(folder.path().join(key));
         let one = state("one", "key");
-        let sealed = one.seal("release v1", "PASSWORD=hunter2").unwrap();
-        assert!(!sealed.contains("hunter2") && one.seal("release v1", "PASSWORD=hunter2").unwrap() != sealed);
-        assert_eq!(state("two", "key").open("release v1", &sealed).unwrap(), "PASSWORD=hunter2");
+        let sealed = one.seal("release v1", b"PASSWORD=hunter2").unwrap();
+        assert!(!sealed.contains("hunter2") && one.seal("release v1", b"PASSWORD=hunter2").unwrap() != sealed);
+        assert_eq!(state("two", "key").open("release v1", &sealed).unwrap(), b"PASSWORD=hunter2");
         let changed = sealed.replace(&sealed[40..44], "AAAA");
         for (store, label, text) in
             [(&one, "release v2", &sealed), (&state("three", "other"), "release v1", &sealed), (&one, "release v1", &changed)]

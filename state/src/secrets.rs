@@ -49,11 +49,11 @@ impl Scope {
     }
 
     fn seal(&self, master: &Master, version: i64, value: &str) -> Option<Vec<u8>> {
-        sealed::seal(master, &self.label(version), value)
+        sealed::seal(master, &self.label(version), value.as_bytes())
     }
 
     fn open(&self, master: &Master, version: i64, sealed: &[u8]) -> Option<String> {
-        sealed::open(master, &self.label(version), sealed)
+        String::from_utf8(sealed::open(master, &self.label(version), sealed)?).ok()
     }
 
     pub(crate) fn newest(&self, db: &Connection) -> Result<Option<(i64, Vec<u8>)>, Fault> {
@@ -206,7 +206,7 @@ impl State {
         let shared = Scope::new(project, "", name);
         for scope in [own, shared] {
             if let Some((version, sealed)) = self.read(|db| scope.newest(db))? {
-                return self.opened(&scope, version, &sealed).map(Some);
+                return self.opened_value(&scope, version, &sealed).map(Some);
             }
         }
         Ok(None)
@@ -235,7 +235,7 @@ impl State {
             mine.witness(db, &witness, "secret_generated", Value::Null)?;
             mine.newest(db)?.ok_or_else(|| Fault::Damaged("a secret just made is not there".into()))
         })?;
-        self.opened(&scope, version, &sealed)
+        self.opened_value(&scope, version, &sealed)
     }
 
     /// Says so where the master key is another than the one that secrets are sealed with.
@@ -244,7 +244,7 @@ impl State {
         self.read(|db| unopened(db, master))
     }
 
-    pub(crate) fn opened(&self, scope: &Scope, version: i64, sealed: &[u8]) -> Result<SecretValue, JournalError> {
+    pub(crate) fn opened_value(&self, scope: &Scope, version: i64, sealed: &[u8]) -> Result<SecretValue, JournalError> {
         let wrong = || {
             let message = format!(
                 "the secret `{}` cannot be opened with this master key; use the key it was sealed with, or where that is lost remove the secret and set it again",

@@ -88,12 +88,12 @@ impl Store for State {
         fingerprint.ok_or_else(|| crate::error::unusable(self.dir(), "a fingerprint could not be computed"))
     }
 
-    fn seal(&self, label: &str, text: &str) -> Result<String, JournalError> {
-        self.sealed_text(label, text)
+    fn seal(&self, label: &str, bytes: &[u8]) -> Result<String, JournalError> {
+        self.sealed(label, bytes)
     }
 
-    fn open(&self, label: &str, sealed: &str) -> Result<String, JournalError> {
-        self.opened_text(label, sealed)
+    fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, JournalError> {
+        self.opened(label, sealed)
     }
 
     fn lock(&self, name: &str, run: &RunId) -> Result<Result<Box<dyn LockGuard>, String>, JournalError> {

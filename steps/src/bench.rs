@@ -72,14 +72,14 @@ impl Keeper for NoSecrets {
         Ok(Vec::new())
     }
 
-    fn seal(&self, label: &str, text: &str) -> Result<String, KindError> {
-        Ok(STANDARD.encode(format!("{label}\0{text}")))
+    fn seal(&self, label: &str, bytes: &[u8]) -> Result<String, KindError> {
+        Ok(STANDARD.encode([label.as_bytes(), b"\0", bytes].concat()))
     }
 
-    fn open(&self, label: &str, sealed: &str) -> Result<String, KindError> {
-        let text = STANDARD.decode(sealed).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let text = text.as_deref().and_then(|text| text.strip_prefix(label)?.strip_prefix('\0'));
-        text.map(str::to_owned).ok_or_else(|| KindError::new(format!("{label} cannot be opened")))
+    fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, KindError> {
+        let bytes = STANDARD.decode(sealed).unwrap_or_default();
+        let opened = bytes.strip_prefix(label.as_bytes()).and_then(|rest| rest.strip_prefix(b"\0"));
+        opened.map(<[u8]>::to_vec).ok_or_else(|| KindError::new(format!("{label} cannot be opened")))
     }
 }
 

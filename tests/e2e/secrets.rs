@@ -1,6 +1,6 @@
 //! The versions of a secret: a new value in the place of one that is there, and the old ones retired.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Outcome};
 
 const TREE: &str =
     "tree: t\nsecrets: { TOKEN: {} }\nsteps:\n  a: { secrets: [TOKEN], run: 'printf %s \"$TOKEN\" | wc -c >> sizes; echo \"$TOKEN\"' }\n";
@@ -95,4 +95,26 @@ fn a_value_that_is_young_enough_stays() {
     let steps = bench.run(&["show", "@last", "--format", "json"]).json();
     let status = |path: &str| steps["steps"].as_array().unwrap().iter().find(|s| s["path"] == path).unwrap()["status"].clone();
     assert_eq!((status("fresh"), status("old")), ("cached".into(), "cached".into()));
+}
+
+#[test]
+fn what_a_rollback_needs_is_whole_though_a_secret_stands_in_it() {
+    let tree = "tree: t\nparams: { port: '1', well: 'false' }\nsecrets: { TOKEN: {} }\non_failure: rollback\nsteps:\n  conf:\n    \
+                uses: file/write\n    with: { path: app.conf, content: 'port={{ params.port }} {{ secrets.TOKEN }}' }\n  \
+                end: { needs: conf, run: 'test {{ params.well }} = true' }\n";
+    let bench = Bench::with("t.yaml", tree);
+    let run = |token: &str, arguments: &[&str], code: i32| {
+        let all = [&["run", "t.yaml"], arguments].concat();
+        Outcome::of(&bench.command(&all).env("TOKEN", token).output().unwrap()).expect(code);
+    };
+    run("canary-name", &["-p", "well=true"], 0);
+    run("canary-name", &["-p", "port=2"], 4);
+    assert_eq!(bench.read("app.conf"), "port=1 canary-name");
+    // A value of then, which nobody knows any more: no step of this run names it.
+    bench.write("plain.yaml", tree.replace("secrets.TOKEN", "params.port").replace("secrets: { TOKEN: {} }\n", ""));
+    bench.run(&["run", "plain.yaml", "-p", "port=3"]).expect(4);
+    assert_eq!(bench.read("app.conf"), "port=1 canary-name");
+    let state = bench.path(".trees").canonicalize().unwrap();
+    let holding = bench.holding(&["canary-name"]).into_iter().filter(|path| path.canonicalize().unwrap().starts_with(&state));
+    assert_eq!(holding.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
 }

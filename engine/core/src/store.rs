@@ -106,11 +106,11 @@ pub trait Store: Send + Sync {
     /// What may be recorded of a value that is not in the store.
     fn fingerprint(&self, value: &str) -> Result<String, JournalError>;
 
-    /// Seals a text with the master key. The label says what the text belongs to, for people too.
-    fn seal(&self, label: &str, text: &str) -> Result<String, JournalError>;
+    /// Seals bytes with the master key, as text. The label says what they belong to, for people too.
+    fn seal(&self, label: &str, bytes: &[u8]) -> Result<String, JournalError>;
 
     /// What [`Self::seal`] sealed with that label. An error under another key, and where it was changed.
-    fn open(&self, label: &str, sealed: &str) -> Result<String, JournalError>;
+    fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, JournalError>;
 
     /// Takes a lock of the state folder, or tells who holds it.
     fn lock(&self, name: &str, run: &RunId) -> Result<Result<Box<dyn LockGuard>, String>, JournalError>;

@@ -294,13 +294,13 @@ pub trait Keeper: Send + Sync {
     ///
     /// # Errors
     /// When the master key cannot be used or made.
-    fn seal(&self, label: &str, text: &str) -> Result<String, KindError>;
+    fn seal(&self, label: &str, bytes: &[u8]) -> Result<String, KindError>;
 
     /// What [`Self::seal`] sealed with that label.
     ///
     /// # Errors
     /// When it was sealed with another key, or changed.
-    fn open(&self, label: &str, sealed: &str) -> Result<String, KindError>;
+    fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, KindError>;
 }
 
 /// The versions of secrets and what was sealed, to be read only.
@@ -325,7 +325,7 @@ impl SecretReader {
     ///
     /// # Errors
     /// When it was sealed with another key, or changed.
-    pub fn open(&self, label: &str, sealed: &str) -> Result<String, KindError> {
+    pub fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, KindError> {
         self.0.open(label, sealed)
     }
 }

@@ -85,7 +85,7 @@ impl Release {
     /// When the master key cannot be used.
     pub fn sealed(&self, keeper: &dyn Keeper) -> Result<Vec<u8>, KindError> {
         let wrong = |e: serde_json::Error| KindError::new(e.to_string());
-        let sealed = keeper.seal(&self.label(), &serde_json::to_string(&self.start).map_err(wrong)?)?;
+        let sealed = keeper.seal(&self.label(), &serde_json::to_vec(&self.start).map_err(wrong)?)?;
         let release = Self { start: Start::default(), ..self.clone() };
         serde_json::to_vec_pretty(&Sealed { release, sealed: Some(sealed) }).map_err(wrong)
     }
@@ -103,7 +103,7 @@ impl Release {
         let Ok(Sealed { mut release, sealed }) = serde_json::from_slice::<Sealed>(text) else { return Ok(None) };
         if let Some(sealed) = sealed {
             let start = secrets.open(&release.label(), &sealed)?;
-            release.start = serde_json::from_str(&start).map_err(|e| KindError::new(e.to_string()))?;
+            release.start = serde_json::from_slice(&start).map_err(|e| KindError::new(e.to_string()))?;
         }
         Ok(Some(release))
     }

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use trees_core::hash;
 use trees_points::{Point, hit};
-use trees_runner::kind::KindError;
+use trees_runner::kind::{Cx, KindError};
 
 /// Content up to this many bytes stands in the record; more is kept in the state folder.
 const INLINE: usize = 64 << 10;
@@ -37,8 +37,8 @@ pub struct Before {
     pub sha256: String,
     /// Its mode.
     pub mode: u32,
-    /// Its text; `None`: kept in the state folder under `undo/<sha256>`.
-    pub text: Option<String>,
+    /// Its content, sealed: it may hold secrets of then. `None`: kept, sealed too, in the state folder under `undo/<sha256>`.
+    pub sealed: Option<String>,
 }
 
 /// A file as it is found.
@@ -68,35 +68,14 @@ pub fn find(path: &Path) -> Result<Option<Found>, KindError> {
 }
 
 impl Written {
-    /// What writing `content` to `path` would replace.
+    /// What writing `content` to `path` replaces; what is too large for the record is kept beside it.
     ///
     /// # Errors
-    /// When what is there cannot be read.
-    pub fn plan(path: &Path, content: &[u8]) -> Result<Self, KindError> {
+    /// When what is there cannot be read or kept.
+    pub fn plan(path: &Path, content: &[u8], cx: &Cx) -> Result<Self, KindError> {
         let path = resolved(path);
-        let before = find(&path)?.map(|found| Before {
-            sha256: hash::bytes(&found.content),
-            mode: found.mode,
-            text: String::from_utf8(found.content).ok().filter(|text| text.len() <= INLINE),
-        });
+        let before = find(&path)?.map(|found| Before::keep(&found, cx)).transpose()?;
         Ok(Self { before, sha256: hash::bytes(content), folders: missing_folders(&path), path })
-    }
-
-    /// Keeps what is too large for the record. Comes before the record is made.
-    ///
-    /// # Errors
-    /// When the state folder cannot be written.
-    pub fn keep(&self, state: &Path) -> Result<(), KindError> {
-        let Some(before) = &self.before else { return Ok(()) };
-        if before.text.is_some() {
-            return Ok(());
-        }
-        let kept = kept(state, &before.sha256);
-        if kept.exists() {
-            return Ok(());
-        }
-        let content = fs::read(&self.path).map_err(|e| failed("cannot read", &self.path, &e))?;
-        replace(&kept, &content, 0o600)
     }
 
     /// Writes `content` there.
@@ -111,7 +90,7 @@ impl Written {
     ///
     /// # Errors
     /// When somebody changed the file since, or it cannot be written.
-    pub fn undo(&self, state: &Path) -> Result<(), KindError> {
+    pub fn undo(&self, cx: &Cx) -> Result<(), KindError> {
         clear(&self.path);
         let now = find(&self.path)?;
         let digest = now.as_ref().map(|found| hash::bytes(&found.content));
@@ -122,7 +101,7 @@ impl Written {
                     .map_err(|e| failed("cannot write", &self.path, &e));
             }
             _ if digest.as_ref().is_some_and(|d| *d != self.sha256) => return Err(self.changed_since()),
-            Some(before) => replace(&self.path, &before.content(state)?, before.mode)?,
+            Some(before) => replace(&self.path, &before.content(cx)?, before.mode)?,
             None => fs::remove_file(&self.path).map_err(|e| failed("cannot remove", &self.path, &e))?,
         }
         for folder in self.folders.iter().rev() {
@@ -138,15 +117,29 @@ impl Written {
 }
 
 impl Before {
-    fn content(&self, state: &Path) -> Result<Vec<u8>, KindError> {
-        match &self.text {
-            Some(text) => Ok(text.clone().into_bytes()),
-            None => {
-                let path = kept(state, &self.sha256);
-                fs::read(&path).map_err(|e| failed("cannot read what was there before from", &path, &e))
-            }
+    fn keep(found: &Found, cx: &Cx) -> Result<Self, KindError> {
+        let (sha256, mode) = (hash::bytes(&found.content), found.mode);
+        let sealed = cx.keeper.seal(&label(&sha256), &found.content)?;
+        if found.content.len() <= INLINE {
+            return Ok(Self { sha256, mode, sealed: Some(sealed) });
         }
+        replace(&kept(&cx.state, &sha256), sealed.as_bytes(), 0o600)?;
+        Ok(Self { sha256, mode, sealed: None })
     }
+
+    fn content(&self, cx: &Cx) -> Result<Vec<u8>, KindError> {
+        let path = kept(&cx.state, &self.sha256);
+        let sealed = match &self.sealed {
+            Some(sealed) => sealed.clone(),
+            None => fs::read_to_string(&path).map_err(|e| failed("cannot read what was there before from", &path, &e))?,
+        };
+        cx.keeper.open(&label(&self.sha256), &sealed)
+    }
+}
+
+/// What the content of a file is sealed as.
+fn label(sha256: &str) -> String {
+    format!("the file with the digest {sha256}")
 }
 
 fn kept(state: &Path, sha256: &str) -> PathBuf {

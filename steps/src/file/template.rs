@@ -83,9 +83,7 @@ impl Kind for Template {
         let mut todo = Vec::new();
         for (path, file) in files {
             if difference(&file, place::find(&path)?.as_ref()).is_some() {
-                let written = Written::plan(&path, &file.content)?;
-                written.keep(&cx.state)?;
-                todo.push((written, file));
+                todo.push((Written::plan(&path, &file.content, cx)?, file));
             }
         }
         cx.intend(json!({ "files": todo.iter().map(|(written, _)| written).collect::<Vec<_>>() })).await?;
@@ -98,7 +96,7 @@ impl Kind for Template {
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let files: Vec<Written> = recorded(&record["files"])?;
-        let wrong: Vec<KindError> = files.iter().rev().filter_map(|file| file.undo(&cx.state).err()).collect();
+        let wrong: Vec<KindError> = files.iter().rev().filter_map(|file| file.undo(cx).err()).collect();
         match wrong.first() {
             None => Ok(()),
             Some(first) => {

@@ -96,8 +96,7 @@ impl Kind for Write {
     }
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
-        let written = Written::plan(&cx.path(&with.path), with.content.as_bytes())?;
-        written.keep(&cx.state)?;
+        let written = Written::plan(&cx.path(&with.path), with.content.as_bytes(), cx)?;
         cx.intend(&written).await?;
         written.put(with.content.as_bytes(), with.mode())?;
         Ok(with.out())
@@ -105,7 +104,7 @@ impl Kind for Write {
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let written: Written = recorded(record)?;
-        written.undo(&cx.state)
+        written.undo(cx)
     }
 }
 

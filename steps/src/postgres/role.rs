@@ -295,7 +295,7 @@ fn keep(name: &str, found: &Found, new: &str, cx: &Cx) -> Result<Secret, KindErr
         Verifier::Hidden => (None, false),
         Verifier::Read(None) => (None, true),
         Verifier::Read(Some(verifier)) => {
-            let sealed = cx.keeper.seal(&sealed_as(name), verifier)?;
+            let sealed = cx.keeper.seal(&sealed_as(name), verifier.as_bytes())?;
             (Some(Before { sha256: hash::bytes(verifier.as_bytes()), sealed }), true)
         }
     };
@@ -361,7 +361,7 @@ fn old_password(name: &str, secret: &Secret, now: Option<&str>, cx: &Cx) -> Resu
         return Ok(None);
     }
     let Some(before) = &secret.before else { return Ok(Some(format!("ALTER ROLE {} PASSWORD NULL", ident(name)?))) };
-    let verifier = cx.keeper.open(&sealed_as(name), &before.sealed)?;
+    let verifier = String::from_utf8_lossy(&cx.keeper.open(&sealed_as(name), &before.sealed)?).into_owned();
     Ok(Some(format!("ALTER ROLE {} PASSWORD {}", ident(name)?, literal(&verifier)?)))
 }
 

@@ -83,11 +83,11 @@ impl Store for Glass {
         self.store.fingerprint(value)
     }
 
-    fn seal(&self, label: &str, text: &str) -> Result<String, JournalError> {
-        self.store.seal(label, text)
+    fn seal(&self, label: &str, bytes: &[u8]) -> Result<String, JournalError> {
+        self.store.seal(label, bytes)
     }
 
-    fn open(&self, label: &str, sealed: &str) -> Result<String, JournalError> {
+    fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, JournalError> {
         self.store.open(label, sealed)
     }
 

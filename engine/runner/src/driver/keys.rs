@@ -44,11 +44,11 @@ impl Keeper for Keys {
         self.store.retire(&self.project, &self.environment, name).map_err(|e| failed(&e))
     }
 
-    fn seal(&self, label: &str, text: &str) -> Result<String, KindError> {
-        self.store.seal(label, text).map_err(|e| failed(&e))
+    fn seal(&self, label: &str, bytes: &[u8]) -> Result<String, KindError> {
+        self.store.seal(label, bytes).map_err(|e| failed(&e))
     }
 
-    fn open(&self, label: &str, sealed: &str) -> Result<String, KindError> {
+    fn open(&self, label: &str, sealed: &str) -> Result<Vec<u8>, KindError> {
         self.store.open(label, sealed).map_err(|e| failed(&e))
     }
 }

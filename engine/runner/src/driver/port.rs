@@ -1,11 +1,12 @@
 //! Where the words of a kind go: its log, the screen, the journal.
 
 use super::message::{Handle, Message, Pending};
-use crate::kind::{BoxFuture, KindError, Port};
+use crate::kind::{BoxFuture, Keeper, KindError, Port};
 use crate::mask::Masker;
 use crate::output::Log;
+use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use trees_core::event::Json;
 use trees_core::path::StepPath;
@@ -16,6 +17,7 @@ pub(super) struct AttemptPort {
     pub step: StepPath,
     pub attempt: u32,
     pub masker: Masker,
+    pub keeper: Arc<dyn Keeper>,
     pub log: Mutex<Option<Log>>,
 }
 
@@ -24,6 +26,34 @@ impl AttemptPort {
     pub fn close(&self) -> Option<io::Error> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).take()?.finish().error
     }
+
+    /// A record as it may stand in the journal: one with a secret in it sealed, since masked it would take nothing back.
+    fn recordable(&self, record: Json) -> Result<Json, KindError> {
+        if self.masker.mask_json(&record) == record {
+            return Ok(record);
+        }
+        let sealed_as = format!("what attempt {} of {} recorded", self.attempt, self.step);
+        let sealed = self.keeper.seal(&sealed_as, record.to_string().as_bytes())?;
+        serde_json::to_value(Sealed { sealed_as, sealed }).map_err(|e| KindError::new(e.to_string()))
+    }
+}
+
+/// A record that was sealed, as it stands in the journal.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    sealed_as: String,
+    sealed: String,
+}
+
+/// A record of the journal as its kind made it.
+///
+/// # Errors
+/// When it was sealed with another master key.
+pub(super) fn opened(record: &Json, keeper: &dyn Keeper) -> Result<Json, KindError> {
+    let Ok(Sealed { sealed_as, sealed }) = Sealed::deserialize(record) else { return Ok(record.clone()) };
+    let bytes = keeper.open(&sealed_as, &sealed)?;
+    serde_json::from_slice(&bytes).map_err(|e| KindError::new(format!("cannot read {sealed_as}: {e}")))
 }
 
 impl Port for AttemptPort {
@@ -43,7 +73,10 @@ impl Port for AttemptPort {
 
     fn intend(&self, record: Json) -> BoxFuture<'static, Result<(), KindError>> {
         let (sender, receiver) = oneshot::channel();
-        let record = self.masker.mask_json(&record);
+        let record = match self.recordable(record) {
+            Ok(record) => record,
+            Err(wrong) => return Box::pin(async move { Err(wrong) }),
+        };
         let message = Message::Intend { step: self.step.clone(), attempt: self.attempt, record, pending: Pending(sender) };
         self.handle.send(message);
         Box::pin(async move { receiver.await.map_err(|_| KindError::new("the intent could not be recorded, so nothing was changed")) })

@@ -1,6 +1,7 @@
 //! Taking back what an attempt did: by the step's `undo`, or by its kind from what it recorded.
 
 use super::attempt::{Attempt, Made, code_of, ended};
+use super::port::opened;
 use crate::process::Ended;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ impl Attempt {
         let (cx, port) = self.cx()?;
         let work = async {
             for record in records {
-                kind.undo(record, &cx).await?;
+                kind.undo(&opened(record, &*cx.keeper)?, &cx).await?;
             }
             Ok(())
         };

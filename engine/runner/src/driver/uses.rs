@@ -136,6 +136,7 @@ impl Attempt {
             step: self.marks.step.clone(),
             attempt: self.marks.attempt,
             masker: self.masker.clone(),
+            keeper: self.keeper(),
             log: Mutex::new(Some(log)),
         });
         let cx = Cx {

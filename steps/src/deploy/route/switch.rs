@@ -76,13 +76,8 @@ async fn switch(with: &With, nginx: &Nginx, cx: &Cx) -> Result<Out, KindError> {
     }
 }
 
-/// What was there is kept in the state folder and not in the record: `headers` may be secret.
 async fn intended(wanted: &Wanted, file: &Path, nginx: &Nginx, with: &With, cx: &Cx) -> Result<Record, KindError> {
-    let mut written = Written::plan(file, wanted.text.as_bytes())?;
-    if let Some(before) = &mut written.before {
-        before.text = None;
-    }
-    written.keep(&cx.state)?;
+    let written = Written::plan(file, wanted.text.as_bytes(), cx)?;
     let record = Record { written, mark: mark(&with.name, cx), nginx: nginx.clone(), loaded: note(file, cx) };
     cx.intend(&record).await?;
     Ok(record)
@@ -173,7 +168,7 @@ async fn take_back(record: &Record, cx: &Cx) -> Result<(), KindError> {
         cx.log(format!("nothing to take back: the route was led to {} since", now.leads_to()));
         return Ok(());
     }
-    record.written.undo(&cx.state)?;
+    record.written.undo(cx)?;
     let noted = fs::read_to_string(&record.loaded).ok();
     if !ours && noted.as_ref().is_none_or(|noted| Some(noted) == before.as_ref()) {
         return Ok(());
