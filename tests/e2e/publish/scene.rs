@@ -162,7 +162,7 @@ impl Scene {
 
     /// The same tree with steps that fail: their verify, or what they do where nothing is to do on them.
     pub fn broken(&self, steps: &[&str]) -> String {
-        let text = steps.iter().fold(self.bench.read("publish.yaml"), |text, step| broken(&text, step));
+        let text = steps.iter().fold(self.bench.read("publish.yaml"), |text, step| broken_tree(&text, step));
         let name = format!("broken-{}.yaml", steps.join("-"));
         self.bench.write(&name, text);
         name
@@ -249,7 +249,7 @@ impl Scene {
 }
 
 /// The text of the tree with a step that fails.
-fn broken(text: &str, step: &str) -> String {
+pub fn broken_tree(text: &str, step: &str) -> String {
     let begins = |line: &&str| !line.is_empty() && !line.starts_with("   ");
     let head = format!("  {step}:");
     let lines: Vec<&str> = text.lines().collect();

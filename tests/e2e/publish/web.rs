@@ -62,7 +62,8 @@ impl Site {
 }
 
 fn exchange(mut stream: impl Read + Write, name: &str, path: &str) -> std::io::Result<String> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n")?;
+    // In one piece: a small server may read only once.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
@@ -111,6 +112,17 @@ impl Prober {
         let last = seen.last().cloned();
         let all = std::mem::replace(&mut *seen, last.into_iter().collect());
         all.into_iter().map(|answer| answer.unwrap_or_else(|e| panic!("a request to production failed: {e}"))).collect()
+    }
+}
+
+impl Prober {
+    /// Since the last look only these answered, and at the end the last of them. While nginx changes its workers, the old
+    /// and the new answer side by side.
+    #[track_caller]
+    pub fn saw(&self, versions: &[&str]) {
+        let seen = self.versions();
+        assert!(seen.iter().all(|one| versions.contains(&one.as_str())), "{seen:?}, not only {versions:?}");
+        assert_eq!(seen.last().map(String::as_str), versions.last().copied(), "{seen:?}");
     }
 }
 
