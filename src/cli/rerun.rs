@@ -64,7 +64,7 @@ pub fn again(state: Arc<State>, of: &RunSummary, how: Again, global: &Global) ->
     how.consent.fits(&tree)?;
     let mut asked = how.part.unwrap_or_default();
     selection::fits(&tree, &asked)?;
-    let vault = runs::vault(&state, &tree, Some(&asked), &before.environment, Path::new(&before.dir))?;
+    let vault = runs::vault(&state, &tree, Some(&asked), &before.environment, &before.params, Path::new(&before.dir))?;
     let place = Place { tree: &tree, params: &before.params, environment: &before.environment, dir: Path::new(&before.dir) };
     if tree.on_busy != OnBusy::Allow {
         // Another run may be cancelled for this one: what is wrong here is said before.

@@ -113,7 +113,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let state = Arc::new(runs::open(global)?);
     proposal.source.settle(runs::folder(&state))?;
     // What is missing is said before the run has a number.
-    let vault = runs::vault(&state, &proposal.tree, Some(&asked), &proposal.environment, &proposal.source.dir)?;
+    let vault = runs::vault(&state, &proposal.tree, Some(&asked), &proposal.environment, &proposal.params, &proposal.source.dir)?;
     let place = Place { tree: &proposal.tree, params: &proposal.params, environment: &proposal.environment, dir: &proposal.source.dir };
     if proposal.tree.on_busy != OnBusy::Allow {
         // Another run may be cancelled for this one: what is wrong here is said before.

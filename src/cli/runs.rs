@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trees_core::event::{Event, EventKind, Json, RunStarted, Selection};
+use trees_core::event::{Event, EventKind, Json, Object, RunStarted, Selection};
 use trees_core::hash;
 use trees_core::journal::{Journal as _, JournalError, Request, RequestBody, RunFilter, RunSummary};
 use trees_core::language::{self, Sources};
@@ -186,8 +186,15 @@ pub fn in_force(state: &State, run: &RunId) -> Result<(String, Json), Failure> {
 }
 
 /// The secrets of a tree or a part of it; what is missing is said before anything begins. The audit leaves them out.
-pub fn vault(state: &State, tree: &Arc<Tree>, part: Option<&Selection>, environment: &str, dir: &Path) -> Result<Vault, Failure> {
-    let vault = Vault::open(tree, part, environment, dir, state)?;
+pub fn vault(
+    state: &State,
+    tree: &Arc<Tree>,
+    part: Option<&Selection>,
+    environment: &str,
+    params: &Object,
+    dir: &Path,
+) -> Result<Vault, Failure> {
+    let vault = Vault::open(tree, part, environment, params, dir, state)?;
     state.testify(witness::here(&vault.masker()));
     Ok(vault)
 }

@@ -44,7 +44,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let replayed = runs::replayed(&summary.run, definitions, &events)?;
     let facts = runs::facts(&events).ok_or_else(|| Failure::wrong(format!("run {} has not begun", summary.run)))?;
     let part = part(&tree, facts, &step);
-    let vault = Vault::open(&tree, part.as_ref(), &facts.environment, facts.dir.as_ref(), &state)?;
+    let vault = Vault::open(&tree, part.as_ref(), &facts.environment, &facts.params, facts.dir.as_ref(), &state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::failed)?;
     let shell = Shell::enter(&replayed, &tree, &step, &vault, runtime.handle().clone())
         .map_err(|e| Failure::wrong(e).hint(format!("`trees show {}` lists the steps of the run and how they are", summary.run)))?;

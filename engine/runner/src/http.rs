@@ -2,6 +2,7 @@
 //! takes as long as a small run.
 
 use crate::kind::KindError;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,6 +11,11 @@ use std::time::Duration;
 pub struct Client(OnceLock<Result<reqwest::Client, String>>);
 
 impl Client {
+    /// One that was made.
+    pub fn of(client: reqwest::Client) -> Self {
+        Self(OnceLock::from(Ok(client)))
+    }
+
     /// The client; made by the first call.
     ///
     /// # Errors
@@ -34,6 +40,19 @@ pub fn client() -> Result<reqwest::Client, String> {
 /// When a proxy's address or the certificates cannot be read.
 pub fn trusting(pem: &[u8]) -> Result<reqwest::Client, String> {
     build(&variable, following().tls_certs_only(roots(pem)?))
+}
+
+/// The same as [`client`], but it trusts the certificates of `pem` and no others, and goes for a host straight to these
+/// addresses, past DNS and proxies.
+///
+/// # Errors
+/// When a proxy's address or the certificates cannot be read.
+pub fn reaching(pem: Option<&[u8]>, at: Option<(&str, &[SocketAddr])>) -> Result<reqwest::Client, String> {
+    let builder = pem.map_or_else(|| Ok(following()), |pem| Ok::<_, String>(following().tls_certs_only(roots(pem)?)))?;
+    match at {
+        Some((host, addresses)) => build(&|_| None, builder.resolve_to_addrs(host, addresses)),
+        None => build(&variable, builder),
+    }
 }
 
 /// The same as [`client`], with one more PEM text of certificates to trust.

@@ -262,7 +262,7 @@ impl Session<'_> {
         };
         let used = Used::of(&self.last, &self.source.dir);
         self.watch.turn(order.scope.after(&self.last, &used));
-        let vault = runs::vault(&self.state, &order.tree, None, &order.environment, &self.source.dir)?;
+        let vault = runs::vault(&self.state, &order.tree, None, &order.environment, &order.params, &self.source.dir)?;
         Ok(Some(Ready { order, vault }))
     }
 

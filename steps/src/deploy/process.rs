@@ -18,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trees_core::event::Json;
+use trees_core::hash;
 use trees_core::tree::Effect;
 use trees_runner::kind::{About, Cx, Kind, KindError, Observation, ReadCx, recorded};
 
@@ -76,6 +77,9 @@ pub struct Out {
     pub pid: u32,
     /// Where it answers; empty without a port.
     pub url: String,
+    /// The SHA-256 of its files as they lie there, names and modes with them: the same where the same bytes serve.
+    #[serde(default)]
+    pub digest: String,
     /// The release before it; empty where there was none, or nothing changed.
     pub previous: String,
     /// Whether something was done.
@@ -209,7 +213,8 @@ async fn wanted(with: &With, cx: &ReadCx) -> Result<Release, KindError> {
 fn out(release: &Release, instance: &Instance, previous: Option<String>) -> Out {
     let pid = instance.status().and_then(|s| s.child).map_or(0, |child| child.pid);
     let url = release.port.map_or_else(String::new, |port| format!("http://{}:{port}", release.host));
-    Out { release: release.release.clone(), pid, url, changed: previous.is_some(), previous: previous.unwrap_or_default() }
+    let digest = hash::json(&release.files).unwrap_or_default();
+    Out { release: release.release.clone(), pid, url, digest, changed: previous.is_some(), previous: previous.unwrap_or_default() }
 }
 
 /// What an ended deploy left, ended: trials, and instances that no release answers for.

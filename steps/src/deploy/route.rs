@@ -15,6 +15,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use crate::http::Way;
 use crate::period::{Limit, Period};
 use crate::whole::carried;
 use schemars::JsonSchema;
@@ -26,7 +27,7 @@ use target::{Listens, To};
 use text::{Found, Wanted, mark};
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, recorded};
+use trees_runner::kind::{About, Change, Cx, Kind, KindError, Observation, ReadCx, Reader, recorded};
 
 /// The kind `deploy/route`.
 pub struct Route;
@@ -112,6 +113,12 @@ pub struct Tls {
 pub struct Verify {
     /// What is asked, with GET; any 2xx is good.
     pub url: String,
+    /// Connect to this host or address instead, where DNS does not point there yet.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// A PEM file with the roots to trust; without, those of `SSL_CERT_FILE` or of the system.
+    #[serde(default)]
+    pub roots: Option<String>,
     /// The body must contain this.
     #[serde(default)]
     pub contains: Option<String>,
@@ -119,6 +126,12 @@ pub struct Verify {
     #[serde(default = "crate::default::half_a_minute", deserialize_with = "Period::limit")]
     #[schemars(with = "Limit")]
     pub within: Period,
+}
+
+impl Verify {
+    async fn reader(&self, cx: &ReadCx) -> Result<Reader, KindError> {
+        Way { address: self.address.as_deref(), roots: self.roots.as_deref() }.reader(cx, &self.url).await
+    }
 }
 
 fn slash() -> String {
@@ -259,7 +272,7 @@ async fn changes(with: &With, nginx: &Nginx, found: Option<&Found>, wanted: &Wan
         changes.push(Change::new("loaded", json!(false), json!(true)));
     }
     if let (true, Some(verify)) = (changes.is_empty(), &with.verify) {
-        let answer = switch::ask(verify, cx).await;
+        let answer = switch::ask(verify, &verify.reader(cx).await?, cx).await;
         if answer.good.is_none() {
             changes.push(Change::new("verify", json!(answer.text), json!("a good answer")));
         }

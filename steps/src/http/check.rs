@@ -1,6 +1,6 @@
 //! `http/check`: does it answer as it should?
 
-use super::{Statuses, allowed, body, causes, check_headers, url, wanted, with_headers};
+use super::{Statuses, Way, allowed, body, causes, check_headers, url, wanted, with_headers};
 use crate::period::{Limit, Period};
 use crate::window::{Probe, Window};
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, ReadCx, Reader};
 
 /// The kind `http/check`.
 pub struct Check;
@@ -20,6 +20,12 @@ pub struct Check;
 pub struct With {
     /// What is asked, with GET.
     pub url: String,
+    /// Connect to this host or address instead, where DNS does not point there yet.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// A PEM file with the roots to trust; without, those of `SSL_CERT_FILE` or of the system.
+    #[serde(default)]
+    pub roots: Option<String>,
     /// Headers to send.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -75,7 +81,8 @@ impl Kind for Check {
         summary: "Ask a URL until it answers as it should",
         doc: "Sends GET to `url` every `every` until `ok_in_row` answers in a row were good and the row lasted `stable_for`. A good \
               answer has the `status`, `contains` the text, has each `header` and each `json` value. The row must begin within \
-              `first_ok_within`; a bad answer begins a new row. A failure shows the last probes: time, status, start of the body.",
+              `first_ok_within`; a bad answer begins a new row. A failure shows the last probes: time, status, start of the body. \
+              With `address` the connection goes there, straight, and the name stays: so a new server is asked before DNS points to it.",
         example: "tree: is-it-up\nsteps:\n  up:\n    uses: http/check\n    with:\n      url: http://127.0.0.1:8080/version\n      \
                   contains: v1.2.0\n      json: { /status: ok }\n      ok_in_row: 3\n      first_ok_within: 1m\n",
         effect: Effect::None,
@@ -84,7 +91,7 @@ impl Kind for Check {
         reads_only: true,
         repeats: false,
         deploys: false,
-        file_inputs: &[],
+        file_inputs: &["roots"],
         revision: 1,
     };
 
@@ -103,18 +110,19 @@ impl Kind for Check {
             first_ok_within: with.first_ok_within.0,
             stable_for: with.stable_for.0,
         };
-        let (out, probes) = window.pass(cx, &format!("GET {}", with.url), || ask(with, cx)).await?;
+        let reader = Way { address: with.address.as_deref(), roots: with.roots.as_deref() }.reader(cx, &with.url).await?;
+        let (out, probes) = window.pass(cx, &format!("GET {}", with.url), || ask(with, &reader, cx)).await?;
         cx.log(format!("GET {}: {} after {probes} probes", with.url, out.status));
         Ok(out)
     }
 }
 
-async fn ask(with: &With, cx: &ReadCx) -> Probe<Out> {
+async fn ask(with: &With, reader: &Reader, cx: &ReadCx) -> Probe<Out> {
     let url = match url(&with.url) {
         Ok(url) => url,
         Err(wrong) => return Probe::hopeless(wrong),
     };
-    let request = match cx.http.get(url) {
+    let request = match reader.get(url) {
         Ok(request) => request,
         Err(e) => return Probe::hopeless(e.message),
     };
@@ -209,6 +217,25 @@ mod tests {
             (got, expected) => panic!("{extra}: {expected:?}, got {got:?}"),
         }
         assert!(server.requests().iter().all(|request| request.starts_with("GET /v ")), "only reads");
+    }
+
+    #[tokio::test]
+    async fn a_new_server_is_asked_before_dns_points_to_it() {
+        let bench = Bench::new();
+        let server = Server::start(|_| ANSWER.into()).await;
+        let url = server.url("/v").replace("127.0.0.1", "site.invalid");
+        let with = json!({ "url": url, "address": "127.0.0.1", "every": "1ms", "first_ok_within": "5s" });
+        assert_eq!(bench.run::<Check>(with).await.unwrap().0.status, 200);
+        assert!(server.requests()[0].to_lowercase().contains("host: site.invalid:"), "{:?}", server.requests());
+        for (extra, expected) in [
+            (json!({ "address": "nowhere.invalid" }), "address: cannot find `nowhere.invalid`"),
+            (json!({ "roots": "nope.pem" }), "cannot read root certificates from"),
+        ] {
+            let mut with = json!({ "url": url, "every": "1ms", "first_ok_within": "5ms" });
+            with.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            let wrong = bench.run::<Check>(with).await.unwrap_err();
+            assert!(wrong.message.starts_with(expected), "{}", wrong.message);
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,10 @@
 pub mod check;
 pub mod request;
 
+mod way;
+
+pub use way::Way;
+
 use reqwest::{RequestBuilder, Response, Url};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -22,6 +22,31 @@ finally:
 }
 
 #[test]
+fn it_is_told_what_failed_and_why() {
+    let text = |given: &str| {
+        format!(
+            "{given}\nfinally:\n  bad: {{ run: 'false' }}\n  z: {{ run: 'echo {{{{ failure.step }}}}: {{{{ failure.error }}}} > told' }}"
+        )
+    };
+    let told = |given: &str| run_in(tree(&text(given)), &[]).bench.read("told");
+    assert_eq!(told("steps: { a: { run: 'true' } }"), ": \n", "the failure of a step of `finally` is none of the run");
+    let failing = "steps: { a: { run: 'true' }, b: { needs: a, run: 'echo no >&2; exit 4' } }";
+    for on_failure in ["continue", "rollback"] {
+        let told = told(&format!("on_failure: {on_failure}\n{failing}"));
+        assert!(told.starts_with("b: ") && told.contains("exited with 4"), "{told}");
+    }
+    // In a sub-tree it is the sub-tree's own.
+    let sub = format!("tree: sub\n{}", text("steps: { c: { run: 'exit 5' } }").replace("> told", "> told.sub"));
+    let bench = tree(&text("on_failure: stop\nsteps: { a: { run: 'false', allow_failure: true }, b: { needs: a, tree: ./sub.yaml } }"));
+    bench.write("sub.yaml", sub);
+    let ran = run_in(bench, &[]).code(1);
+    for file in ["told", "told.sub"] {
+        let told = ran.bench.read(file);
+        assert!(told.starts_with("b/c: ") && told.contains("exited with 5"), "{file}: {told}");
+    }
+}
+
+#[test]
 fn its_failure_fails_a_run_that_was_succeeding() {
     let ran = run("steps: { a: { run: 'true' } }\nfinally: { f: { run: 'false' } }").code(1);
     assert_eq!(ran.show()["status"], "failed");

@@ -145,6 +145,23 @@ fn an_optional_one_may_be_missing() {
 }
 
 #[test]
+fn what_the_params_leave_out_asks_for_none() {
+    let text = "
+params: { url: '' }
+secrets: { TOKEN: {} }
+steps: { a: { if: params.url != '', secrets: [TOKEN], run: 'true' }, b: { run: 'true' } }
+";
+    run(text).code(0);
+    for command in ["run", "plan"] {
+        let bench = tree(text);
+        let outcome = bench.run(&[command, "t.yaml", "-p", "url=there"]).expect(2);
+        assert!(outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
+    }
+    // What only the run will know is asked for.
+    run(&text.replace("params.url != ''", "params.url != '' and not failed()")).code(2);
+}
+
+#[test]
 fn in_a_script_it_is_refused() {
     let ran = run("secrets: { TOKEN: {} }\nsteps: { a: { run: 'echo {{ secrets.TOKEN }}' } }").code(2);
     has(&ran.outcome.stderr, "secrets: [TOKEN]");

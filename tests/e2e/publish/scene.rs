@@ -1,67 +1,124 @@
-//! A service in staging and production, with a real database, name server and nginx around it, and somebody who asks
-//! production all the time.
+//! A service in staging and production with real parts around it: nginx, a database, a name server, a directory that makes
+//! certificates, a mail server, a program that hears a webhook.
 
+use super::hook::{Hook, Message};
+use super::web::Site;
 use crate::bench::{Bench, Outcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::Arc;
+use trees_servers::pebble::{Options, Pebble};
 use trees_servers::postgres::{PASSWORD, Postgres};
 use trees_servers::powerdns::PowerDns;
+use trees_servers::smtp::{Smtp, Ways};
 use trees_servers::{free_port, said};
 
-/// The steps of the tree that touch something, in their order.
-pub const NODES: [&str; 14] =
-    ["policy", "build", "stage", "staged", "backup", "migrate", "lane", "beside", "window", "route", "name", "named", "promote", "answers"];
+/// The steps of the tree that do something here, in their order.
+pub const NODES: [&str; 19] = [
+    "policy",
+    "build",
+    "stage",
+    "staged",
+    "pinned",
+    "backup",
+    "migrate",
+    "certificate",
+    "lane",
+    "beside",
+    "window",
+    "route",
+    "name",
+    "named",
+    "certified",
+    "promote",
+    "answers",
+    "mail",
+    "webhook",
+];
 
-/// Twenty times a second.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Those that a failure at the end takes back, in the order of that.
+pub const UNDONE: [&str; 6] = ["promote", "route", "beside", "migrate", "backup", "stage"];
+
+const MAIL_PASSWORD: &str = "canary-of-the-mail-7Qx";
+const WEBHOOK_SECRET: &str = "canary-of-the-hook-9Zt";
 
 pub struct Scene {
     pub bench: Bench,
-    pub port: u16,
-    pub zone: String,
-    pub database: String,
+    /// Production, from outside.
+    pub site: Site,
+    staging: Site,
+    zone: String,
+    database: String,
     arguments: Vec<String>,
     postgres: Arc<Postgres>,
     powerdns: PowerDns,
+    _pebble: Pebble,
+    smtp: Smtp,
+    hook: Hook,
+}
+
+/// A folder with the cookbook.
+pub fn kitchen() -> Bench {
+    let bench = Bench::new();
+    let cookbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("cookbooks/publish");
+    said(Command::new("cp").arg("-R").arg(cookbook.join(".")).arg(bench.dir()));
+    bench
+}
+
+/// `-p name=value` of each.
+pub fn arguments(given: &[(&str, String)]) -> Vec<String> {
+    given.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]).collect()
+}
+
+/// Four free ports: where it listens in staging and production, and the two places behind.
+pub fn ports(port: u16) -> [(&'static str, String); 6] {
+    let free = || free_port().to_string();
+    let [window, drain] = [("window", "200ms".to_owned()), ("drain", "2s".to_owned())];
+    [("port", port.to_string()), ("staging_port", free()), ("blue", free()), ("green", free()), window, drain]
 }
 
 impl Scene {
     pub fn new() -> Self {
-        let bench = Bench::new();
-        let cookbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("cookbooks/publish");
-        said(Command::new("cp").arg("-R").arg(cookbook.join(".")).arg(bench.dir()));
-        let (postgres, powerdns) = (Postgres::shared(), PowerDns::start());
+        let bench = kitchen();
+        let (postgres, powerdns, hook) = (Postgres::shared(), PowerDns::start(), Hook::start());
         let (zone, port) = (powerdns.zone(), free_port());
+        let dns = format!("127.0.0.1:{}", powerdns.port);
+        let pebble = Pebble::start(&Options { dns: Some(dns.clone()), ..Options::new(free_port()) });
+        let smtp = Smtp::start(Ways { tls: "starttls", login: &format!("publish:{MAIL_PASSWORD}"), ..Ways::default() });
+        let own = fs::read(pebble.roots()).unwrap();
+        let root = Site::secure(pebble.management, "localhost", &own).get("/roots/0").unwrap();
+        let roots = [own, root.into_bytes(), fs::read(smtp.roots()).unwrap()].concat();
+        bench.write("roots.pem", &roots);
         let database = format!("publish_{port}");
         postgres.ask("postgres", &format!("CREATE DATABASE {database}"));
+        let places = ports(port);
+        let staging = Site::plain(places[1].1.parse().unwrap());
         let given = [
-            ("port", port.to_string()),
-            ("staging_port", free_port().to_string()),
-            ("blue", free_port().to_string()),
-            ("green", free_port().to_string()),
-            ("window", "200ms".into()),
-            ("drain", "2s".into()),
             ("database", format!("{}/{database}", postgres.url())),
             ("migrations", "migrations".into()),
             ("zone", zone.clone()),
             ("dns_api", powerdns.url()),
-            ("dns_server", format!("127.0.0.1:{}", powerdns.port)),
+            ("dns_server", dns),
+            ("acme", pebble.directory()),
+            ("roots", "roots.pem".into()),
+            ("mail_to", "ada@example.org".into()),
+            ("mail_from", "publish@example.org".into()),
+            ("mail_host", "127.0.0.1".into()),
+            ("mail_port", smtp.port.to_string()),
+            ("mail_user", "publish".into()),
+            ("webhook", hook.url()),
         ];
-        let arguments = given.into_iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]).collect();
-        Self { bench, port, zone, database, arguments, postgres, powerdns }
+        let arguments = [arguments(&places), arguments(&given)].concat();
+        let site = Site::secure(port, &format!("app.{zone}"), &roots);
+        Self { bench, site, staging, zone, database, arguments, postgres, powerdns, _pebble: pebble, smtp, hook }
     }
 
     /// A command with all that this scene gives to a run.
-    fn command(&self, command: &[&str], file: &str, version: &str) -> Command {
+    pub fn command(&self, command: &[&str], file: &str, version: &str) -> Command {
         let mut all = command.to_vec();
         let version = format!("version={version}");
         all.extend([file, "-p", &version]);
@@ -72,6 +129,7 @@ impl Scene {
     fn with_secrets(&self, arguments: &[&str]) -> Command {
         let mut command = self.bench.command(arguments);
         command.env("DATABASE_PASSWORD", PASSWORD).env("DNS_KEY", self.powerdns.key);
+        command.env("MAIL_PASSWORD", MAIL_PASSWORD).env("WEBHOOK_SECRET", WEBHOOK_SECRET);
         command
     }
 
@@ -88,8 +146,8 @@ impl Scene {
     }
 
     /// Runs until an event of this type of a step is told, and kills `trees` then. Whether it was.
-    pub fn killed_at(&self, version: &str, kind: &str, step: &str) -> bool {
-        let mut command = self.command(&["run", "--approve", "*", "--format", "json"], "publish.yaml", version);
+    pub fn killed_at(&self, file: &str, version: &str, kind: &str, step: &str) -> bool {
+        let mut command = self.command(&["run", "--approve", "*", "--format", "json"], file, version);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -102,39 +160,47 @@ impl Scene {
         ended.code().is_none()
     }
 
-    /// The same tree with a step that fails: its verify, or what it does where nothing is to do on it.
-    pub fn broken(&self, step: &str) -> String {
-        let text = self.bench.read("publish.yaml");
-        let (before, rest) = text.split_once(&format!("\n  {step}:\n")).unwrap_or_else(|| panic!("no step {step}"));
-        let (own, after) = rest.split_once("\n\n").unwrap();
-        let verify = |own: &str| format!("{}\n    verify: {{ run: 'exit 1' }}", own.split("    verify:").next().unwrap().trim_end());
-        let own = match step {
-            "lane" => format!("{own}\n      root: /proc/nowhere"),
-            "name" => own.replace("{{ params.dns_api }}", "http://127.0.0.1:1"),
-            _ => verify(own),
-        };
-        let text = format!("{before}\n  {step}:\n{own}\n\n{after}");
-        let name = format!("broken-{step}.yaml");
+    /// The same tree with steps that fail: their verify, or what they do where nothing is to do on them.
+    pub fn broken(&self, steps: &[&str]) -> String {
+        let text = steps.iter().fold(self.bench.read("publish.yaml"), |text, step| broken_tree(&text, step));
+        let name = format!("broken-{}.yaml", steps.join("-"));
         self.bench.write(&name, text);
         name
     }
 
     /// What production answers.
     pub fn version(&self) -> String {
-        ask(self.port).unwrap()
+        self.site.version().unwrap()
     }
 
-    /// What the name server says of the service.
-    pub fn records(&self) -> Value {
+    /// All that a run of the tree changes, as it is now.
+    pub fn standing(&self) -> BTreeMap<&'static str, String> {
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+        let route = files(&self.bench.path(".trees")).into_iter().find(|path| path.ends_with("routes/demo.conf")).unwrap_or_default();
+        let certificate = fs::read_link(self.bench.path("publish-tls/demo/current")).unwrap_or_default();
+        BTreeMap::from([
+            ("production", self.version()),
+            ("staging", self.staging.version().unwrap_or_default()),
+            ("records", self.records()),
+            ("tables", self.tables()),
+            ("promoted", read(self.bench.path("publish-state/demo.json"))),
+            ("route", read(route)),
+            ("certificate", certificate.display().to_string()),
+        ])
+    }
+
+    /// What the name server has in the zone.
+    fn records(&self) -> String {
         let zone: Value = serde_json::from_str(&self.powerdns.content(&self.zone)).unwrap();
-        let ours = zone["rrsets"].as_array().unwrap().iter().find(|set| set["name"] == format!("app.{}.", self.zone));
-        ours.cloned().unwrap_or_default()
+        let sets = zone["rrsets"].as_array().unwrap().iter().filter(|set| set["type"] != "SOA" && set["type"] != "NS");
+        let one = |set: &Value| format!("{} {} {}", set["name"], set["type"], set["records"]);
+        sets.map(one).collect::<Vec<_>>().join("\n")
     }
 
     /// The tables of the database.
-    pub fn tables(&self) -> Vec<String> {
+    fn tables(&self) -> String {
         let asked = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
-        self.postgres.ask(&self.database, asked).lines().map(str::to_owned).collect()
+        self.postgres.ask(&self.database, asked).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// The contents of a deployed release, by file.
@@ -144,19 +210,64 @@ impl Scene {
         files.filter(|(path, _)| !path.components().any(|part| part.as_os_str() == "__pycache__")).collect()
     }
 
-    /// Files in which a secret stands as it is.
-    pub fn betrayed(&self) -> Vec<PathBuf> {
+    /// The mails about a version: their subjects, by id; one that came twice is there once.
+    pub fn mails(&self, version: &str) -> BTreeMap<String, String> {
+        let about = format!("Subject: demo {version} ");
+        let header = |mail: &str, name: &str| mail.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        let ours = self.smtp.messages().into_iter().filter(|mail| mail.contains(&about));
+        ours.map(|mail| (header(&mail, "Message-ID: "), header(&mail, "Subject: "))).collect()
+    }
+
+    /// What the webhook was told of a version, by id.
+    pub fn calls(&self, version: &str) -> BTreeMap<String, Message> {
+        let ours = self.hook.messages().into_iter().filter(|message| message.body["version"] == version);
+        ours.map(|message| (message.id.clone(), message)).collect()
+    }
+
+    /// One mail and one call tell how the run of a version ended.
+    #[track_caller]
+    pub fn told(&self, version: &str, ended: &str) {
+        let (mails, calls) = (self.mails(version), self.calls(version));
+        assert!(mails.len() == 1 && mails.values().all(|subject| subject.contains(ended)), "{version} {ended}: {mails:?}");
+        assert!(calls.len() == 1 && calls.values().all(|call| call.signed), "{version}: {calls:?}");
+    }
+
+    /// Nobody holds a lock, and no secret stands anywhere as it is, in no message either.
+    #[track_caller]
+    pub fn rests(&self) {
+        let locks = files(&self.bench.path(".trees/locks"));
+        let held: Vec<_> = locks.iter().filter(|path| File::open(path).unwrap().try_lock().is_err()).collect();
+        assert!(!locks.is_empty() && held.is_empty(), "{held:?} of {locks:?}");
+        let secrets = [PASSWORD, self.powerdns.key, MAIL_PASSWORD, WEBHOOK_SECRET].map(str::as_bytes);
+        let has = |content: &[u8]| secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == *secret));
         let root = self.bench.dir().parent().unwrap().to_owned();
-        let secrets = [PASSWORD.as_bytes(), self.powerdns.key.as_bytes()];
-        let has = |path: &PathBuf| {
-            let content = fs::read(path).unwrap_or_default();
-            secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == *secret))
-        };
-        files(&root).into_iter().filter(has).collect()
+        let betrayed: Vec<PathBuf> = files(&root).into_iter().filter(|path| has(&fs::read(path).unwrap_or_default())).collect();
+        assert_eq!(betrayed, Vec::<PathBuf>::new());
+        assert!(!self.smtp.messages().iter().any(|mail| has(mail.as_bytes())));
+        assert!(!self.hook.messages().iter().any(|message| has(message.body.to_string().as_bytes())));
     }
 }
 
-fn files(root: &Path) -> Vec<PathBuf> {
+/// The text of the tree with a step that fails.
+pub fn broken_tree(text: &str, step: &str) -> String {
+    let begins = |line: &&str| !line.is_empty() && !line.starts_with("   ");
+    let head = format!("  {step}:");
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| *line == head).unwrap_or_else(|| panic!("no step {step}")) + 1;
+    let end = lines[at..].iter().position(begins).map_or(lines.len(), |length| at + length);
+    let own = lines[at..end].iter().filter(|line| !line.starts_with("    verify:")).map(|line| format!("{line}\n")).collect::<String>();
+    let own = own.trim_end();
+    let fails = "    verify: { run: 'exit 1' }";
+    let own = match step {
+        "lane" => format!("{own}\n      root: /proc/nowhere"),
+        "name" => format!("{}\n{fails}", own.replace("{{ params.address }}", "127.0.0.9")),
+        "certificate" => format!("{}\n{fails}", own.replace("      names:", "      key: rsa-2048\n      names:")),
+        _ => format!("{own}\n{fails}"),
+    };
+    format!("{}\n{own}\n\n{}\n", lines[..at].join("\n"), lines[end..].join("\n"))
+}
+
+pub fn files(root: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -170,83 +281,19 @@ fn files(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What was started ends with the scene: supervisors first, so that nothing is started again.
+/// Ends what was deployed in a folder: supervisors first, so that nothing is started again.
+pub fn end_deployed(bench: &Bench) {
+    let statuses = files(&bench.path(".trees")).into_iter().filter(|path| path.ends_with("status.json"));
+    let all: Vec<Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
+    for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
+        for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
+            drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
+        }
+    }
+}
+
 impl Drop for Scene {
     fn drop(&mut self) {
-        let statuses = files(&self.bench.path(".trees")).into_iter().filter(|path| path.ends_with("status.json"));
-        let all: Vec<Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
-        for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
-            for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
-                drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
-            }
-        }
-    }
-}
-
-/// The version that a port answers with.
-fn ask(port: u16) -> Result<String, String> {
-    let wrong = |e: std::io::Error| e.to_string();
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(wrong)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(wrong)?;
-    write!(stream, "GET /version HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n").map_err(wrong)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(wrong)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("half an answer: {answer:?}"))?;
-    let body: Value = serde_json::from_str(body).map_err(|_| format!("{head}: {body:?}"))?;
-    body["version"].as_str().filter(|_| head.starts_with("HTTP/1.1 200")).map(str::to_owned).ok_or_else(|| head.to_owned())
-}
-
-/// Versions, or why there was none.
-type Answers = Vec<Result<String, String>>;
-
-/// Asks production until it is dropped.
-pub struct Prober {
-    stop: Arc<AtomicBool>,
-    asked: Arc<AtomicU64>,
-    seen: Arc<Mutex<Answers>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Prober {
-    pub fn start(port: u16) -> Self {
-        let (stop, asked, seen) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<Mutex<Answers>>::default());
-        let (halt, count, all) = (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&seen));
-        let thread = thread::spawn(move || {
-            while !halt.load(Ordering::Relaxed) {
-                let answer = ask(port);
-                count.fetch_add(1, Ordering::Relaxed);
-                let mut all = all.lock().unwrap();
-                if all.last() != Some(&answer) {
-                    all.push(answer);
-                }
-                drop(all);
-                thread::park_timeout(PAUSE);
-            }
-        });
-        Self { stop, asked, seen, thread: Some(thread) }
-    }
-
-    /// How often it asked.
-    pub fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    /// The answers since the last look, what is the same in a row once. A failed request is an error.
-    #[track_caller]
-    pub fn versions(&self) -> Vec<String> {
-        let mut seen = self.seen.lock().unwrap();
-        let last = seen.last().cloned();
-        let all = std::mem::replace(&mut *seen, last.into_iter().collect());
-        all.into_iter().map(|answer| answer.unwrap_or_else(|e| panic!("a request to production failed: {e}"))).collect()
-    }
-}
-
-impl Drop for Prober {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            drop(thread.join());
-        }
+        end_deployed(&self.bench);
     }
 }

@@ -35,6 +35,8 @@ pub struct Pebble {
     daemon: Daemon,
     _names: Option<Names>,
     port: u16,
+    /// Where it tells of itself, over https: `/roots/0` is the root of what it certifies.
+    pub management: u16,
 }
 
 impl Pebble {
@@ -73,7 +75,7 @@ impl Pebble {
         command.envs([("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")]);
         command.env("PEBBLE_WFE_NONCEREJECT", options.refused_nonces.to_string());
         let daemon = Daemon::start(folder, &command).listening(port).listening(management);
-        Self { daemon, _names: names, port }
+        Self { daemon, _names: names, port, management }
     }
 
     /// The address of its directory.

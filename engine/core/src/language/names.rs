@@ -90,8 +90,8 @@ impl<'t> Scope<'t> {
             "steps" => self.steps(read, path),
             "needs" => self.needs(read, path),
             "step" => self.own(read, path),
-            "failure" if read.site.part() == Part::Undo => self.members(reference, path, &["step", "error"]),
-            "failure" => self.out_of_scope(read, "`failure` is what a rollback answers: only `undo` sees it"),
+            "failure" if self.knows_failure(read) => self.members(reference, path, &["step", "error"]),
+            "failure" => self.out_of_scope(read, "`failure` is known when all has ended: only `undo` and `finally` see it"),
             root => self.item(read, root, path),
         }
     }
@@ -99,6 +99,11 @@ impl<'t> Scope<'t> {
     fn out_of_scope(&mut self, read: &Read, message: &str) {
         let names = listed(self.in_scope(read));
         self.wrong("undefined-name", read.reference.span, message.to_owned(), format!("in scope here: {names}"));
+    }
+
+    /// In an `undo`, and in the steps of `finally`.
+    fn knows_failure(&self, read: &Read) -> bool {
+        read.site.part() == Part::Undo || (read.site.in_step() && self.step(read).is_some_and(|step| step.finally))
     }
 
     /// The names in scope at a place.
@@ -123,8 +128,11 @@ impl<'t> Scope<'t> {
         }
         match read.site.part() {
             Part::Verify => names.push("step"),
-            Part::Undo => names.extend(["step", "failure"]),
+            Part::Undo => names.push("step"),
             Part::Action | Part::Check => {}
+        }
+        if self.knows_failure(read) {
+            names.push("failure");
         }
         names
     }

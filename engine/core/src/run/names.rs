@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::state::{NodeId, ROOT, ScopeId, Surroundings};
-use crate::event::{Json, Object};
+use crate::event::{Failure, Json, Object};
 use crate::expr::{Expr, Reference, Segment, Template};
 use crate::language::{self, Given};
 use crate::tree::{Action, FanOut};
@@ -28,6 +28,8 @@ impl Run {
                 names.entry(root.clone()).or_insert(value);
             } else if root == "needs" {
                 names.entry(root.clone()).or_insert_with(|| self.needs_of(id));
+            } else if root == "failure" {
+                names.entry(root.clone()).or_insert_with(|| failure_names(self.failure_of(scope).as_ref()));
             } else {
                 self.add_name(&mut names, scope, &environment, root, reference)?;
             }
@@ -271,6 +273,13 @@ impl Run {
         }
         Ok(names)
     }
+}
+
+/// `failure`: its step and its error; empty where nothing failed.
+pub(super) fn failure_names(failure: Option<&Failure>) -> Json {
+    let step = failure.map_or("", |f| f.step.as_str());
+    let error = failure.and_then(|f| f.error.as_ref()).map_or("", |e| e.message.as_str());
+    json!({ "step": step, "error": error })
 }
 
 /// A value as a process sees it: strings as they are, others as JSON.

@@ -5,7 +5,7 @@
 
 use super::input::RollBack;
 use super::order::{Moment, Order};
-use super::state::{Halt, NodeId, ROOT, Stage};
+use super::state::{Halt, NodeId, ROOT, ScopeId, Stage};
 use super::{Closing, Effect, IllegalEvent, Mode, Run, RunStatus};
 use crate::event::{EventKind, Failure, Resolution, RollbackStarted, StepStatus};
 use crate::path::StepPath;
@@ -129,12 +129,27 @@ impl Run {
         self.activate_all();
     }
 
+    /// What `finally` of a tree is told: what a rollback of the run answers, else the tree's own first failure.
+    pub(super) fn failure_of(&self, scope: ScopeId) -> Option<Failure> {
+        let answered = self.rollback.as_ref().and_then(|rollback| rollback.how.failure.clone());
+        answered.filter(|_| scope == ROOT).or_else(|| {
+            let above = self.scope(scope).parent.map(|parent| format!("{}/", self.node(parent).path));
+            self.first_failure_of(|id| {
+                !self.spec(id).finally && above.as_ref().is_none_or(|above| self.node(id).path.as_str().starts_with(above))
+            })
+        })
+    }
+
     /// The first failure that is one for the run: a leaf's, else any.
     pub(super) fn first_failure(&self) -> Option<Failure> {
+        self.first_failure_of(|_| true)
+    }
+
+    fn first_failure_of(&self, counts: impl Fn(NodeId) -> bool) -> Option<Failure> {
         let bad = |id: &NodeId| {
             let known =
                 matches!(self.node(*id).status, StepStatus::Failed | StepStatus::TimedOut | StepStatus::Rejected | StepStatus::Interrupted);
-            known && !self.is_allowed(*id)
+            known && !self.is_allowed(*id) && counts(*id)
         };
         let mut failed = (0..super::tables::index(self.nodes.len())).filter(bad);
         let first = failed.clone().find(|id| self.node(*id).fan.is_none() && !self.is_tree(*id)).or_else(|| failed.next())?;

@@ -273,8 +273,14 @@ impl Run {
     }
 
     /// All secrets that those steps of a tree name which are asked for: index of the declaring tree's file,
-    /// environment, name. Known before anything runs, sub-trees included.
-    pub fn all_secrets(tree: &Arc<Tree>, selection: Option<&Selection>, environment: &str) -> Vec<(Arc<Tree>, String, String)> {
+    /// environment, name. Known before anything runs, sub-trees included; a step of the top tree that its `if` leaves out by
+    /// `params` alone asks for none.
+    pub fn all_secrets(
+        tree: &Arc<Tree>,
+        selection: Option<&Selection>,
+        environment: &str,
+        params: &Object,
+    ) -> Vec<(Arc<Tree>, String, String)> {
         let mut found = BTreeMap::new();
         let mut asked = super::select::asked(tree, selection);
         let mut trees = vec![(Arc::clone(tree), environment.to_owned())];
@@ -285,8 +291,12 @@ impl Run {
             }
             // The top tree comes first.
             let asked = asked.take();
+            let is_top = seen.len() == 1;
             for (_, spec) in (0u32..).zip(&tree.steps).filter(|(index, _)| asked.as_ref().is_none_or(|asked| asked.contains(index))) {
                 let environment = spec.environment.clone().unwrap_or_else(|| environment.clone());
+                if is_top && is_left_out(spec, params) {
+                    continue;
+                }
                 for name in secrets_of(spec) {
                     found.insert((tree.source, environment.clone(), name.clone()), (Arc::clone(&tree), environment.clone(), name));
                 }
@@ -314,6 +324,16 @@ pub(super) fn with_secrets(secrets: &Secrets) -> Object {
     let values = secrets.iter().map(|(k, v)| (k.clone(), Json::String(v.clone()))).collect();
     names.insert("secrets".into(), Json::Object(values));
     names
+}
+
+/// Whether the params alone say that a step does not run.
+fn is_left_out(spec: &Step, params: &Object) -> bool {
+    let Some(condition) = spec.condition.as_deref().filter(|c| c.calls.is_empty() && c.references.iter().all(|r| r.root() == "params"))
+    else {
+        return false;
+    };
+    let names = Object::from_iter([("params".to_owned(), Json::Object(params.clone()))]);
+    condition.test(&names) == Ok(false)
 }
 
 /// The secrets that a step names, and those that its `with` and `env` read.

@@ -137,9 +137,7 @@ impl Run {
         }
         names.insert("step".into(), step);
         let failure = self.rollback.as_ref().and_then(|r| r.how.failure.as_ref());
-        let failed = failure.map_or("", |f| f.step.as_str());
-        let error = failure.and_then(|f| f.error.as_ref()).map_or("", |e| e.message.as_str());
-        names.insert("failure".into(), json!({ "step": failed, "error": error }));
+        names.insert("failure".into(), super::names::failure_names(failure));
         names
     }
 }

@@ -48,10 +48,10 @@ pub fn drift(
     let tree = definitions.newest();
     let mut run = Run::new(id.clone(), definitions.clone(), eyes.kinds.as_kinds());
     run.replay(recorded)?;
-    let facts = run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default();
+    let facts = run.facts().map(|f| (f.environment.clone(), f.params.clone(), f.dir.clone())).unwrap_or_default();
     // Nobody has the secrets of what was not asked for.
     let selection = run.facts().and_then(|f| f.selection.as_deref());
-    let place = Place { tree, selection, environment: &facts.0, dir: Path::new(&facts.1) };
+    let place = Place { tree, selection, environment: &facts.0, params: &facts.1, dir: Path::new(&facts.2) };
     let mut looker = Looker::open(eyes, id, place, runtime.handle())?;
     // As many at once as the run had steps at once.
     let places = Arc::new(Semaphore::new(run.facts().map_or(1, |f| f.max_parallel.max(1) as usize)));

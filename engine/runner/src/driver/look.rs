@@ -61,6 +61,7 @@ pub(super) struct Place<'a> {
     pub tree: &'a Arc<Tree>,
     pub selection: Option<&'a Selection>,
     pub environment: &'a str,
+    pub params: &'a Object,
     pub dir: &'a Path,
 }
 
@@ -84,7 +85,7 @@ impl Looker {
     /// For a run of a tree in an environment; finds its secrets.
     pub fn open(eyes: Eyes, run: RunId, place: Place<'_>, workers: &Runtime) -> Result<Self, DriveError> {
         let glass: Arc<dyn Store> = Arc::new(Glass::before(Arc::clone(&eyes.store))?);
-        let vault = Vault::open(place.tree, place.selection, place.environment, place.dir, glass.as_ref())?;
+        let vault = Vault::open(place.tree, place.selection, place.environment, place.params, place.dir, glass.as_ref())?;
         Ok(Self {
             masker: Masker::new(vault.all_values()),
             register: Arc::new(Register::new(glass.run_folder(&run)?)),

@@ -250,18 +250,17 @@ impl Driver {
         };
         run.replay(&events)?;
         run.attend(self.setup.options.attended);
-        let environment = match &begin {
-            Begin::New(started) | Begin::Part(started, _) => (started.environment.clone(), started.dir.clone()),
-            Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => {
-                run.facts().map(|f| (f.environment.clone(), f.dir.clone())).unwrap_or_default()
-            }
+        let of = |facts: &RunStarted| (facts.environment.clone(), facts.params.clone(), facts.dir.clone());
+        let (environment, params, dir) = match &begin {
+            Begin::New(started) | Begin::Part(started, _) => of(started),
+            Begin::Resume(_) | Begin::RollBack(_) | Begin::Cancel { .. } => run.facts().map(of).unwrap_or_default(),
         };
         // What is forced may be a step that had no part in the run.
         let forced = matches!(&begin, Begin::Resume(how) if !how.force.is_empty());
         let selection = run.facts().and_then(|f| f.selection.as_deref()).filter(|_| !forced);
         let vault = match self.vault {
             Some(vault) => vault,
-            None => Vault::open(self.definitions.newest(), selection, &environment.0, environment.1.as_ref(), self.setup.store.as_ref())?,
+            None => Vault::open(self.definitions.newest(), selection, &environment, &params, dir.as_ref(), self.setup.store.as_ref())?,
         };
         let scratch = self.hold.run().clone();
         let register = Arc::new(Register::new(self.setup.store.run_folder(&scratch)?));

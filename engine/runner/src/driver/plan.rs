@@ -28,7 +28,7 @@ pub fn plan(eyes: Eyes, tree: &Arc<Tree>, started: RunStarted) -> Result<Looked<
     // What a failure would do to the rest is no reason not to tell of the rest.
     let tree = &Arc::new(Tree { on_failure: OnFailure::Continue, ..Tree::clone(tree) });
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let place = Place { tree, selection: None, environment: &started.environment, dir: Path::new(&started.dir) };
+    let place = Place { tree, selection: None, environment: &started.environment, params: &started.params, dir: Path::new(&started.dir) };
     let looker = Looker::open(eyes, RunId(RUN.into()), place, runtime.handle())?;
     let kinds = Arc::clone(&looker.eyes.kinds);
     let (sender, seen) = unbounded_channel();

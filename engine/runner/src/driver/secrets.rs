@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use trees_core::event::Selection;
+use trees_core::event::{Object, Selection};
 use trees_core::journal::JournalError;
 use trees_core::run::{Run, Secrets};
 use trees_core::store::{Generate, SecretValue, Store};
@@ -37,7 +37,7 @@ pub(super) struct Given {
 }
 
 impl Vault {
-    /// Finds every secret that a step names which `selection` asks for. A sitting does it by itself; who asks before a run
+    /// Finds every secret that a step names which `selection` asks for and `params` do not leave out. A sitting does it by itself; who asks before a run
     /// is made gives the answer to [`super::Driver::with_secrets`].
     ///
     /// # Errors
@@ -46,12 +46,13 @@ impl Vault {
         tree: &Arc<Tree>,
         selection: Option<&Selection>,
         environment: &str,
+        params: &Object,
         dir: &Path,
         store: &dyn Store,
     ) -> Result<Self, DriveError> {
         let mut vault = Self::default();
         let mut missing = Vec::new();
-        for (owner, environment, name) in Run::all_secrets(tree, selection, environment) {
+        for (owner, environment, name) in Run::all_secrets(tree, selection, environment, params) {
             let place = owner.environments.get(&environment);
             let declared = place.and_then(|p| p.secrets.get(&name)).or_else(|| owner.secrets.get(&name)).cloned().unwrap_or_default();
             let seeker = Seeker { project: &tree.project, environment: &environment, name: &name, dir, store, tree: &owner };

@@ -5,6 +5,7 @@ use super::text::{Found, Wanted, mark};
 use super::workers::Worker;
 use super::{Out, With};
 use crate::file::{Written, failed, replace};
+use crate::period::Period;
 use crate::window::{Probe, Window};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trees_core::hash;
-use trees_runner::kind::{Cx, KindError, ReadCx};
+use trees_runner::kind::{Cx, KindError, ReadCx, Reader};
 
 /// How a route is taken back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Record {
     nginx: Nginx,
     /// Where it is noted which text of it was loaded.
     loaded: PathBuf,
+    /// What requests get that the target still serves when it is led back: what is built on the route ends after that.
+    #[serde(default = "crate::default::ten_seconds")]
+    drain: Period,
 }
 
 /// Where it is noted which text of a route's file nginx has taken: a run that was killed between the
@@ -78,7 +82,7 @@ async fn switch(with: &With, nginx: &Nginx, cx: &Cx) -> Result<Out, KindError> {
 
 async fn intended(wanted: &Wanted, file: &Path, nginx: &Nginx, with: &With, cx: &Cx) -> Result<Record, KindError> {
     let written = Written::plan(file, wanted.text.as_bytes(), cx)?;
-    let record = Record { written, mark: mark(&with.name, cx), nginx: nginx.clone(), loaded: note(file, cx) };
+    let record = Record { written, mark: mark(&with.name, cx), nginx: nginx.clone(), loaded: note(file, cx), drain: with.drain };
     cx.intend(&record).await?;
     Ok(record)
 }
@@ -90,17 +94,18 @@ async fn serve(with: &With, nginx: &Nginx, record: &Record, wanted: &Wanted, cx:
     if let Some(verify) = &with.verify {
         let window =
             Window { ok_in_row: 2, every: Duration::from_millis(100), first_ok_within: verify.within.0, stable_for: Duration::ZERO };
-        window.pass(cx, &format!("GET {}", verify.url), || ask(verify, cx)).await?;
+        let reader = verify.reader(cx).await?;
+        window.pass(cx, &format!("GET {}", verify.url), || ask(verify, &reader, cx)).await?;
     }
     cx.log(format!("{} leads to {}", with.name, wanted.to.join(", ")));
-    drained(with, &leaving, cx).await
+    drained(with.drain, &leaving, cx).await
 }
 
 /// Waits for the requests that the old workers still serve; what lasts longer is left to them.
-async fn drained(with: &With, leaving: &[Worker], cx: &Cx) -> Result<(), KindError> {
+async fn drained(drain: Period, leaving: &[Worker], cx: &Cx) -> Result<(), KindError> {
     let begun = Instant::now();
     while leaving.iter().any(|worker| worker.process.is_alive()) {
-        if begun.elapsed() >= with.drain.0 {
+        if begun.elapsed() >= drain.0 {
             cx.log("some connections to the target before have not ended; nginx keeps them until they do");
             return Ok(());
         }
@@ -110,8 +115,8 @@ async fn drained(with: &With, leaving: &[Worker], cx: &Cx) -> Result<(), KindErr
 }
 
 /// One look from outside.
-pub async fn ask(verify: &super::Verify, cx: &ReadCx) -> Probe<()> {
-    let request = match crate::http::url(&verify.url).and_then(|url| cx.http.get(url).map_err(|e| e.message)) {
+pub async fn ask(verify: &super::Verify, reader: &Reader, cx: &ReadCx) -> Probe<()> {
+    let request = match crate::http::url(&verify.url).and_then(|url| reader.get(url).map_err(|e| e.message)) {
         Ok(request) => request.timeout(Duration::from_secs(5)),
         Err(wrong) => return Probe::hopeless(wrong),
     };
@@ -174,7 +179,8 @@ async fn take_back(record: &Record, cx: &Cx) -> Result<(), KindError> {
         return Ok(());
     }
     if record.nginx.root.is_some() && before.is_some() || record.nginx.master()?.is_some() {
-        record.nginx.load(cx).await?;
+        let leaving = record.nginx.load(cx).await?;
+        drained(record.drain, &leaving, cx).await?;
     }
     match &before {
         Some(before) => replace(&record.loaded, before.as_bytes(), 0o600),

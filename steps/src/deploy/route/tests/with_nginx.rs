@@ -103,6 +103,25 @@ async fn the_step_waits_for_what_was_begun_and_not_for_ever() {
 }
 
 #[tokio::test]
+async fn led_back_it_waits_for_what_was_begun_too() {
+    let site = Site::new();
+    site.lead("blue").await;
+    let mut with = site.with("green");
+    with["drain"] = json!("100ms");
+    site.bench.run::<Route>(with).await.unwrap();
+    site.green.held.store(true, Ordering::SeqCst);
+    let port = site.port;
+    let held = std::thread::spawn(move || get(port, "/held"));
+    until("the held request", || site.green.in_flight.load(Ordering::SeqCst) > 0);
+    let (record, logged) = (site.bench.intents().pop().unwrap(), site.bench.logged().len());
+    Route::undo(&record, &site.bench.cx()).await.unwrap();
+    assert!(site.bench.logged()[logged..].iter().any(|line| line.contains("have not ended")), "{:?}", site.bench.logged());
+    assert_eq!(site.answers(), "blue");
+    site.green.held.store(false, Ordering::SeqCst);
+    assert!(held.join().unwrap().unwrap().starts_with("green"));
+}
+
+#[tokio::test]
 async fn a_broken_configuration_is_never_live_and_is_told_in_words_of_nginx() {
     let site = Site::new();
     site.lead("blue").await;
