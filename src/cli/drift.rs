@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use trees_core::event::RunStatus;
 use trees_core::journal::{Journal as _, RunFilter, RunSummary};
+use trees_core::path::StepPath;
 use trees_runner::driver::{Drift, Eyes, drift};
 use trees_state::State;
 
@@ -69,7 +70,14 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return Ok(exit);
     }
     say(&format!("healing: {} runs again as in run {}", run.tree, run.run));
-    rerun::again(state, &run, Again { trigger: "heal", part: None, jobs: None, consent: args.consent }, global)
+    let how = Again { trigger: "heal", part: None, jobs: None, consent: args.consent };
+    let (project, environment) =
+        (runs::tree(&state, &run.run)?.project.clone(), args.environment.as_ref().unwrap_or(&run.environment).clone());
+    if state.releases(&project, &environment)?.iter().any(|release| release.run == run.run) {
+        let gone: Vec<StepPath> = found.iter().filter(|d| d.holds == Some(false)).map(|d| d.path.clone()).collect();
+        return releases::again(state, &run, &environment, &gone, how, global);
+    }
+    rerun::again(state, &run, how, global)
 }
 
 /// The run that is looked at; none where a tree file is wrong, which was drawn.

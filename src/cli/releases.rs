@@ -10,9 +10,11 @@ use crate::report::{Line, Paint};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use trees_core::event::{DeployedStep, Json, Selection};
+use trees_core::event::{DeployedStep, Json, RunStatus, Selection};
+use trees_core::journal::RunSummary;
 use trees_core::path::StepPath;
 use trees_core::run::Choice;
+use trees_core::tree::{Action, Kinds as _, Step};
 use trees_state::{ReleaseRow, State};
 
 /// So many are shown to people.
@@ -67,14 +69,24 @@ pub fn differences(new: &ReleaseRow, old: Option<&ReleaseRow>) -> Vec<String> {
     let by_step = |release: &ReleaseRow| -> BTreeMap<String, DeployedStep> {
         release.steps.iter().map(|step| (step.step.0.clone(), step.clone())).collect()
     };
+    // What a run that failed did not come to stands as it was.
+    let ended_well = matches!(new.status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings);
     let (new, old) = (by_step(new), old.map(by_step).unwrap_or_default());
     let mut lines = Vec::new();
     for (path, step) in &new {
+        if step.failed {
+            lines.push(format!("  {path}: failed"));
+            continue;
+        }
         let before = old.get(path);
         let fields =
             step.what.keys().chain(before.iter().flat_map(|before| before.what.keys().filter(|key| !step.what.contains_key(*key))));
-        let changed: Vec<String> =
+        let mut changed: Vec<String> =
             fields.filter_map(|field| changed(field, before.and_then(|b| b.what.get(field)), step.what.get(field))).collect();
+        // It tells apart what has one name.
+        if changed.len() > 1 {
+            changed.retain(|text| !text.starts_with("digest "));
+        }
         match (before, changed.is_empty()) {
             (None, true) => lines.push(format!("+ {path} ({})", step.kind)),
             (None, false) => lines.push(format!("+ {path}: {}", changed.join(", "))),
@@ -82,7 +94,9 @@ pub fn differences(new: &ReleaseRow, old: Option<&ReleaseRow>) -> Vec<String> {
             (Some(_), false) => lines.push(format!("  {path}: {}", changed.join(", "))),
         }
     }
-    lines.extend(old.keys().filter(|path| !new.contains_key(*path)).map(|path| format!("- {path}")));
+    if ended_well {
+        lines.extend(old.keys().filter(|path| !new.contains_key(*path)).map(|path| format!("- {path}")));
+    }
     lines
 }
 
@@ -109,10 +123,35 @@ pub fn deploy(
     let releases = state.releases(project, environment)?;
     let release = named(&releases, &place(project, environment), name)?;
     let run = runs::find(&state, &release.run.0)?;
+    again(state, &run, environment, &[], Again { trigger: "rollback", part: None, jobs: None, consent }, global)
+}
+
+/// Runs what a run deployed in an environment again, these steps too, and all that depends on any of it; what they need is
+/// taken over, so that nothing newer comes there.
+pub fn again(
+    state: Arc<State>,
+    run: &RunSummary,
+    environment: &str,
+    more: &[StepPath],
+    how: Again,
+    global: &super::global::Global,
+) -> Result<Exit, Failure> {
     let tree = runs::tree(&state, &run.run)?;
-    let deploying: Vec<StepPath> = release.steps.iter().map(|step| StepPath::root(step.step.top())).collect();
-    let part = Selection { only: Choice::dependants(&tree, &deploying), of: Some(run.run.clone()), ..Selection::default() };
-    rerun::again(state, &run, Again { trigger: "rollback", part: Some(part), jobs: None, consent }, global)
+    let deploying = tree.steps.iter().filter(|step| deploys_to(step, &run.environment, environment));
+    let steps: Vec<StepPath> = deploying.map(|step| StepPath::root(&step.id)).chain(more.iter().map(|p| StepPath::root(p.top()))).collect();
+    let part = Selection { only: Choice::dependants(&tree, &steps), of: Some(run.run.clone()), ..Selection::default() };
+    rerun::again(state, run, Again { part: Some(part), ..how }, global)
+}
+
+/// Whether something in a step deploys to an environment, be it left out by its `if` in a run; `above` is that of what
+/// contains it.
+fn deploys_to(step: &Step, above: &str, environment: &str) -> bool {
+    let own = step.environment.as_deref().unwrap_or(above);
+    match &step.action {
+        Action::Uses { kind, .. } => own == environment && trees_steps::catalogue().kind(kind).is_some_and(|kind| kind.deploys),
+        Action::Tree { tree, .. } => tree.steps.iter().any(|inner| deploys_to(inner, own, environment)),
+        Action::Run(_) | Action::Approve { .. } => false,
+    }
 }
 
 /// The release that a person names, by its number or its run; one that was verified and is kept.
@@ -166,7 +205,6 @@ pub fn newest(state: &State, project: Option<&str>, environment: &str) -> Result
 mod tests {
     use super::*;
     use jiff::Timestamp;
-    use trees_core::event::RunStatus;
     use trees_core::path::RunId;
 
     fn release(number: u64, status: RunStatus, steps: &[(&str, Value)]) -> ReleaseRow {

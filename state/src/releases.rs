@@ -87,9 +87,9 @@ fn sum(run: &str, status: &str, ts: i64, steps: &str) -> body::Sum {
     body::sum([run, status, &ts.to_string(), steps].map(Some))
 }
 
-/// Whether runs that ended so were verified.
-fn is_verified(status: RunStatus) -> bool {
-    matches!(status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings)
+/// Whether what a run that ended so deployed was verified.
+fn is_verified(status: RunStatus, steps: &[DeployedStep]) -> bool {
+    matches!(status, RunStatus::Succeeded | RunStatus::SucceededWithWarnings) && steps.iter().all(|step| !step.failed)
 }
 
 impl State {
@@ -129,14 +129,15 @@ fn rows(db: &Connection, project: &str, environment: &str) -> Result<Vec<Release
             return Err(damaged());
         }
         let status: RunStatus = serde_json::from_value(status.into()).map_err(|_| damaged())?;
+        let steps: Vec<DeployedStep> = serde_json::from_str(&steps).map_err(|_| damaged())?;
         releases.push(ReleaseRow {
             number: u64::try_from(number).map_err(|_| damaged())?,
             run: RunId(run),
             tree: row.get(2)?,
             status,
-            verified: is_verified(status),
+            verified: is_verified(status, &steps),
             at: Timestamp::from_microsecond(ts).map_err(|_| damaged())?,
-            steps: serde_json::from_str(&steps).map_err(|_| damaged())?,
+            steps,
             kept: row.get(7)?,
         });
     }

@@ -145,6 +145,7 @@ impl Bench {
             http: Reader::new(self.client.clone()),
             mask: self.mask.clone(),
             secrets: SecretReader::new(Arc::new(NoSecrets)),
+            left: None,
         }
     }
 
@@ -201,6 +202,7 @@ impl Bench {
         match self.observe::<K>(with).await {
             Observation::Differs(changes) => changes.into_iter().map(|c| c.field).collect(),
             Observation::Satisfied(_) => vec![],
+            Observation::Anew(_) => vec!["anew".into()],
             Observation::Absent => vec!["absent".into()],
             Observation::Unknown(why) => vec![format!("unknown: {why}")],
         }

@@ -67,11 +67,8 @@ fn each_run_that_deploys_is_a_release_of_its_environment() {
     shop.0.run(&["run", "shop.yaml", "--only", "build"]).expect(0);
     let row =
         |number, status: &str, differs: &[&str]| (number, status.to_owned(), differs.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>());
-    let expected = [
-        row(3, "rolled_back", &["- serve"]),
-        row(2, "succeeded", &["  serve: release v1 -> v2"]),
-        row(1, "succeeded", &["+ serve: release v1"]),
-    ];
+    let expected =
+        [row(3, "rolled_back", &[]), row(2, "succeeded", &["  serve: release v1 -> v2"]), row(1, "succeeded", &["+ serve: release v1"])];
     assert_eq!(shop.releases("staging"), expected);
     assert_eq!(shop.releases("production"), [row(1, "succeeded", &["+ serve: release v2"])]);
     let text = shop.0.run(&["env", "show", "shop.yaml"]).expect(0).stdout;
@@ -121,6 +118,11 @@ fn drift_of_one_environment_is_that_of_its_newest_verified_release() {
     shop.run("v1", &["-e", "production", "--approve", "*"], 0);
     shop.run("v1", &[], 0);
     assert!(bench.run(&["drift", "-e", "production"]).expect(0).stdout.contains("in production"));
+    // What it was made from is another by now, then gone: what was deployed has not drifted by that.
+    bench.write("serve.sh", "#!/bin/sh\nexec sleep 1 # unreleased\n");
+    bench.run(&["drift", "-e", "production"]).expect(0);
+    fs::remove_file(bench.path("serve.sh")).unwrap();
+    bench.run(&["drift", "-e", "production"]).expect(0);
     let folder = bench.path(".trees/deploy/store/production/web/releases/v1");
     fs::write(folder.join("serve"), "#!/bin/sh\nexec sleep 99999\n").unwrap();
     assert!(bench.run(&["drift", "-e", "production"]).expect(10).stdout.contains("files.serve"));
@@ -128,6 +130,8 @@ fn drift_of_one_environment_is_that_of_its_newest_verified_release() {
     let healed = bench.run(&["drift", "-e", "production", "shop.yaml", "--heal", "--approve", "*"]).expect(0);
     assert!(healed.stderr.contains("healing"), "{}", healed.stderr);
     bench.run(&["drift", "-e", "production"]).expect(0);
+    assert_eq!(bench.read("built.txt"), "built v1\nbuilt v1\n", "healing builds nothing: nothing newer comes there");
+    assert!(fs::read_to_string(folder.join("serve")).unwrap().contains("# v1"));
     let none = bench.run(&["drift", "-e", "elsewhere"]).expect(2).stderr;
     assert!(none.contains("no successful run in elsewhere"), "{none}");
 }
@@ -185,4 +189,47 @@ steps:
     for part in ["release v1 of web (shop) cannot be opened", "another master key", "releases/v1.json"] {
         assert!(wrong.contains(part), "{wrong}");
     }
+}
+
+#[test]
+fn a_step_that_was_left_out_by_its_if_keeps_no_release_from_being_one() {
+    let tree = TREE.replace("  serve:\n", "  old:\n    if: not params.well\n    uses: deploy/process\n    with: { name: old, release: v0, command: [sleep, '9'] }\n  serve:\n    needs: { steps: [build, old], rule: none_failed }\n");
+    let shop = Shop(Bench::with("shop.yaml", tree));
+    shop.run("v1", &[], 0);
+    shop.run("v2", &[], 0);
+    shop.0.run(&["rollback", "--release", "1", "-e", "staging", "shop.yaml"]).expect(0);
+    assert_eq!(shop.releases("staging")[0], (3, "succeeded".into(), vec!["  serve: release v2 -> v1".into()]));
+    shop.0.run(&["drift", "-e", "staging", "shop.yaml"]).expect(0);
+}
+
+#[test]
+fn what_failed_its_verify_is_no_verified_release_though_the_run_goes_on() {
+    let tree = TREE.replace("  tell:\n", "    verify: exit 1\n    allow_failure: true\n  tell:\n");
+    let shop = Shop(Bench::with("shop.yaml", tree));
+    shop.run("v1", &[], 0);
+    assert_eq!(shop.releases("staging"), [(1, "succeeded_with_warnings".into(), vec!["  serve: failed".into()])]);
+    let none = shop.0.run(&["rollback", "--release", "1", "-e", "staging", "shop.yaml"]).expect(2).stderr;
+    assert!(none.contains("no verified release is kept"), "{none}");
+}
+
+#[test]
+fn what_each_run_does_anew_has_not_drifted() {
+    let tree = "tree: t\nsecrets: { TOKEN: { from: generate } }\nsteps:\n  a: { secrets: [TOKEN], run: ':' }\n  b: { needs: a, uses: secret/rotate, with: { name: TOKEN } }\n";
+    let bench = Bench::with("t.yaml", tree);
+    bench.run(&["run", "t.yaml"]).expect(0);
+    assert!(bench.run(&["plan", "t.yaml"]).expect(10).stdout.contains("version: 2 -> a new one"));
+    let looked = bench.run(&["drift", "t.yaml"]).expect(0).stdout;
+    assert!(looked.contains("each run does it anew"), "{looked}");
+}
+
+#[test]
+fn a_port_that_another_program_holds_is_said() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let tree = format!(
+        "tree: t\nsteps:\n  a:\n    uses: deploy/process\n    with: {{ name: web, release: v1, command: [sleep, '9'], port: {port} }}\n"
+    );
+    let shop = Shop(Bench::with("t.yaml", tree));
+    let wrong = shop.0.run(&["run", "t.yaml"]).expect(1).stderr;
+    assert!(wrong.contains(&format!("release v1 cannot listen on 127.0.0.1:{port}: another program does")), "{wrong}");
 }

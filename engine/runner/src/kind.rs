@@ -91,6 +91,8 @@ pub enum Observation<Out> {
     Differs(Vec<Change>),
     /// It is not there.
     Absent,
+    /// It is done in each run anew, so there is nothing that it could differ from; what that would change.
+    Anew(Vec<Change>),
     /// Could not tell; never taken for `Satisfied`.
     Unknown(String),
 }
@@ -171,6 +173,9 @@ pub struct ReadCx {
     pub mask: Masker,
     /// The secrets of the store, without their values.
     pub secrets: SecretReader,
+    /// Where drift is looked for: what the step returned when it succeeded. What it was made from may be another by
+    /// now, or gone, and is not to be looked at.
+    pub left: Option<Arc<Json>>,
 }
 
 /// What `apply` and `undo` may use.
@@ -424,6 +429,7 @@ impl<K: Kind> AnyKind for Erased<K> {
                 Observation::Satisfied(out) => Observation::Satisfied(write(&out)?),
                 Observation::Differs(changes) => Observation::Differs(changes),
                 Observation::Absent => Observation::Absent,
+                Observation::Anew(changes) => Observation::Anew(changes),
                 Observation::Unknown(why) => Observation::Unknown(why),
             })
         })

@@ -136,9 +136,13 @@ impl Kind for Process {
     async fn observe(with: &With, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
         let root = root(with, cx);
         let Some(folder) = root.current() else { return Ok(Observation::Absent) };
-        let wanted = wanted(with, cx).await?;
+        let there = root.release(&folder, &cx.secrets)?;
+        let wanted = match there.as_ref().filter(|there| is_left(there, cx)) {
+            Some(there) => asked(with, there.files.clone(), cx),
+            None => wanted(with, cx).await?,
+        };
         let mut changes = Vec::new();
-        match root.release(&folder, &cx.secrets)? {
+        match there {
             Some(there) => {
                 let found = digests(&root.folder(&there.folder), there.files.keys());
                 changes.extend(differences(&there, &wanted, &found, &cx.mask));
@@ -187,13 +191,27 @@ fn sources(with: &With, cx: &ReadCx) -> Vec<(String, PathBuf)> {
     with.files.iter().map(|(name, path)| (name.trim_end_matches('/').to_owned(), cx.path(path))).collect()
 }
 
-/// The release as `with` says it.
+/// Whether this is the release that the step left, where drift is looked for: what it was made of says its record.
+fn is_left(there: &Release, cx: &ReadCx) -> bool {
+    cx.left.as_ref().is_some_and(|left| left["digest"].as_str() == Some(digest(there).as_str()))
+}
+
+/// The digest over the names, contents and modes of a release's files.
+fn digest(release: &Release) -> String {
+    hash::json(&release.files).unwrap_or_default()
+}
+
+/// The release as `with` says it, with the files as they are now.
 async fn wanted(with: &With, cx: &ReadCx) -> Result<Release, KindError> {
     let sources = sources(with, cx);
     let digests = tokio::task::spawn_blocking(move || digest_sources(&sources));
-    let files = digests.await.map_err(|e| KindError::new(e.to_string()))??;
+    Ok(asked(with, digests.await.map_err(|e| KindError::new(e.to_string()))??, cx))
+}
+
+/// The release as `with` says it, of these files.
+fn asked(with: &With, files: BTreeMap<String, String>, cx: &ReadCx) -> Release {
     let base = cx.env.iter().filter(|(name, _)| !name.starts_with("TREES_")).cloned().collect();
-    Ok(Release {
+    Release {
         release: with.release.clone(),
         folder: with.release.clone(),
         project: cx.project.clone(),
@@ -207,13 +225,13 @@ async fn wanted(with: &With, cx: &ReadCx) -> Result<Release, KindError> {
         health_timeout: with.health_timeout.0,
         drain: with.drain.0,
         trial: with.trial,
-    })
+    }
 }
 
 fn out(release: &Release, instance: &Instance, previous: Option<String>) -> Out {
     let pid = instance.status().and_then(|s| s.child).map_or(0, |child| child.pid);
     let url = release.port.map_or_else(String::new, |port| format!("http://{}:{port}", release.host));
-    let digest = hash::json(&release.files).unwrap_or_default();
+    let digest = digest(release);
     Out { release: release.release.clone(), pid, url, digest, changed: previous.is_some(), previous: previous.unwrap_or_default() }
 }
 

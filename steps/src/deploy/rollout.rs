@@ -66,6 +66,7 @@ async fn serve(root: &Root, new: &Release, old: Option<&Instance>, cx: &Cx) -> R
     let running = root.live(&new.folder).filter(|i| i.alive() && old.is_none_or(|old| old.folder != i.folder));
     let instance = match running {
         Some(instance) => instance,
+        None if new.port.is_some_and(|port| !is_free(&new.host, port)) => return Err(taken(new)),
         None => start(root, new, Role::Live, new.port).await?,
     };
     match wait_healthy(&instance, new, new.port, cx).await {
@@ -75,6 +76,12 @@ async fn serve(root: &Root, new: &Release, old: Option<&Instance>, cx: &Cx) -> R
             Err(KindError { message: format!("release {} is not healthy\n{}", new.release, with_log(&wrong, &instance)), ..wrong })
         }
     }
+}
+
+fn taken(release: &Release) -> KindError {
+    let place = format!("{}:{}", release.host, release.port.unwrap_or_default());
+    KindError::new(format!("release {} cannot listen on {place}: another program does", release.release))
+        .help(format!("end that program, or give another `port`; who it is: ss -ltnp 'sport = :{}'", release.port.unwrap_or_default()))
 }
 
 /// Puts the release back that served before; its own deadline, since the attempt may be over.

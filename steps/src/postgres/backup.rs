@@ -130,7 +130,7 @@ impl Kind for Backup {
     }
 
     async fn observe(with: &With, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
-        let Some(release) = &with.release else { return Ok(Observation::Unknown("each run makes a backup of its own".into())) };
+        let Some(release) = &with.release else { return Ok(Observation::Anew(Vec::new())) };
         let path = cx.path(&with.folder).join(file_name(&database(&access(with, cx)?), release));
         let Some(note) = Note::of(&path) else { return Ok(Observation::Absent) };
         match digest(&path).await? {

@@ -66,7 +66,7 @@ fn comment_on(what: &str, text: Option<&str>) -> Result<String, KindError> {
 /// Whether it is really so, asked anew. What cannot be told was just done, and stays as it is.
 async fn holds<K: Kind>(what: &str, with: &K::With, cx: &ReadCx) -> Result<(), KindError> {
     match K::observe(with, cx).await? {
-        Observation::Satisfied(_) | Observation::Unknown(_) => Ok(()),
+        Observation::Satisfied(_) | Observation::Anew(_) | Observation::Unknown(_) => Ok(()),
         Observation::Absent => Err(KindError::new(format!("{what} is not there"))),
         Observation::Differs(changes) => {
             let fields: Vec<String> = changes.iter().map(|c| format!("{}: {} instead of {}", c.field, c.old, c.new)).collect();

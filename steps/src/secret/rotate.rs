@@ -112,8 +112,8 @@ impl Kind for Rotate {
         if fresh {
             return Ok(Observation::Satisfied(out(&versions, false)));
         }
-        let (old, new) = (json!(versions.newest), json!("a new one"));
-        Ok(Observation::Differs(vec![Change::new("version", old, new)]))
+        let changes = vec![Change::new("version", json!(versions.newest), json!("a new one"))];
+        Ok(if with.older_than.is_some() { Observation::Differs(changes) } else { Observation::Anew(changes) })
     }
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {

@@ -11,7 +11,7 @@ pub struct Deployed {
     pub project: String,
     /// The environment, `""` where the tree has none.
     pub environment: String,
-    /// Every deploying step that came out well and was not taken back.
+    /// Every deploying step that came out well and was not taken back, and those that failed.
     pub steps: Vec<DeployedStep>,
 }
 
@@ -25,6 +25,9 @@ pub struct DeployedStep {
     /// What of its outputs tells one release from another ([`IDENTITY`]).
     #[serde(default, skip_serializing_if = "Object::is_empty")]
     pub what: Object,
+    /// It failed, which the tree allows: what stands there was not verified.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
 }
 
 /// Outputs of deploying kinds that name what was deployed: by these names two releases are compared.
@@ -36,6 +39,6 @@ impl DeployedStep {
     #[must_use]
     pub fn new(step: StepPath, kind: String, outputs: &Json) -> Self {
         let named = IDENTITY.iter().filter_map(|name| Some(((*name).to_owned(), outputs.get(name)?.clone())));
-        Self { step, kind, what: named.filter(|(_, value)| !value.is_null()).collect() }
+        Self { step, kind, what: named.filter(|(_, value)| !value.is_null()).collect(), failed: false }
     }
 }

@@ -17,10 +17,12 @@ impl Run {
             let steps = all.entry(self.environment_of(id)).or_insert_with(|| Some(Vec::new()));
             if self.node(id).aside().is_some() || self.was_left_out(id) {
                 *steps = None;
-            } else if let Some(steps) = steps
-                && matches!(self.node(id).status, StepStatus::Succeeded | StepStatus::Cached)
-            {
-                steps.push(DeployedStep::new(self.node(id).path.clone(), kind.to_owned(), &self.outputs_of(id)));
+            } else if let Some(steps) = steps {
+                let failed = matches!(self.node(id).status, StepStatus::Failed | StepStatus::TimedOut);
+                if failed || matches!(self.node(id).status, StepStatus::Succeeded | StepStatus::Cached) {
+                    let step = DeployedStep::new(self.node(id).path.clone(), kind.to_owned(), &self.outputs_of(id));
+                    steps.push(DeployedStep { failed, ..step });
+                }
             }
         }
         let project = || self.facts().map(|facts| facts.project.clone()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::state::{NodeId, ROOT, ScopeId};
-use crate::event::{Progress, RunStarted, RunStatus, StepError, StepStatus};
+use crate::event::{Json, Progress, RunStarted, RunStatus, StepError, StepStatus};
 use crate::path::{RunId, StepPath};
 use jiff::Timestamp;
 
@@ -25,6 +25,11 @@ impl Run {
     /// Its id.
     pub fn id(&self) -> &RunId {
         &self.id
+    }
+
+    /// What a step returned, where it succeeded.
+    pub fn outputs(&self, path: &StepPath) -> Option<Json> {
+        self.find(path).map(|id| self.outputs_of(id)).filter(|outputs| !outputs.is_null())
     }
 
     /// Its status.

@@ -53,6 +53,8 @@ pub(super) struct Attempt {
     pub options: Options,
     pub control: Control,
     pub handle: Handle,
+    /// What the step returned, where drift is looked for.
+    pub left: Option<Arc<Json>>,
 }
 
 /// How much of it is made.
@@ -284,7 +286,7 @@ impl Attempt {
                 let outputs = outputs.as_object().cloned().unwrap_or_default();
                 Outcome::AlreadyDone { code: "no_change", text: "it is as it should be".into(), outputs, artifacts: self.artifacts()? }
             }
-            Ok(Observation::Differs(_) | Observation::Absent | Observation::Unknown(_)) => Outcome::NotDone,
+            Ok(Observation::Differs(_) | Observation::Absent | Observation::Anew(_) | Observation::Unknown(_)) => Outcome::NotDone,
             Err(error) => return Err(self.kind_failed(ErrorReason::Exit, &error)),
         };
         Ok(self.ended(outcome))

@@ -74,7 +74,7 @@ pub fn drift(
             }
             let at = all.len();
             all.push(Drift { path: view.path.clone(), kind, holds: None, blind: false, reason: String::new(), changes: Vec::new() });
-            match looker.look(&run, &view.path) {
+            match looker.look(&run, &view.path, run.outputs(&view.path)) {
                 Ok(look) => {
                     let places = Arc::clone(&places);
                     looks.spawn(async move {
@@ -105,7 +105,7 @@ pub fn drift(
 
 fn tell(all: &mut [Drift], at: usize, seen: Seen) {
     let Some(drift) = all.get_mut(at) else { return };
-    drift.blind = matches!(seen, Seen::Blind);
+    drift.blind = matches!(seen, Seen::Blind | Seen::Anew(_));
     let (holds, reason) = match seen {
         Seen::Done { text, .. } => (Some(true), text),
         Seen::Differs(changes) => {
@@ -114,6 +114,7 @@ fn tell(all: &mut [Drift], at: usize, seen: Seen) {
         }
         Seen::Absent => (Some(false), "it is not there any more".into()),
         Seen::NotDone => (Some(false), "its check says that it is not done any more".into()),
+        Seen::Anew(_) => (None, "each run does it anew".into()),
         Seen::Blind => (None, "nothing looks at it: it has neither a check nor a kind that observes".into()),
         Seen::Unknown(why) => (None, format!("could not tell: {why}")),
     };

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle as Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use trees_core::event::{ErrorReason, Object, Selection, StepError};
+use trees_core::event::{ErrorReason, Json, Object, Selection, StepError};
 use trees_core::path::{RunId, StepPath};
 use trees_core::run::{Job, Outcome, Prepared, Run, Task};
 use trees_core::store::Store;
@@ -46,6 +46,8 @@ pub(super) enum Seen {
     Done { code: &'static str, text: String, outputs: Object },
     /// It is there and differs.
     Differs(Vec<Change>),
+    /// It is done anew in each run.
+    Anew(Vec<Change>),
     /// It is not there.
     Absent,
     /// The check says that it is not done.
@@ -126,8 +128,8 @@ impl Looker {
         work.prepare().map_err(|e| failed(self.masker.mask(&e.to_string()).into_owned()))
     }
 
-    /// A look at a step, to be taken on any thread.
-    pub fn look(&mut self, run: &Run, step: &StepPath) -> Result<Attempt, StepError> {
+    /// A look at a step, to be taken on any thread; `left` is what it returned, where that is compared with.
+    pub fn look(&mut self, run: &Run, step: &StepPath, left: Option<Json>) -> Result<Attempt, StepError> {
         let failed = |e: String| StepError { reason: ErrorReason::Spawn, code: None, message: e, log: None };
         let task = self.task(run, step)?;
         let dotenv = self.dotenv.of(&task).map_err(failed)?;
@@ -138,6 +140,7 @@ impl Looker {
         Ok(Attempt {
             marks: Marks { run: self.run.clone(), step: step.clone(), attempt: 1 },
             secrets: self.vault.given(source, &environment, &task.secrets),
+            left: left.map(Arc::new),
             part: Part::Check,
             dotenv,
             inherited: Arc::new(Environment::inherited(std::env::vars_os(), &task.env_pass)),
@@ -216,6 +219,7 @@ impl Attempt {
                 Seen::Done { code: "no_change", text: "it is as it should be".into(), outputs }
             }
             Ok(Ok(Observation::Differs(changes))) => Seen::Differs(changes),
+            Ok(Ok(Observation::Anew(changes))) => Seen::Anew(changes),
             Ok(Ok(Observation::Absent)) => Seen::Absent,
             Ok(Ok(Observation::Unknown(why))) => Seen::Unknown(why),
             Ok(Err(error)) => Seen::Unknown(error.message),
@@ -225,13 +229,11 @@ impl Attempt {
 
     /// Nothing that was seen shows a secret.
     fn masked(&self, seen: Seen) -> Seen {
+        let one = |c: Change| Change { old: self.masker.mask_json(&c.old), new: self.masker.mask_json(&c.new), ..c };
+        let masked = |changes: Vec<Change>| changes.into_iter().map(one).collect();
         match seen {
-            Seen::Differs(changes) => Seen::Differs(
-                changes
-                    .into_iter()
-                    .map(|c| Change { old: self.masker.mask_json(&c.old), new: self.masker.mask_json(&c.new), ..c })
-                    .collect(),
-            ),
+            Seen::Differs(changes) => Seen::Differs(masked(changes)),
+            Seen::Anew(changes) => Seen::Anew(masked(changes)),
             Seen::Unknown(why) => Seen::Unknown(self.masker.mask(&why).into_owned()),
             other @ (Seen::Done { .. } | Seen::Absent | Seen::NotDone | Seen::Blind) => other,
         }

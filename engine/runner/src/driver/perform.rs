@@ -72,6 +72,7 @@ impl Sitting {
             marks: Marks { run: self.hold.run().clone(), step: step.clone(), attempt },
             secrets: self.vault.given(source, &environment, &task.secrets),
             part,
+            left: None,
             dotenv,
             task,
             register: Arc::clone(&self.register),

@@ -174,7 +174,7 @@ impl Planner {
         let (reads, sort) = (self.reads(&step), self.sort(&step));
         let looks = sort.looks && !sort.finally;
         if looks && reads.is_none() && mode != Mode::Verify {
-            match self.looker.look(&self.run, &step) {
+            match self.looker.look(&self.run, &step, None) {
                 Ok(look) => {
                     let sender = self.sender.clone();
                     self.under_way += 1;
@@ -231,10 +231,11 @@ impl Planner {
                 return Input::Ended { step, attempt, outcome };
             }
             // The steps inside say what would be done.
-            Seen::NotDone | Seen::Blind | Seen::Absent | Seen::Differs(_) if contains => {
+            Seen::NotDone | Seen::Blind | Seen::Absent | Seen::Differs(_) | Seen::Anew(_) if contains => {
                 return Input::Ended { step, attempt, outcome: Outcome::NotDone };
             }
             Seen::Differs(changes) => self.row(&step, Verdict::Change, "it is not as it should be", changes),
+            Seen::Anew(changes) => self.row(&step, Verdict::Run, "each run does it anew", changes),
             Seen::Absent => self.row(&step, Verdict::Run, "it is not there", Vec::new()),
             Seen::NotDone => self.row(&step, Verdict::Run, "its check says that it is not done", Vec::new()),
             Seen::Blind => self.row(&step, Verdict::Run, "nothing calls it done", Vec::new()),

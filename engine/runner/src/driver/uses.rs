@@ -32,6 +32,7 @@ impl Attempt {
                 let fields: Vec<String> = changes.iter().map(|c| format!("{}: {} instead of {}", c.field, c.old, c.new)).collect();
                 Err(KindError::new(format!("it differs: {}", fields.join("; "))))
             }
+            Ok(Observation::Anew(_)) => Err(KindError::new("it is done in each run anew, so nothing can be compared")),
             Ok(Observation::Unknown(why)) => Err(KindError::new(format!("could not tell: {why}"))),
             Err(error) => Err(error),
         })
@@ -121,6 +122,7 @@ impl Attempt {
             http: Reader::new(Arc::clone(&self.client)),
             mask: self.masker.clone(),
             secrets: SecretReader::new(self.keeper()),
+            left: self.left.clone(),
         })
     }
 
