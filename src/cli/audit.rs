@@ -99,7 +99,7 @@ fn line(entry: &Entry) -> Line {
 }
 
 /// A word of a command as one types it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"@%+=:,./-_".contains(&b));
     if plain { word.into() } else { format!("'{}'", clean(word).replace('\'', "'\\''")) }
 }

@@ -1,5 +1,6 @@
 //! `trees plan`: what a run would do, from the real targets, changing nothing; and saved plans.
 
+use super::audit;
 use super::drive;
 use super::given::{Params, environment};
 use super::global::Global;
@@ -185,13 +186,26 @@ impl Saved {
         self.refuse(wrong)
     }
 
+    /// The command that made it, as far as params can stand in one.
+    fn again(&self) -> String {
+        let mut words = vec!["trees".to_owned(), "plan".into(), self.document["file"].as_str().unwrap_or("FILE").into()];
+        if let Some(environment) = self.document["environment"].as_str().filter(|name| !name.is_empty()) {
+            words.extend(["-e".into(), environment.into()]);
+        }
+        for (name, value) in self.document["params"].as_object().into_iter().flatten() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            words.extend(["-p".into(), format!("{name}={text}")]);
+        }
+        words.extend(["--out".into(), self.path.display().to_string()]);
+        words.iter().map(|word| audit::quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+
     fn refuse(&self, wrong: Vec<String>) -> Result<(), Failure> {
         if wrong.is_empty() {
             return Ok(());
         }
-        let file = self.document["file"].as_str().unwrap_or("FILE");
         let text = format!("the plan {} does not hold any more:\n  {}", self.path.display(), wrong.join("\n  "));
-        Err(Failure::wrong(text).hint(format!("plan again: trees plan {file} --out {}", self.path.display())))
+        Err(Failure::wrong(text).hint(format!("plan again, with the params of then: {}", self.again())))
     }
 }
 

@@ -47,7 +47,7 @@ impl JsonSchema for Port {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]{1,5}$" })
+        json_schema!({ "type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]{1,5}$", "title": "a port", "examples": [8080] })
     }
 }
 

@@ -53,6 +53,19 @@ fn a_question_is_answered_while_other_steps_run() {
 }
 
 #[test]
+fn an_unknown_outcome_is_nothing_that_a_key_could_answer() {
+    let bench = Bench::with("t.yaml", "tree: t\nsteps:\n  a: { run: 'touch begun; sleep 1000', undo: ':' }\n");
+    let mut child = bench.command(&["run", "t.yaml"]).spawn().unwrap();
+    waiting::until(&bench.dir(), "the step", || bench.path("begun").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for _ in 0..2 {
+        let (code, seen) = end(start(&bench, &["resume", "--yes"], 100, 20));
+        assert!(code == 3 && seen.contains("trees resolve") && seen.contains("--retry"), "{code}: {seen}");
+    }
+}
+
+#[test]
 fn three_times_ctrl_c_leaves_the_terminal_as_it_was() {
     let text = "tree: t\nsteps:\n  deaf: { run: \"trap '' INT TERM; echo up > begun; while [ ! -e go ]; do sleep 0.05; done\" }\n";
     let bench = Bench::with("t.yaml", text);

@@ -214,7 +214,7 @@ impl View {
         }
         if let Some((name, message)) = self.question() {
             let others = if self.questions.len() > 1 { format!(" (+{})", self.questions.len() - 1) } else { String::new() };
-            lines.push(rows::question(message, &format!(" [{name}]{others} y/n"), width));
+            lines.push(rows::question(message, &format!(" [{name}]{others}"), width));
         }
         lines.push(self.bar(width, now));
         lines

@@ -61,10 +61,14 @@ impl Held {
     }
 }
 
-/// A question: its text is cut so that what to press stays in sight.
-pub fn question(message: &str, keys: &str, width: usize) -> Line {
-    let room = width.saturating_sub(2 + console::measure_text_width(keys)).max(width / 3);
-    Line::default().with(Paint::Care, "? ").with(Paint::Strong, cut(message, room)).with(Paint::Plain, keys).fit(width)
+/// A question: its text is cut, then what it is called, so that what to press stays in sight.
+pub fn question(message: &str, name: &str, width: usize) -> Line {
+    let keys = " y/n";
+    let all = width.saturating_sub(2 + keys.len());
+    let room = all.saturating_sub(console::measure_text_width(name)).max(all / 3);
+    let message = cut(message, room);
+    let name = cut(name, all.saturating_sub(console::measure_text_width(&message)));
+    Line::default().with(Paint::Care, "? ").with(Paint::Strong, message).with(Paint::Plain, format!("{name}{keys}")).fit(width)
 }
 
 /// A part of a whole, 0 to 1.

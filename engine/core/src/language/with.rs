@@ -120,9 +120,13 @@ impl<'k> Reader<'k> {
             return None;
         }
         let wanted: Vec<&str> = types.iter().filter(|t| **t != "null").map(|t| article(t)).collect();
-        let message = format!("`{name}` of `{}` must be {}, found {}", self.kind, wanted.join(" or "), value.what());
+        let wanted_words = schema["title"].as_str().map_or_else(|| wanted.join(" or "), str::to_owned);
+        let message = format!("`{name}` of `{}` must be {wanted_words}, found {}", self.kind, value.what());
         let message = message.replace("`an item of ", "an item of `");
         let problem = Diagnostic::error("wrong-type", value.span(), message);
+        if let Some(example) = example(schema) {
+            return Some(problem.help(format!("write it like {example}")));
+        }
         Some(match (wanted.first(), value.scalar()) {
             (Some(&"text"), Some(scalar)) if !scalar.is_empty() => problem.help(format!("quote it: \"{scalar}\"")),
             (Some(&("a whole number" | "a number")), Some(scalar)) if scalar.contains("{{") => {
@@ -216,9 +220,16 @@ fn scalar(value: Ref<'_>, schema: &Json, name: &str) -> Option<Diagnostic> {
     if let Some(pattern) = schema["pattern"].as_str()
         && Regex::new(pattern).is_ok_and(|r| !r.is_match(text))
     {
-        return Some(Diagnostic::error("bad-value", value.span(), format!("`{name}` must match {pattern}, found `{text}`")));
+        let form = schema["title"].as_str().map_or_else(|| format!("match {pattern}"), |title| format!("be {title}"));
+        let problem = Diagnostic::error("bad-value", value.span(), format!("`{name}` must {form}, found `{text}`"));
+        return Some(example(schema).into_iter().fold(problem, |problem, example| problem.help(format!("write it like {example}"))));
     }
     bounds(value, text.chars().count() as f64, schema, ["minLength", "maxLength"], name, " characters")
+}
+
+/// How a value of a schema is written, where that says it.
+fn example(schema: &Json) -> Option<String> {
+    schema["examples"].as_array()?.first().map(shown)
 }
 
 fn bounds(value: Ref<'_>, measure: f64, schema: &Json, keys: [&str; 2], name: &str, of: &str) -> Option<Diagnostic> {
