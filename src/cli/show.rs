@@ -11,7 +11,7 @@ use crate::report::{Line, Paint, clean, out_json, out_line, said, tail::tail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use trees_core::event::{Changed, Event, Json, Selection, StepStatus};
+use trees_core::event::{Changed, Event, Json, Selection, StepError, StepStatus};
 use trees_core::journal::{Journal as _, RunSummary};
 use trees_core::run::Definitions;
 use trees_state::{Origin, State};
@@ -150,6 +150,9 @@ fn head(shown: &Shown) {
     if let Some(reason) = &story.reason {
         print(&Line::default().with(Paint::Plain, format!("  {}", clean(reason))));
     }
+    if let Some(failure) = &story.failure {
+        print(&Line::default().with(Paint::Bad, format!("  taken back {}", said::cause(failure))));
+    }
     let counts: Vec<String> = story.counts().iter().map(|(status, n)| format!("{n} {}", status.as_str().replace('_', " "))).collect();
     print(&Line::default().with(Paint::Plain, format!("  {}", counts.join(", "))));
 }
@@ -182,11 +185,16 @@ fn steps(story: &Story, quiet: bool) {
 
 fn failures(story: &Story, state: &State) {
     let failed = story.steps.iter().filter(|s| s.status.is_some_and(StepStatus::is_failure));
-    let told = failed.filter_map(|s| Some((s, s.error.as_ref()?)));
-    for (told, error) in told.filter(|(_, error)| error.log.is_some() || !said::more(error).is_empty()).take(TAILS) {
+    let told: Vec<(&str, &StepError)> = failed.filter_map(|s| Some((s.path.as_str(), s.error.as_ref()?))).collect();
+    // What was taken back since has no error of its own any more.
+    let answered = story.failure.iter().filter_map(|f| Some((f.step.as_str(), f.error.as_ref()?)));
+    let answered: Vec<_> = answered.filter(|(path, _)| told.iter().all(|(other, _)| other != path)).collect();
+    for (name, error) in
+        answered.into_iter().chain(told).filter(|(_, error)| error.log.is_some() || !said::more(error).is_empty()).take(TAILS)
+    {
         let path = error.log.as_ref().map(|log| runs::folder(state).join(log));
         let place = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        print(&Line::default().with(Paint::Bad, format!("{}: ", told.path)).with(Paint::Faint, place));
+        print(&Line::default().with(Paint::Bad, format!("{name}: ")).with(Paint::Faint, place));
         let output = path.and_then(|path| tail(&path, TAIL).ok()).unwrap_or_default();
         for line in said::more(error).into_iter().chain(output) {
             print(&Line::default().with(Paint::Faint, "  │ ").with(Paint::Plain, line));

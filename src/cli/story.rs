@@ -5,7 +5,7 @@ use crate::report::said::{by, status_after};
 use jiff::Timestamp;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use trees_core::event::{Event, EventKind, Json, Object, Reason, RunStatus, StepError, StepStatus};
+use trees_core::event::{Event, EventKind, Failure, Json, Object, Reason, RunStatus, StepError, StepStatus};
 use trees_core::path::RunId;
 use trees_core::run::{Definitions, Run};
 use trees_core::tree::{Action, Step, Tree};
@@ -18,6 +18,8 @@ pub struct Story {
     pub outputs: Object,
     /// Why it rests, or another failure of the run itself.
     pub reason: Option<String>,
+    /// What a rollback answers.
+    pub failure: Option<Failure>,
     /// Approvals that are being asked: name and question.
     pub asked: Vec<(String, String)>,
     index: HashMap<String, usize>,
@@ -72,7 +74,8 @@ impl<'e> Retold<'e> {
 impl Story {
     /// From all events; with the tree also the steps of which nothing was heard.
     pub fn of(events: &[Event], tree: Option<&Tree>) -> Self {
-        let mut story = Self { steps: Vec::new(), outputs: Object::new(), reason: None, asked: Vec::new(), index: HashMap::new() };
+        let mut story =
+            Self { steps: Vec::new(), outputs: Object::new(), reason: None, asked: Vec::new(), failure: None, index: HashMap::new() };
         events.iter().for_each(|event| story.take(event));
         if let Some(tree) = tree {
             story.kinds(tree);
@@ -88,6 +91,7 @@ impl Story {
 
     fn take(&mut self, event: &Event) {
         match (&event.step, &event.kind) {
+            (None, EventKind::RollbackStarted(how)) => self.failure = how.failure.clone().or(self.failure.take()),
             (None, EventKind::RunSuspended { reason, .. }) => self.reason = Some(reason.clone()),
             (None, EventKind::RunFinished { outputs, error, .. }) => {
                 self.outputs.clone_from(outputs);

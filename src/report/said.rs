@@ -5,7 +5,7 @@ use super::clean::clean;
 use super::style::{Line, Paint};
 use jiff::Timestamp;
 use std::time::Duration;
-use trees_core::event::{ErrorReason, Event, EventKind, Reason, Resolution, RunStatus, StepError, StepStatus, WaitFor};
+use trees_core::event::{ErrorReason, Event, EventKind, Failure, Reason, Resolution, RunStatus, StepError, StepStatus, WaitFor};
 use trees_core::path::StepPath;
 
 /// Lines of an error that are shown beyond its first.
@@ -206,6 +206,12 @@ fn care(name: &str, text: &str) -> Line {
 
 fn bad(name: &str, text: &str) -> Line {
     Line::default().with(Paint::Bad, format!("✗ {name} ")).with(Paint::Plain, text)
+}
+
+/// Why a run is taken back.
+pub fn cause(failure: &Failure) -> String {
+    let why = failure.error.as_ref().map(|error| format!(": {}", message(error))).unwrap_or_default();
+    format!("because {} failed{why}", failure.step)
 }
 
 fn failure(name: &str, word: &str, error: &StepError, took_time: Option<Duration>) -> Said {

@@ -29,6 +29,8 @@ pub struct View {
     counts: BTreeMap<StepStatus, u64>,
     status: RunStatus,
     reason: Option<String>,
+    /// What a rollback answers.
+    cause: Option<String>,
     outputs: Object,
     leaves: HashMap<StepPath, (StepStatus, u64)>,
     running: BTreeMap<u64, Running>,
@@ -78,6 +80,7 @@ impl View {
             counts: BTreeMap::new(),
             status: RunStatus::Pending,
             reason: None,
+            cause: None,
             outputs: Object::new(),
             leaves: HashMap::new(),
             running: BTreeMap::new(),
@@ -242,12 +245,15 @@ impl View {
                 (self.status, self.reason) = (*status, Some(reason.clone()));
             }
             EventKind::RunFinished { status, outputs, error, .. } => {
-                (self.status, self.reason) = (*status, error.clone());
+                (self.status, self.reason) = (*status, error.clone().or(self.cause.take()));
                 self.outputs.clone_from(outputs);
                 self.questions.clear();
                 self.held.clear();
             }
-            EventKind::RollbackStarted(_) => self.status = RunStatus::RollingBack,
+            EventKind::RollbackStarted(how) => {
+                self.status = RunStatus::RollingBack;
+                self.cause = how.failure.as_ref().map(said::cause);
+            }
             _ => {}
         }
         if let Some(said) = said::say(event, None, false) {
