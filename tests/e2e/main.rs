@@ -47,6 +47,7 @@ mod sittings;
 mod slackpath;
 mod start;
 mod storage;
+mod targets;
 mod templates;
 #[cfg(target_os = "linux")]
 mod terminal;

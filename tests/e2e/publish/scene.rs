@@ -142,7 +142,7 @@ impl Scene {
     }
 
     pub fn resume(&self) -> Outcome {
-        Outcome::of(&self.with_secrets(&["resume", "--yes"]).output().unwrap())
+        Outcome::of(&self.with_secrets(&["resume", "@last", "--yes"]).output().unwrap())
     }
 
     /// Runs until an event of this type of a step is told, and kills `trees` then. Whether it was.
