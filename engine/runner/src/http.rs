@@ -2,12 +2,19 @@
 //! takes as long as a small run.
 
 use crate::kind::KindError;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The client, or not made yet.
 #[derive(Debug, Default)]
 pub struct Client(OnceLock<Result<reqwest::Client, String>>);
+
+impl From<reqwest::Client> for Client {
+    fn from(made: reqwest::Client) -> Self {
+        Self(OnceLock::from(Ok(made)))
+    }
+}
 
 impl Client {
     /// The client; made by the first call.
@@ -43,6 +50,19 @@ pub fn trusting(pem: &[u8]) -> Result<reqwest::Client, String> {
 pub(crate) fn trusting_also(pem: Option<&[u8]>) -> Result<reqwest::Client, String> {
     let more = pem.map_or_else(|| Ok(Vec::new()), roots)?;
     build(&variable, more.into_iter().fold(following(), reqwest::ClientBuilder::add_root_certificate))
+}
+
+/// The same as [`client`], but for one host it goes straight to these addresses, without a proxy, and it trusts the
+/// certificates of the PEM text and no others where there is one.
+pub(crate) fn apart(to: Option<(&str, &[SocketAddr])>, pem: Option<&[u8]>) -> Result<reqwest::Client, String> {
+    let mut builder = following();
+    if let Some(pem) = pem {
+        builder = builder.tls_certs_only(roots(pem)?);
+    }
+    match to {
+        Some((host, addresses)) => build(&|_| None, builder.resolve_to_addrs(host, addresses)),
+        None => build(&variable, builder),
+    }
 }
 
 /// The same as [`client`] without redirects: for what must reach the address that it was sent to, or nobody.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -316,6 +317,15 @@ impl Reader {
     /// Over a client.
     pub fn new(client: Arc<Client>) -> Self {
         Self(client)
+    }
+
+    /// One of its own: for one host it goes straight to these addresses, and it trusts the certificates of this PEM text
+    /// and no others.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub fn apart(to: Option<(&str, &[SocketAddr])>, pem: Option<&[u8]>) -> Result<Self, KindError> {
+        Ok(Self(Arc::new(crate::http::apart(to, pem).map_err(KindError::new)?.into())))
     }
 
     /// A GET request.

@@ -2,6 +2,7 @@
 
 use super::{Statuses, allowed, body, causes, check_headers, url, wanted, with_headers};
 use crate::period::{Limit, Period};
+use crate::tls::roots;
 use crate::window::{Probe, Window};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use trees_core::event::Json;
 use trees_core::tree::Effect;
-use trees_runner::kind::{About, Cx, Kind, KindError, ReadCx};
+use trees_runner::kind::{About, Cx, Kind, KindError, ReadCx, Reader};
 
 /// The kind `http/check`.
 pub struct Check;
@@ -20,6 +21,12 @@ pub struct Check;
 pub struct With {
     /// What is asked, with GET.
     pub url: String,
+    /// Connect to this host or address instead, where DNS does not point there yet; the URL's name and port stay.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// A PEM file with the roots to trust; without, those of `SSL_CERT_FILE` or of the system.
+    #[serde(default)]
+    pub roots: Option<String>,
     /// Headers to send.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -75,7 +82,9 @@ impl Kind for Check {
         summary: "Ask a URL until it answers as it should",
         doc: "Sends GET to `url` every `every` until `ok_in_row` answers in a row were good and the row lasted `stable_for`. A good \
               answer has the `status`, `contains` the text, has each `header` and each `json` value. The row must begin within \
-              `first_ok_within`; a bad answer begins a new row. A failure shows the last probes: time, status, start of the body.",
+              `first_ok_within`; a bad answer begins a new row. A failure shows the last probes: time, status, start of the body.\n\n\
+              With `address` the connection goes there, not through a proxy, and the name stays, in the request and for the \
+              certificate: so a new server is asked before DNS points to it.",
         example: "tree: is-it-up\nsteps:\n  up:\n    uses: http/check\n    with:\n      url: http://127.0.0.1:8080/version\n      \
                   contains: v1.2.0\n      json: { /status: ok }\n      ok_in_row: 3\n      first_ok_within: 1m\n",
         effect: Effect::None,
@@ -91,6 +100,9 @@ impl Kind for Check {
     fn validate(with: &With) -> Vec<String> {
         let mut wrong: Vec<String> = url(&with.url).err().into_iter().collect();
         wrong.extend(check_headers(&with.headers));
+        if with.address.is_some() && url(&with.url).is_ok_and(|url| url.domain().is_none()) {
+            wrong.push("address: the URL has an address already; it needs a name".into());
+        }
         let pointer = |p: &&String| !p.is_empty() && !p.starts_with('/');
         wrong.extend(with.json.keys().filter(pointer).map(|p| format!("json: `{p}` is no JSON pointer: write `/{p}`")));
         wrong
@@ -103,18 +115,37 @@ impl Kind for Check {
             first_ok_within: with.first_ok_within.0,
             stable_for: with.stable_for.0,
         };
-        let (out, probes) = window.pass(cx, &format!("GET {}", with.url), || ask(with, cx)).await?;
+        let http = reader(with, cx).await?;
+        let (out, probes) = window.pass(cx, &format!("GET {}", with.url), || ask(with, &http, cx)).await?;
         cx.log(format!("GET {}: {} after {probes} probes", with.url, out.status));
         Ok(out)
     }
 }
 
-async fn ask(with: &With, cx: &ReadCx) -> Probe<Out> {
+/// Who asks: one of its own where the address or the roots are.
+async fn reader(with: &With, cx: &ReadCx) -> Result<Reader, KindError> {
+    if with.address.is_none() && with.roots.is_none() {
+        return Ok(cx.http.clone());
+    }
+    let pem = with.roots.as_ref().map(|file| roots::bytes(&cx.path(file))).transpose()?;
+    let url = url(&with.url).map_err(KindError::new)?;
+    let addresses = match &with.address {
+        Some(address) => {
+            let found = tokio::net::lookup_host((address.as_str(), 0)).await;
+            found.map_err(|e| KindError::transient(format!("address: `{address}`: {e}")))?.collect()
+        }
+        None => Vec::new(),
+    };
+    let to = url.host_str().filter(|_| with.address.is_some()).map(|host| (host, addresses.as_slice()));
+    Reader::apart(to, pem.as_deref())
+}
+
+async fn ask(with: &With, http: &Reader, cx: &ReadCx) -> Probe<Out> {
     let url = match url(&with.url) {
         Ok(url) => url,
         Err(wrong) => return Probe::hopeless(wrong),
     };
-    let request = match cx.http.get(url) {
+    let request = match http.get(url) {
         Ok(request) => request,
         Err(e) => return Probe::hopeless(e.message),
     };
@@ -221,6 +252,20 @@ mod tests {
         check(json!({ "json": { "/status": "bad" } }), Err("wanted \"bad\" at /status, found \"ok\"")).await;
         check(json!({ "json": { "/nope": 1 } }), Err("wanted 1 at /nope, found nothing")).await;
         check(json!({ "json": { "status": 1 } }), Err("json: `status` is no JSON pointer: write `/status`")).await;
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_dns_knows_is_asked_at_an_address() {
+        let bench = Bench::new();
+        let server = Server::start(|_| ANSWER.into()).await;
+        let url = server.url("/v").replace("127.0.0.1", "shop.test");
+        let with = |address: &str| json!({ "url": url, "address": address, "every": "1ms", "first_ok_within": "2ms" });
+        assert_eq!(bench.run::<Check>(with("127.0.0.1")).await.unwrap().0.status, 200);
+        let host = server.requests()[0].lines().find(|line| line.to_lowercase().starts_with("host:")).unwrap().to_owned();
+        assert!(host.contains("shop.test:"), "{host}");
+        let wrong = bench.run::<Check>(with("nowhere.invalid")).await.unwrap_err();
+        assert!(wrong.transient && wrong.message.starts_with("address: `nowhere.invalid`: "), "{}", wrong.message);
+        check(json!({ "address": "127.0.0.1" }), Err("address: the URL has an address already")).await;
     }
 
     #[tokio::test]

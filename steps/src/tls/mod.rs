@@ -17,7 +17,7 @@ mod leaf;
 mod lock;
 mod material;
 mod responder;
-mod roots;
+pub(crate) mod roots;
 mod starttls;
 mod switch;
 mod trace;
