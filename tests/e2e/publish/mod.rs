@@ -1,7 +1,7 @@
 //! The publish cookbook against a real database, name server and nginx: what it does, and what is left after a failure or
 //! a kill at each of its steps. Every third step in `./test`, all with `--all`.
 
-mod scene;
+pub mod scene;
 
 mod with_nginx {
     mod with_postgres {

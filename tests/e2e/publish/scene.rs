@@ -89,17 +89,7 @@ impl Scene {
 
     /// Runs until an event of this type of a step is told, and kills `trees` then. Whether it was.
     pub fn killed_at(&self, version: &str, kind: &str, step: &str) -> bool {
-        let mut command = self.command(&["run", "--approve", "*", "--format", "json"], "publish.yaml", version);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            if event["type"] == kind && event["step"] == step {
-                child.kill().unwrap();
-                break;
-            }
-        }
-        let ended = child.wait().unwrap();
-        ended.code().is_none()
+        killed_at(&mut self.command(&["run", "--approve", "*", "--format", "json"], "publish.yaml", version), kind, step)
     }
 
     /// The same tree with a step that fails: its verify, or what it does where nothing is to do on it.
@@ -146,17 +136,21 @@ impl Scene {
 
     /// Files in which a secret stands as it is.
     pub fn betrayed(&self) -> Vec<PathBuf> {
-        let root = self.bench.dir().parent().unwrap().to_owned();
-        let secrets = [PASSWORD.as_bytes(), self.powerdns.key.as_bytes()];
-        let has = |path: &PathBuf| {
-            let content = fs::read(path).unwrap_or_default();
-            secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == *secret))
-        };
-        files(&root).into_iter().filter(has).collect()
+        betrayed(&self.bench, &[PASSWORD, self.powerdns.key])
     }
 }
 
-fn files(root: &Path) -> Vec<PathBuf> {
+/// Files of a place in which one of these texts stands as it is.
+pub fn betrayed(bench: &Bench, secrets: &[&str]) -> Vec<PathBuf> {
+    let has = |path: &PathBuf| {
+        let content = fs::read(path).unwrap_or_default();
+        secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == secret.as_bytes()))
+    };
+    files(bench.dir().parent().unwrap()).into_iter().filter(has).collect()
+}
+
+/// All files below a folder.
+pub fn files(root: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -170,17 +164,36 @@ fn files(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What was started ends with the scene: supervisors first, so that nothing is started again.
+/// What was started ends with the scene.
 impl Drop for Scene {
     fn drop(&mut self) {
-        let statuses = files(&self.bench.path(".trees")).into_iter().filter(|path| path.ends_with("status.json"));
-        let all: Vec<Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
-        for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
-            for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
-                drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
-            }
+        end_deployed(&self.bench);
+    }
+}
+
+/// Ends what runs of a place have deployed: supervisors first, so that nothing is started again.
+pub fn end_deployed(bench: &Bench) {
+    let statuses = files(&bench.path(".trees")).into_iter().filter(|path| path.ends_with("status.json"));
+    let all: Vec<Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
+    for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
+        for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
+            // Each leads a group of its own, with all that it has started.
+            drop(Command::new("kill").args([signal, "--", &format!("-{pid}")]).stderr(Stdio::null()).status());
         }
     }
+}
+
+/// Runs a command with `--format json` until an event of this type of a step is told, and kills it then. Whether it was.
+pub fn killed_at(command: &mut Command, kind: &str, step: &str) -> bool {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["type"] == kind && event["step"] == step {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    child.wait().unwrap().code().is_none()
 }
 
 /// The version that a port answers with.

@@ -35,6 +35,7 @@ pub struct Pebble {
     daemon: Daemon,
     _names: Option<Names>,
     port: u16,
+    management: u16,
 }
 
 impl Pebble {
@@ -73,12 +74,17 @@ impl Pebble {
         command.envs([("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")]);
         command.env("PEBBLE_WFE_NONCEREJECT", options.refused_nonces.to_string());
         let daemon = Daemon::start(folder, &command).listening(port).listening(management);
-        Self { daemon, _names: names, port }
+        Self { daemon, _names: names, port, management }
     }
 
     /// The address of its directory.
     pub fn directory(&self) -> String {
         format!("https://127.0.0.1:{}/dir", self.port)
+    }
+
+    /// Where it tells the root that stands behind its certificates; its own TLS is to be trusted by [`Pebble::roots`].
+    pub fn issuer(&self) -> String {
+        format!("https://127.0.0.1:{}/roots/0", self.management)
     }
 
     /// The certificate its own TLS is to be trusted by.
