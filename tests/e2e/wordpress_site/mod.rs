@@ -16,7 +16,7 @@ mod with_nginx {
 
                     #[test]
                     fn a_site_from_nothing_and_a_second_run_changes_nothing() {
-                        let scene = Scene::new();
+                        let scene = Scene::whole();
                         let nothing = scene.standing();
                         assert!(scene.plan(&[]).expect(10).stdout.contains("install"));
                         assert_eq!(scene.standing(), nothing);

@@ -47,10 +47,24 @@ pub struct Standing {
 
 impl Scene {
     /// For the site in production: its name proved over http, its database behind a socket.
-    pub fn new() -> Self {
+    pub fn whole() -> Self {
         let mut scene = Self::of("production", "");
         let server = scene.mariadb.socket().display().to_string();
         scene.arguments.extend(["-p".to_owned(), format!("server={server}")]);
+        scene
+    }
+
+    /// The same without what only a browser asks for, which is half of the files.
+    pub fn new() -> Self {
+        let mut scene = Self::whole();
+        let source = scene.bench.home().join("wordpress");
+        said(Command::new("cp").args(["-RL", "/usr/share/wordpress"]).arg(&source));
+        let asked = ["js", "css", "png", "gif", "jpg", "svg"].map(|ending| format!("*.{ending}"));
+        let mut find = Command::new("find");
+        find.arg(&source).args(["-type", "f", "!", "-name", "style.css", "(", "-false"]);
+        asked.iter().for_each(|name| drop(find.args(["-o", "-name", name])));
+        said(find.args([")", "-delete"]));
+        scene.arguments.extend(["-p".to_owned(), format!("source={}", source.display())]);
         scene
     }
 
