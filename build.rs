@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Names of files and folders that runs leave behind.
-const LEFT_BY_RUNS: [&str; 5] = [".trees", "target", "slackpath-app", "fan-out-data", "fan-out-report.json"];
+const LEFT_BY_RUNS: [&str; 7] =
+    [".trees", "target", "slackpath-app", "fan-out-data", "fan-out-report.json", "wordpress-build", "wordpress-data"];
 
 fn main() -> io::Result<()> {
     let out = env::var_os("OUT_DIR").map(PathBuf::from).ok_or_else(|| io::Error::other("OUT_DIR is not set"))?.join("cookbooks");

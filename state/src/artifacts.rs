@@ -41,7 +41,7 @@ impl State {
         folder::make_durable(self.dir(), &home)?;
         let aside = self.aside(&home)?;
         hit(Point::BeforeArtifact);
-        let kept = copy(from, &aside, Sync::Yes).and_then(|content| self.place(&aside, content).map_err(Broken::writing(&aside)));
+        let kept = copy(from, &aside).and_then(|content| self.place(&aside, content).map_err(Broken::writing(&aside)));
         if kept.is_err() || aside.symlink_metadata().is_ok() {
             // What could not be kept, or was there already.
             let _ = remove(&aside);
@@ -66,6 +66,7 @@ impl State {
             }
             remove(&object)?;
         }
+        sync(aside)?;
         match fs::rename(aside, &object) {
             // Another process was first with the same folder.
             Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
@@ -96,7 +97,7 @@ impl State {
         // In the state folder, where that can be renamed from: what a crash leaves there is cleared away.
         let own = self.dir().join("artifacts");
         let aside = self.aside(if is_one_device(&own, home) { &own } else { home })?;
-        let copied = copy(&object, &aside, Sync::No);
+        let copied = copy(&object, &aside);
         if !copied.as_ref().is_ok_and(|content| content.sha256 == artifact.sha256) {
             let _ = remove(&aside);
             return match copied {
@@ -114,7 +115,7 @@ impl State {
             Err(error) if error.kind() == ErrorKind::CrossesDevices => {
                 let _ = remove(&aside);
                 let beside = self.aside(home)?;
-                let copied = copy(&object, &beside, Sync::No);
+                let copied = copy(&object, &beside);
                 copied.and_then(|_| swap(&beside, to).map_err(Broken::writing(to))).inspect_err(|_| drop(remove(&beside)))
             }
             other => other.map_err(Broken::writing(to)).inspect_err(|_| drop(remove(&aside))),
@@ -174,12 +175,6 @@ fn is_one_device(a: &Path, b: &Path) -> bool {
     matches!((a.metadata(), b.metadata()), (Ok(a), Ok(b)) if a.dev() == b.dev())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
-    Yes,
-    No,
-}
-
 fn is_same(to: &Path, object: &Path, sha256: &str) -> bool {
     let plain = to.symlink_metadata().is_ok_and(|there| !there.is_symlink());
     let same_mode = || match (to.metadata(), object.metadata()) {
@@ -223,18 +218,18 @@ pub(crate) fn is_there(artifact: &ArtifactRef, at: &Path) -> bool {
 
 /// The digest and size of what is there.
 fn measure(path: &Path) -> Result<Content, Broken> {
-    walk(path, None, Sync::No)
+    walk(path, None)
 }
 
 /// Copies a file (also behind a link) or a folder, and measures what was copied.
-fn copy(from: &Path, to: &Path, sync: Sync) -> Result<Content, Broken> {
-    walk(from, Some(to), sync)
+fn copy(from: &Path, to: &Path) -> Result<Content, Broken> {
+    walk(from, Some(to))
 }
 
-fn walk(from: &Path, to: Option<&Path>, sync: Sync) -> Result<Content, Broken> {
+fn walk(from: &Path, to: Option<&Path>) -> Result<Content, Broken> {
     let there = fs::metadata(from).map_err(Broken::reading(from))?;
     if there.is_file() {
-        return pour(from, to, sync);
+        return pour(from, to);
     }
     if !there.is_dir() {
         return Err(Broken::reading(from)(refused(from, "is neither a file nor a folder")));
@@ -247,19 +242,16 @@ fn walk(from: &Path, to: Option<&Path>, sync: Sync) -> Result<Content, Broken> {
         })?;
         let relative = entry.path().strip_prefix(from).map_err(io::Error::other).map_err(Broken::reading(from))?;
         let target = to.map(|to| if relative.as_os_str().is_empty() { to.to_path_buf() } else { to.join(relative) });
-        let (line, bytes) = take(entry.path(), relative, target.as_deref(), sync)?;
+        let (line, bytes) = take(entry.path(), relative, target.as_deref())?;
         size += bytes;
         lines.push(line);
-    }
-    if let (Some(to), Sync::Yes) = (to, sync) {
-        sync_folders(to).map_err(Broken::writing(to))?;
     }
     lines.sort();
     Ok(Content { sha256: hash::json(&lines).map_err(io::Error::other).map_err(Broken::reading(from))?, size })
 }
 
 /// One entry of a folder.
-fn take(path: &Path, relative: &Path, to: Option<&Path>, sync: Sync) -> Result<(Line, u64), Broken> {
+fn take(path: &Path, relative: &Path, to: Option<&Path>) -> Result<(Line, u64), Broken> {
     let there = path.symlink_metadata().map_err(Broken::reading(path))?;
     let refused = |why| Broken::reading(path)(refused(path, why));
     let name = relative.to_str().ok_or_else(|| refused("has a name that is not UTF-8"))?.to_owned();
@@ -283,7 +275,7 @@ fn take(path: &Path, relative: &Path, to: Option<&Path>, sync: Sync) -> Result<(
     if !there.is_file() {
         return Err(refused("is neither a file, a folder nor a link"));
     }
-    let content = pour(path, to, sync)?;
+    let content = pour(path, to)?;
     Ok(((name, if is_executable(&there) { "executable" } else { "file" }, content.sha256), content.size))
 }
 
@@ -306,7 +298,7 @@ pub(crate) fn leaves(relative: &Path, target: &Path) -> bool {
 }
 
 /// Reads a file to its end, into another if asked to.
-fn pour(from: &Path, to: Option<&Path>, sync: Sync) -> Result<Content, Broken> {
+fn pour(from: &Path, to: Option<&Path>) -> Result<Content, Broken> {
     let file = File::open(from).map_err(Broken::reading(from))?;
     let executable = is_executable(&file.metadata().map_err(Broken::reading(from))?);
     let mut source = Source { file, failed: false };
@@ -317,11 +309,7 @@ fn pour(from: &Path, to: Option<&Path>, sync: Sync) -> Result<Content, Broken> {
     let mut sink = File::options().write(true).create_new(true).open(to).map_err(Broken::writing(to))?;
     let poured = export::pour(&mut source, &mut sink);
     let (size, sha256) = poured.map_err(|error| if source.failed { Broken::reading(from)(error) } else { Broken::writing(to)(error) })?;
-    let finish = || {
-        sink.set_permissions(mode(executable))?;
-        if sync == Sync::Yes { sink.sync_all() } else { Ok(()) }
-    };
-    finish().map_err(Broken::writing(to))?;
+    sink.set_permissions(mode(executable)).map_err(Broken::writing(to))?;
     Ok(Content { sha256, size })
 }
 
@@ -337,10 +325,11 @@ impl Read for Source {
     }
 }
 
-fn sync_folders(folder: &Path) -> io::Result<()> {
-    for entry in walkdir::WalkDir::new(folder).contents_first(true) {
+/// A file, or a folder with all in it; what is there already needs none of it.
+fn sync(path: &Path) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(path).contents_first(true) {
         let entry = entry.map_err(io::Error::other)?;
-        if entry.file_type().is_dir() {
+        if !entry.path_is_symlink() {
             File::open(entry.path())?.sync_all()?;
         }
     }

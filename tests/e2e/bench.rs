@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -101,7 +101,8 @@ impl Bench {
         let all: Vec<serde_json::Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
         for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
             for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
-                drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
+                // Each leads a group of its own, with all that it has started.
+                drop(Command::new("kill").args([signal, "--", &format!("-{pid}")]).stderr(Stdio::null()).status());
             }
         }
     }
@@ -216,8 +217,21 @@ pub fn hear(path: &Path) -> String {
     fs::read_to_string(path).unwrap().trim_end().to_owned()
 }
 
+/// Runs a command with `--format json` until an event of this type of a step is told, and kills it then. Whether it was.
+pub fn killed_at(command: &mut Command, kind: &str, step: &str) -> bool {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["type"] == kind && event["step"] == step {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    child.wait().unwrap().code().is_none()
+}
+
 /// All files below a folder; links are not followed.
-fn below(root: &Path) -> Vec<PathBuf> {
+pub fn below(root: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

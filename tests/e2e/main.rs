@@ -62,4 +62,5 @@ mod verify;
 #[path = "../shared/waiting.rs"]
 mod waiting;
 mod watch;
+mod wordpress_site;
 mod workflows;

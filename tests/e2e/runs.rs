@@ -357,3 +357,14 @@ steps:
     bench.run(&["run", "t.yaml"]).expect(0);
     assert_eq!((bench.read("line").as_str(), bench.read("block").as_str()), ("value\r", "one\r\ntwo\r"));
 }
+
+#[test]
+fn what_a_check_or_a_verify_wrote_is_shown_when_it_fails() {
+    for (key, code) in [("check", 2), ("verify", 1)] {
+        let words = format!("{key}: \"echo the words of it; exit {code}\"");
+        let bench = Bench::with("t.yaml", format!("tree: t\nsteps:\n  a:\n    run: 'true'\n    {words}\n"));
+        let failed = bench.run(&["run", "t.yaml"]).expect(1).stderr;
+        assert!(failed.contains(&format!("{key} exited with {code}")) && failed.contains("the words of it"), "{failed}");
+        assert!(failed.contains(&format!("{key}/output.log")), "{failed}");
+    }
+}

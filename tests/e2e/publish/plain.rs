@@ -1,6 +1,6 @@
 //! The cookbook with nothing but nginx, and what a test gives it besides.
 
-use super::scene::{arguments, broken_tree, end_deployed, kitchen, ports};
+use super::scene::{arguments, broken_tree, kitchen, ports};
 use super::web::Site;
 use crate::bench::{Bench, Outcome};
 use trees_servers::free_port;
@@ -60,6 +60,6 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        end_deployed(&self.bench);
+        self.bench.end_deployments();
     }
 }

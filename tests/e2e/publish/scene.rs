@@ -3,13 +3,12 @@
 
 use super::hook::{Hook, Message};
 use super::web::Site;
-use crate::bench::{Bench, Outcome};
+use crate::bench::{Bench, Outcome, below, killed_at};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use trees_servers::pebble::{Options, Pebble};
 use trees_servers::postgres::{PASSWORD, Postgres};
@@ -148,16 +147,7 @@ impl Scene {
     /// Runs until an event of this type of a step is told, and kills `trees` then. Whether it was.
     pub fn killed_at(&self, file: &str, version: &str, kind: &str, step: &str) -> bool {
         let mut command = self.command(&["run", "--approve", "*", "--format", "json"], file, version);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            if event["type"] == kind && event["step"] == step {
-                child.kill().unwrap();
-                break;
-            }
-        }
-        let ended = child.wait().unwrap();
-        ended.code().is_none()
+        killed_at(&mut command, kind, step)
     }
 
     /// The same tree with steps that fail: their verify, or what they do where nothing is to do on them.
@@ -176,7 +166,7 @@ impl Scene {
     /// All that a run of the tree changes, as it is now.
     pub fn standing(&self) -> BTreeMap<&'static str, String> {
         let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
-        let route = files(&self.bench.path(".trees")).into_iter().find(|path| path.ends_with("routes/demo.conf")).unwrap_or_default();
+        let route = below(&self.bench.path(".trees")).into_iter().find(|path| path.ends_with("routes/demo.conf")).unwrap_or_default();
         let certificate = fs::read_link(self.bench.path("publish-tls/demo/current")).unwrap_or_default();
         BTreeMap::from([
             ("production", self.version()),
@@ -206,7 +196,7 @@ impl Scene {
     /// The contents of a deployed release, by file.
     pub fn release(&self, environment: &str, name: &str, release: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let root = self.bench.path(&format!(".trees/deploy/publish/{environment}/{name}/releases/{release}"));
-        let files = files(&root).into_iter().map(|path| (path.strip_prefix(&root).unwrap().to_owned(), fs::read(&path).unwrap()));
+        let files = below(&root).into_iter().map(|path| (path.strip_prefix(&root).unwrap().to_owned(), fs::read(&path).unwrap()));
         files.filter(|(path, _)| !path.components().any(|part| part.as_os_str() == "__pycache__")).collect()
     }
 
@@ -235,16 +225,14 @@ impl Scene {
     /// Nobody holds a lock, and no secret stands anywhere as it is, in no message either.
     #[track_caller]
     pub fn rests(&self) {
-        let locks = files(&self.bench.path(".trees/locks"));
+        let locks = below(&self.bench.path(".trees/locks"));
         let held: Vec<_> = locks.iter().filter(|path| File::open(path).unwrap().try_lock().is_err()).collect();
         assert!(!locks.is_empty() && held.is_empty(), "{held:?} of {locks:?}");
-        let secrets = [PASSWORD, self.powerdns.key, MAIL_PASSWORD, WEBHOOK_SECRET].map(str::as_bytes);
-        let has = |content: &[u8]| secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == *secret));
-        let root = self.bench.dir().parent().unwrap().to_owned();
-        let betrayed: Vec<PathBuf> = files(&root).into_iter().filter(|path| has(&fs::read(path).unwrap_or_default())).collect();
-        assert_eq!(betrayed, Vec::<PathBuf>::new());
-        assert!(!self.smtp.messages().iter().any(|mail| has(mail.as_bytes())));
-        assert!(!self.hook.messages().iter().any(|message| has(message.body.to_string().as_bytes())));
+        let secrets = [PASSWORD, self.powerdns.key, MAIL_PASSWORD, WEBHOOK_SECRET];
+        assert_eq!(self.bench.holding(&secrets), Vec::<PathBuf>::new());
+        let has = |text: &str| secrets.iter().any(|secret| text.contains(secret));
+        assert!(!self.smtp.messages().iter().any(|mail| has(mail)));
+        assert!(!self.hook.messages().iter().any(|message| has(&message.body.to_string())));
     }
 }
 
@@ -267,33 +255,8 @@ pub fn broken_tree(text: &str, step: &str) -> String {
     format!("{}\n{own}\n\n{}\n", lines[..at].join("\n"), lines[end..].join("\n"))
 }
 
-pub fn files(root: &Path) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(kind) if kind.is_file() => found.push(entry.path()),
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-    found
-}
-
-/// Ends what was deployed in a folder: supervisors first, so that nothing is started again.
-pub fn end_deployed(bench: &Bench) {
-    let statuses = files(&bench.path(".trees")).into_iter().filter(|path| path.ends_with("status.json"));
-    let all: Vec<Value> = statuses.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect();
-    for (part, signal) in [("supervisor", "-KILL"), ("child", "-TERM")] {
-        for pid in all.iter().filter_map(|status| status[part]["pid"].as_u64()) {
-            drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
-        }
-    }
-}
-
 impl Drop for Scene {
     fn drop(&mut self) {
-        end_deployed(&self.bench);
+        self.bench.end_deployments();
     }
 }

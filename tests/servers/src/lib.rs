@@ -10,6 +10,7 @@
 pub mod bind;
 pub mod docker;
 pub mod git;
+pub mod mariadb;
 pub mod names;
 pub mod nginx;
 pub mod pebble;

@@ -83,6 +83,11 @@ impl Pebble {
         format!("https://127.0.0.1:{}/dir", self.port)
     }
 
+    /// Where it tells the root that stands behind its certificates; its own TLS is to be trusted by [`Pebble::roots`].
+    pub fn issuer(&self) -> String {
+        format!("https://127.0.0.1:{}/roots/0", self.management)
+    }
+
     /// The certificate its own TLS is to be trusted by.
     pub fn roots(&self) -> PathBuf {
         self.daemon.folder().join("own.pem")

@@ -260,7 +260,7 @@ impl Attempt {
                     Ended::Code(1) => return Ok(None),
                     other => {
                         let message = format!("check {}; 0 means done, 1 not done", ended(other));
-                        return Err(self.fail(ErrorReason::Verify, code_of(other), message));
+                        return Err(self.says_no("check", other, message));
                     }
                 }
             }
@@ -297,7 +297,7 @@ impl Attempt {
             Job::Run { .. } => {
                 let (code, _) = self.script(job, timeout, "verify").await?;
                 if code != Ended::Code(0) {
-                    return Err(self.fail(ErrorReason::Verify, code_of(code), format!("verify {}", ended(code))));
+                    return Err(self.says_no("verify", code, format!("verify {}", ended(code))));
                 }
             }
             Job::Uses { kind, with } => {
@@ -378,6 +378,12 @@ impl Attempt {
         Trouble::Failed(StepError { reason, code, message, log: self.log() }, reason == ErrorReason::Output)
     }
 
+    /// What a script that looks says, with what it wrote.
+    fn says_no(&self, what: &str, code: Ended, message: String) -> Trouble {
+        let error = StepError { reason: ErrorReason::Verify, code: code_of(code), message, log: self.log_in(&self.folder.join(what)) };
+        Trouble::Failed(error, false)
+    }
+
     /// What is staged for the step cannot be.
     pub(super) fn cannot_stage(&self, path: &Path, error: &io::Error) -> Trouble {
         let failed = self.fail(ErrorReason::Spawn, None, format!("cannot write {}: {error}", path.display()));
@@ -395,7 +401,11 @@ impl Attempt {
 
     /// The log, relative to the state folder, where there is one.
     pub(super) fn log(&self) -> Option<String> {
-        let log = self.folder.join(output::FILE);
+        self.log_in(&self.folder)
+    }
+
+    fn log_in(&self, folder: &Path) -> Option<String> {
+        let log = folder.join(output::FILE);
         let inside = log.strip_prefix(self.store.folder()).unwrap_or(&log);
         log.exists().then(|| inside.to_string_lossy().into_owned())
     }
