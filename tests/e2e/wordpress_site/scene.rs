@@ -62,7 +62,7 @@ impl Scene {
         let mut find = Command::new("find");
         find.arg(&source).args(["-type", "f", "!", "-name", "style.css", "(", "-false"]);
         for name in asked {
-            find.args(["-o", "-name", name]);
+            find.args(["-o", "-name", &name]);
         }
         said(find.args([")", "-delete"]));
         scene.arguments.extend(["-p".to_owned(), format!("source={}", source.display())]);
