@@ -1,11 +1,12 @@
 //! The versions of a secret: a new value in the place of one that is there, and the end of the old ones.
 
-use crate::error::{StateError, unusable};
+use crate::audit::Witness;
+use crate::error::{Fault, StateError, unusable};
 use crate::generate;
 use crate::secrets::{Scope, check_name, check_value};
 use crate::state::State;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use trees_core::journal::JournalError;
 use trees_core::store::{Generate, SecretVersions};
 use zeroize::Zeroizing;
@@ -87,7 +88,7 @@ impl State {
 
     /// The secret that an environment uses: its own, else the project's.
     fn in_use(&self, project: &str, environment: &str, name: &str) -> Result<Option<Scope>, JournalError> {
-        for scope in [Scope::new(project, environment, name), Scope::new(project, "", name)] {
+        for scope in Self::scopes(project, environment, name) {
             if self.read(|db| scope.newest(db))?.is_some() {
                 return Ok(Some(scope));
             }
@@ -111,51 +112,69 @@ impl State {
         })
     }
 
-    /// The version that was made for a key, or a new one.
+    /// What an environment could use, its own first.
+    fn scopes(project: &str, environment: &str, name: &str) -> [Scope; 2] {
+        [Scope::new(project, environment, name), Scope::new(project, "", name)]
+    }
+
+    /// The version that was made for a key, or a new one. It is looked for where it may have been made: the environment
+    /// may have got one of its own since.
     pub(crate) fn rotated(&self, project: &str, environment: &str, name: &str, how: &Generate, key: &str) -> Result<u64, JournalError> {
         let missing = || unusable(self.dir(), format!("there is no secret `{name}` to rotate"));
         let scope = self.in_use(project, environment, name)?.ok_or_else(missing)?;
-        let made = self.read(|db| {
-            let mut statement = db.prepare_cached(
-                "SELECT version FROM secrets WHERE project = ? AND environment = ? AND name = ? AND made_for = ? AND sealed IS NOT NULL",
-            )?;
-            Ok(statement.query_row(params![scope.project, scope.environment, scope.name, key], |row| row.get::<_, i64>(0)).optional()?)
-        })?;
-        if let Some(version) = made {
-            return Ok(version.unsigned_abs());
+        for scope in Self::scopes(project, environment, name) {
+            if let Some(version) = self.read(|db| scope.made_for(db, key))? {
+                return Ok(version.unsigned_abs());
+            }
         }
         let fresh = self.next_value(&scope, how).map_err(|error| unusable(self.dir(), error.to_string()))?;
         Ok(self.seal_next(scope, &fresh, "secret_rotated", Some(key))?.unsigned_abs())
     }
 
-    /// Takes the version that was made for a key away, so that the one before it is in use again.
+    /// Takes the version that was made for a key away, so that the one before it is in use again; where it was made, even
+    /// if the environment has got one of its own since.
     pub(crate) fn withdrawn(&self, project: &str, environment: &str, name: &str, key: &str) -> Result<Result<(), String>, JournalError> {
-        let Some(scope) = self.in_use(project, environment, name)? else { return Ok(Ok(())) };
         let (witness, key) = (self.witness(), key.to_owned());
+        let scopes = Self::scopes(project, environment, name);
         self.write(move |db| {
-            let before = scope.standing(db)?;
-            let mut statement = db.prepare_cached(
-                "SELECT version, made_for FROM secrets WHERE project = ? AND environment = ? AND name = ? AND sealed IS NOT NULL ORDER BY version DESC",
-            )?;
-            let rows = statement.query_map(params![scope.project, scope.environment, scope.name], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?))
-            })?;
-            let there = rows.collect::<Result<Vec<_>, _>>()?;
-            let Some(at) = there.iter().position(|(_, made_for)| made_for.as_deref() == Some(key.as_str())) else { return Ok(Ok(())) };
-            if at > 0 {
-                return Ok(Err(format!("version {} is in use", there[0].0)));
+            for scope in &scopes {
+                if let Some(made) = scope.made_for(db, &key)? {
+                    return scope.withdraw(db, &witness, made);
+                }
             }
-            if there.len() == 1 {
-                return Ok(Err("the versions before it are retired".into()));
-            }
-            db.prepare_cached("UPDATE secrets SET sealed = NULL WHERE project = ? AND environment = ? AND name = ? AND version = ?")?
-                .execute(params![scope.project, scope.environment, scope.name, there[0].0])?;
-            scope.witness(db, &witness, "secret_withdrawn", before)?;
             Ok(Ok(()))
         })
     }
 
     pub(crate) fn retired(&self, project: &str, environment: &str, name: &str) -> Result<Vec<u64>, JournalError> {
         self.in_use(project, environment, name)?.map_or(Ok(Vec::new()), |scope| self.forget_old(scope))
+    }
+}
+
+impl Scope {
+    /// The version that was made for a key.
+    fn made_for(&self, db: &Connection, key: &str) -> Result<Option<i64>, Fault> {
+        let mut statement = db.prepare_cached(
+            "SELECT version FROM secrets WHERE project = ? AND environment = ? AND name = ? AND made_for = ? AND sealed IS NOT NULL",
+        )?;
+        Ok(statement.query_row(params![self.project, self.environment, self.name, key], |row| row.get(0)).optional()?)
+    }
+
+    /// Takes a version away, unless a newer one is in use or none is before it.
+    fn withdraw(&self, db: &Connection, witness: &Witness, made: i64) -> Result<Result<(), String>, Fault> {
+        let before = self.standing(db)?;
+        let mut statement = db.prepare_cached(
+            "SELECT version FROM secrets WHERE project = ? AND environment = ? AND name = ? AND sealed IS NOT NULL ORDER BY version DESC",
+        )?;
+        let rows = statement.query_map(params![self.project, self.environment, self.name], |row| row.get::<_, i64>(0))?;
+        match rows.collect::<Result<Vec<_>, _>>()?[..] {
+            [newest, ..] if newest != made => return Ok(Err(format!("version {newest} is in use"))),
+            [_, _, ..] => {}
+            [_] | [] => return Ok(Err("the versions before it are retired".into())),
+        }
+        db.prepare_cached("UPDATE secrets SET sealed = NULL WHERE project = ? AND environment = ? AND name = ? AND version = ?")?
+            .execute(params![self.project, self.environment, self.name, made])?;
+        self.witness(db, witness, "secret_withdrawn", before)?;
+        Ok(Ok(()))
     }
 }

@@ -1,6 +1,7 @@
 //! The versions of a secret: a new value in the place of one that is there, and the old ones retired.
 
-use crate::bench::{Bench, Outcome};
+use crate::bench::{Bench, Outcome, fifo, hear};
+use std::process::Stdio;
 
 const TREE: &str =
     "tree: t\nsecrets: { TOKEN: {} }\nsteps:\n  a: { secrets: [TOKEN], run: 'printf %s \"$TOKEN\" | wc -c >> sizes; echo \"$TOKEN\"' }\n";
@@ -117,4 +118,76 @@ fn what_a_rollback_needs_is_whole_though_a_secret_stands_in_it() {
     let state = bench.path(".trees").canonicalize().unwrap();
     let holding = bench.holding(&["canary-name"]).into_iter().filter(|path| path.canonicalize().unwrap().starts_with(&state));
     assert_eq!(holding.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+}
+
+/// A rotation whose verification waits: the new version is made, and nothing says so yet.
+const HELD: &str = "\
+tree: t
+environments: { staging: { default: true }, production: {} }
+secrets: { TOKEN: { from: store } }
+steps:
+  fresh:
+    uses: secret/rotate
+    with: { name: TOKEN }
+    verify: { run: 'test -e well || { echo up > up; sleep 300; }' }
+";
+
+#[test]
+fn killed_between_the_new_version_and_its_record_there_is_one_new_version() {
+    let bench = Bench::with("tree.yaml", HELD);
+    let versions = || bench.run(&["secret", "list"]).expect(0).stdout;
+    bench.run_with_input(&["secret", "set", "TOKEN"], "canary-first-value\n").expect(0);
+    fifo(&bench.path("up"));
+    let mut child = bench.command(&["run", "tree.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(hear(&bench.path("up")), "up");
+    assert!(versions().contains("version 2 "), "{}", versions());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.write("well", "");
+    bench.run(&["resume"]).expect(0);
+    assert!(versions().contains("version 2 "), "{}", versions());
+    // Both attempts have recorded how to take it back: the second time nothing is left to do.
+    bench.run(&["rollback", "@last"]).expect(0);
+    assert!(versions().contains("version 1 "), "{}", versions());
+    bench.run(&["rollback", "@last"]);
+    assert!(versions().contains("version 1 "), "{}", versions());
+}
+
+#[test]
+fn a_rollback_leaves_a_version_that_somebody_set_since() {
+    let bench = Bench::with("tree.yaml", HELD);
+    bench.write("well", "");
+    let versions = || bench.run(&["secret", "list"]).expect(0).stdout;
+    let set = |more: &[&str]| bench.run_with_input(&[&["secret", "set", "TOKEN"], more].concat(), "canary-by-hand\n").expect(0);
+    set(&[]);
+    bench.run(&["run", "tree.yaml"]).expect(0);
+    set(&[]);
+    let back = bench.run(&["rollback", "@last"]).expect(5).stderr;
+    assert!(back.contains("the new version of TOKEN cannot be taken back: version 3 is in use"), "{back}");
+    assert!(versions().contains("version 3 "), "{}", versions());
+    // The project's was rotated for an environment, which got one of its own since: that stays.
+    bench.run(&["run", "tree.yaml", "-e", "production"]).expect(0);
+    set(&["-e", "production"]);
+    assert!(versions().contains("version 4 ") && versions().contains("version 5 "), "{}", versions());
+    bench.run(&["rollback", "@last"]).expect(0);
+    assert!(versions().contains("version 3 ") && versions().contains("version 5 "), "{}", versions());
+}
+
+#[test]
+fn a_rotation_that_is_due_or_impossible_is_drift() {
+    let bench = Bench::with("tree.yaml", HELD.replace("name: TOKEN", "name: TOKEN, older_than: 90d"));
+    bench.write("well", "");
+    let set = || bench.run_with_input(&["secret", "set", "TOKEN"], "canary-first-value\n").expect(0);
+    set();
+    bench.run(&["run", "tree.yaml"]).expect(0);
+    bench.run(&["drift", "@last"]).expect(0);
+    bench.run(&["secret", "remove", "TOKEN"]).expect(0);
+    let gone = bench.run(&["drift", "@last"]).expect(1).stdout;
+    assert!(gone.contains("could not tell: the store has no secret TOKEN"), "{gone}");
+    set();
+    bench.run(&["drift", "@last"]).expect(0);
+    bench.write("tree.yaml", HELD.replace("name: TOKEN", "name: TOKEN, older_than: 0s"));
+    bench.run(&["run", "tree.yaml"]).expect(0);
+    let due = bench.run(&["drift", "@last"]).expect(10).stdout;
+    assert!(due.contains("version") && due.contains("a new one"), "{due}");
 }

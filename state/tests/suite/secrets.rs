@@ -170,3 +170,44 @@ fn the_key_comes_from_the_environment_or_a_file_outside() {
     check(&[("XDG_CONFIG_HOME", "DIR/config")], "read v", Some("config/trees/master.key"));
     check(&[("HOME", "")], "there is no home for the master key; set HOME, XDG_CONFIG_HOME or TREES_MASTER_KEY", None);
 }
+
+/// What `secret/rotate` asks for.
+fn how() -> Generate {
+    Generate { length: 12, charset: "hex".into() }
+}
+
+#[test]
+fn for_one_key_there_is_one_version_and_it_is_taken_back_once() {
+    let bench = bench();
+    let state = &bench.state;
+    let in_use = || state.secret("p", "", "TOKEN").unwrap().unwrap().fingerprint;
+    let rotate = |key: &str| state.rotate("p", "", "TOKEN", &how(), key).unwrap();
+    let withdraw = |key: &str| state.withdraw("p", "", "TOKEN", key).unwrap();
+    state.set_secret("p", "", "TOKEN", "first").unwrap();
+    assert_eq!((rotate("one"), rotate("one"), rotate("two"), rotate("one")), (2, 2, 3, 2));
+    assert_eq!(withdraw("one"), Err("version 3 is in use".into()));
+    for _ in 0..2 {
+        assert_eq!((withdraw("two"), in_use()), (Ok(()), "store:2".into()), "undone twice is undone once");
+    }
+    state.set_secret("p", "", "TOKEN", "by hand").unwrap();
+    assert_eq!((withdraw("one"), in_use()), (Err("version 4 is in use".into()), "store:4".into()));
+    assert_eq!((withdraw("never"), in_use()), (Ok(()), "store:4".into()));
+    assert_eq!(rotate("three"), 5);
+    assert_eq!(state.retire("p", "", "TOKEN").unwrap(), [1, 2, 4]);
+    assert_eq!((withdraw("three"), in_use()), (Err("the versions before it are retired".into()), "store:5".into()));
+}
+
+#[test]
+fn a_rotation_is_found_where_it_was_made_though_the_environment_got_a_value_of_its_own() {
+    let bench = bench();
+    let state = &bench.state;
+    let in_use = |environment: &str| state.secret("p", environment, "TOKEN").unwrap().unwrap().fingerprint;
+    state.set_secret("p", "", "TOKEN", "shared").unwrap();
+    assert_eq!(state.rotate("p", "production", "TOKEN", &how(), "key").unwrap(), 2);
+    state.set_secret("p", "production", "TOKEN", "own").unwrap();
+    assert_eq!(state.rotate("p", "production", "TOKEN", &how(), "key").unwrap(), 2, "no second one for the same key");
+    for _ in 0..2 {
+        assert_eq!(state.withdraw("p", "production", "TOKEN", "key").unwrap(), Ok(()));
+        assert_eq!((in_use("production"), in_use("staging")), ("store:3".into(), "store:1".into()));
+    }
+}

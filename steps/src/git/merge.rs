@@ -144,7 +144,11 @@ impl Kind for Merge {
         if let Some(remote) = &with.push {
             let upstream = Upstream::find(sides.git, remote, with.timeout).await?;
             let there = upstream.list(std::slice::from_ref(&sides.into)).await?.remove(&sides.into);
-            if there.as_ref() != Some(&sides.ours) {
+            let has = match &there {
+                Some(there) => upstream.is_known_to_have(there, &sides.ours).await?,
+                None => false,
+            };
+            if !has {
                 changes.push(change("remote", there, &sides.ours));
             }
             url.clone_from(&upstream.url);
@@ -180,10 +184,12 @@ impl Kind for Merge {
             Some(now) => git.contains(now, &out.commit).await?,
             None => false,
         };
-        if kept {
-            return Ok(());
+        if !kept {
+            let now = now.unwrap_or_default();
+            return Err(KindError::new(format!("`{}` is {now} right after {} was merged into it", with.into, out.merged)));
         }
-        Err(KindError::new(format!("`{}` is {} right after {} was merged into it", with.into, now.unwrap_or_default(), out.merged)))
+        let Some(remote) = &with.push else { return Ok(()) };
+        Upstream::find(git, remote, with.timeout).await?.keeps(&branch(&with.into), &out.commit).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {

@@ -142,6 +142,9 @@ fn empty_or_missing(dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::bench::Bench;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
     use std::process::Command;
     use std::sync::Arc;
     use trees_core::event::Json;
@@ -166,6 +169,30 @@ mod tests {
         pub async fn apply_while<K: Kind>(&self, with: Json, meanwhile: impl Fn() + Send + Sync + 'static) -> Result<K::Out, KindError> {
             let cx = Cx { port: Arc::new(Meanwhile(meanwhile)), ..self.cx() };
             K::apply(&serde_json::from_value(with).unwrap(), &cx).await
+        }
+
+        /// All files of a folder and what is in them.
+        pub fn files(&self, dir: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+            let (mut folders, mut files) = (vec![self.path(dir)], BTreeMap::new());
+            while let Some(folder) = folders.pop() {
+                for entry in std::fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        folders.push(path);
+                    } else {
+                        let content = std::fs::read(&path).unwrap();
+                        files.insert(path, content);
+                    }
+                }
+            }
+            files
+        }
+
+        /// Makes a hook of the remote `far.git`.
+        pub fn hook(&self, name: &str, text: &str) {
+            let path = self.path(format!("far.git/hooks/{name}"));
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
 
         /// Runs git in a folder of the bench; it must succeed.

@@ -150,21 +150,8 @@ impl Kind for Push {
 
     async fn verify(with: &With, out: &Out, cx: &ReadCx) -> Result<(), KindError> {
         let folder = cx.path(&with.folder);
-        let git = Git::quiet(cx, &folder);
-        let upstream = Upstream::find(git, &with.remote, with.timeout).await?;
-        let name = branch(&out.branch);
-        let there = upstream.list(std::slice::from_ref(&name)).await?;
-        let lost = match there.get(&name) {
-            Some(there) if *there == out.commit => false,
-            // Somebody may have pushed on top by now; what this repository does not know yet is that.
-            Some(there) => git.has(there).await? && !git.contains(there, &out.commit).await?,
-            None => true,
-        };
-        if !lost {
-            return Ok(());
-        }
-        let has = there.get(&name).map_or("nothing", String::as_str);
-        Err(KindError::new(format!("`{}` of `{}` is {has} right after {} was pushed there", out.branch, out.remote, out.commit)))
+        let upstream = Upstream::find(Git::quiet(cx, &folder), &with.remote, with.timeout).await?;
+        upstream.keeps(&branch(&out.branch), &out.commit).await
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
@@ -244,9 +231,9 @@ impl Found<'_> {
 
     /// A branch that is ahead is as it should be; here only as far as this repository knows what it is ahead by.
     async fn drop_what_is_known_to_be_there(&mut self, force: Force) -> Result<(), KindError> {
-        let (name, git) = (branch(&self.to), self.upstream.git());
+        let name = branch(&self.to);
         let Some(there) = self.there.get(&name).filter(|_| force == Force::Never) else { return Ok(()) };
-        if git.has(there).await? && git.contains(there, &self.commit).await? {
+        if self.upstream.is_known_to_have(there, &self.commit).await? {
             self.updates.retain(|update| update.name != name);
         }
         Ok(())

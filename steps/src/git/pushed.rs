@@ -73,6 +73,32 @@ impl Upstream<'_> {
         }
         self.git().contains(there, sha).await
     }
+
+    /// The same as far as this repository knows: nothing is fetched.
+    ///
+    /// # Errors
+    /// When git cannot tell.
+    pub async fn is_known_to_have(&self, there: &str, sha: &str) -> Result<bool, KindError> {
+        Ok(self.git().has(there).await? && self.git().contains(there, sha).await?)
+    }
+
+    /// Whether a branch really has the commit that was pushed there, asked anew. Somebody may have pushed on top by
+    /// now: what this repository does not know yet is that.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn keeps(&self, name: &str, sha: &str) -> Result<(), KindError> {
+        let there = self.list(&[name.to_owned()]).await?.remove(name);
+        let kept = match &there {
+            Some(there) => !self.git().has(there).await? || self.git().contains(there, sha).await?,
+            None => false,
+        };
+        if kept {
+            return Ok(());
+        }
+        let (short, has) = (short(name), there.as_deref().unwrap_or("nothing"));
+        Err(KindError::new(format!("`{short}` of `{}` is {has} right after {sha} was pushed there", self.url)))
+    }
 }
 
 impl Pushed {

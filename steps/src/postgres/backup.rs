@@ -52,8 +52,8 @@ pub struct With {
     /// Letters, digits, `.`, `_`, `-`. Without, each run makes one.
     #[serde(default)]
     pub release: Option<String>,
-    /// So many backups of the database are kept in the folder; older ones that this kind made are removed.
-    /// Without, all.
+    /// So many backups of the database are kept in the folder; older ones that this kind made are removed, and no
+    /// rollback brings them back. Without, all are kept.
     #[serde(default)]
     pub keep: Option<usize>,
     /// The folder of `pg_dump` and `pg_restore`; without, those in PATH.
@@ -130,38 +130,39 @@ impl Kind for Backup {
     }
 
     async fn observe(with: &With, cx: &ReadCx) -> Result<Observation<Out>, KindError> {
-        let Some(release) = &with.release else { return Ok(Observation::Anew(Vec::new())) };
-        let path = cx.path(&with.folder).join(file_name(&database(&access(with, cx)?), release));
-        let Some(note) = Note::of(&path) else { return Ok(Observation::Absent) };
-        match digest(&path).await? {
-            None => Ok(Observation::Absent),
-            Some((sha256, _)) if sha256 == note.sha256 => Ok(Observation::Satisfied(out(&path, &note))),
-            Some((sha256, _)) => {
-                let owner = Some(note.mark.clone());
-                Ok(Observation::Differs(vec![Change { field: "sha256".into(), old: json!(sha256), new: json!(note.sha256), owner }]))
+        let (folder, database) = (cx.path(&with.folder), database(&access(with, cx)?));
+        let Some(release) = &with.release else {
+            return Ok(Observation::Anew(going(with, &database, None, cx)));
+        };
+        let path = folder.join(file_name(&database, release));
+        let note = Note::of(&path);
+        let there = if note.is_some() { digest(&path).await? } else { None };
+        let made = match (note, there) {
+            (Some(note), Some((sha256, _))) if sha256 == note.sha256 => return Ok(Observation::Satisfied(out(&path, &note))),
+            (Some(note), Some((sha256, _))) => {
+                Some(Change { field: "sha256".into(), old: json!(sha256), new: json!(note.sha256), owner: Some(note.mark) })
             }
+            (_, _) => None,
+        };
+        let going = going(with, &database, Some(&path), cx);
+        if made.is_none() && going.is_empty() {
+            return Ok(Observation::Absent);
         }
+        let made = made.unwrap_or_else(|| Change::new(shown(&path), Json::Null, json!("a backup")));
+        Ok(Observation::Differs([vec![made], going].concat()))
     }
 
     async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
         let access = access(with, cx)?;
         let folder = cx.path(&with.folder);
         fs::create_dir_all(&folder).map_err(|e| failed("cannot make the folder", &folder, &e))?;
-        if let Some((path, note)) = earlier(&folder, cx).await? {
-            cx.log(format!("{} is there already, from an attempt before", path.display()));
-            return Ok(out(&path, &note));
-        }
-        let tools = Tools { with, access: &access, folder: &folder, cx };
-        let server_version = tools.fitting().await?;
-        let aside = folder.join(format!(".trees-{}.part", &hash::bytes(cx.idempotency_key.as_bytes())[..16]));
-        cx.intend(Record { aside: aside.clone() }).await?;
-        let made = finished(with, &tools, &aside, server_version).await;
-        if made.is_err() {
-            // The first error is the one to tell.
-            let _ = fs::remove_file(&aside);
-        }
-        let (path, note) = made?;
-        cx.log(format!("backed {} up to {}, {} bytes", note.database, path.display(), note.size));
+        let (path, note) = match earlier(&folder, cx).await? {
+            Some((path, note)) => {
+                cx.log(format!("{} is there already, from an attempt before", path.display()));
+                (path, note)
+            }
+            None => make(&Tools { with, access: &access, folder: &folder, cx }).await?,
+        };
         if let Some(keep) = with.keep {
             kept::prune(&folder, &note, &path, keep, cx)?;
         }
@@ -205,6 +206,23 @@ fn out(path: &Path, note: &Note) -> Out {
     Out { path: path.display().to_string(), sha256: note.sha256.clone(), size: note.size, server_version: note.server_version.clone() }
 }
 
+fn shown(path: &Path) -> String {
+    path.file_name().unwrap_or_default().display().to_string()
+}
+
+/// What `keep` removes once the backup at `path` is there: each file, since when it is there.
+fn going(with: &With, database: &str, path: Option<&Path>, cx: &ReadCx) -> Vec<Change> {
+    let Some(keep) = with.keep else { return Vec::new() };
+    let all = kept::surplus(&cx.path(&with.folder), (&super::mark(cx), database), path, keep);
+    let gone = |(path, note): (PathBuf, Note)| Change {
+        field: shown(&path),
+        old: json!(note.taken_at),
+        new: json!("removed"),
+        owner: Some(note.mark),
+    };
+    all.into_iter().map(gone).collect()
+}
+
 /// What an attempt before this one brought to its end.
 async fn earlier(folder: &Path, cx: &Cx) -> Result<Option<(PathBuf, Note)>, KindError> {
     for (path, note) in kept::notes(folder) {
@@ -215,9 +233,25 @@ async fn earlier(folder: &Path, cx: &Cx) -> Result<Option<(PathBuf, Note)>, Kind
     Ok(None)
 }
 
+async fn make(tools: &Tools<'_>) -> Result<(PathBuf, Note), KindError> {
+    let cx = tools.cx;
+    let server_version = tools.fitting().await?;
+    let aside = tools.folder.join(format!(".trees-{}.part", &hash::bytes(cx.idempotency_key.as_bytes())[..16]));
+    cx.intend(Record { aside: aside.clone() }).await?;
+    let made = finished(tools, &aside, server_version).await;
+    match &made {
+        Ok((path, note)) => cx.log(format!("backed {} up to {}, {} bytes", note.database, path.display(), note.size)),
+        Err(_) => {
+            // The first error is the one to tell.
+            let _ = fs::remove_file(&aside);
+        }
+    }
+    made
+}
+
 /// Dumps aside, looks through, and gives it its name.
-async fn finished(with: &With, tools: &Tools<'_>, aside: &Path, server_version: String) -> Result<(PathBuf, Note), KindError> {
-    let (cx, database) = (tools.cx, database(tools.access));
+async fn finished(tools: &Tools<'_>, aside: &Path, server_version: String) -> Result<(PathBuf, Note), KindError> {
+    let (with, cx, database) = (tools.with, tools.cx, database(tools.access));
     kept::begin(aside)?;
     tools.dump(aside).await?;
     tools.look_through(aside).await?;

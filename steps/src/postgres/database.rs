@@ -170,7 +170,7 @@ impl Kind for Database {
     }
 
     async fn verify(with: &With, _out: &Out, cx: &ReadCx) -> Result<(), KindError> {
-        holds::<Self>(&what(&with.name), with, cx).await
+        holds(&what(&with.name), Self::observe(with, cx).await?)
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {

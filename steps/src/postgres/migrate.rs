@@ -206,7 +206,7 @@ impl Kind for Migrate {
     }
 
     async fn verify(with: &With, _out: &Out, cx: &ReadCx) -> Result<(), KindError> {
-        holds::<Self>("the database", with, cx).await
+        holds("the database", Self::observe(with, cx).await?)
     }
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {

@@ -19,9 +19,8 @@ mod bench;
 
 use name::literal;
 use trees_core::event::Json;
-use trees_runner::kind::{Change, Kind, KindError, Observation, ReadCx};
+use trees_runner::kind::{Change, KindError, Observation, ReadCx};
 
-/// By when a server must have answered, unless the step says otherwise.
 /// Whom what we make belongs to.
 fn mark(cx: &ReadCx) -> String {
     match cx.environment.as_str() {
@@ -63,10 +62,11 @@ fn comment_on(what: &str, text: Option<&str>) -> Result<String, KindError> {
     Ok(format!("COMMENT ON {what} IS {text}"))
 }
 
-/// Whether it is really so, asked anew. What cannot be told was just done, and stays as it is.
-async fn holds<K: Kind>(what: &str, with: &K::With, cx: &ReadCx) -> Result<(), KindError> {
-    match K::observe(with, cx).await? {
-        Observation::Satisfied(_) | Observation::Anew(_) | Observation::Unknown(_) => Ok(()),
+/// Whether what was seen when it was asked anew is what was wanted. What cannot be told is not.
+fn holds<O>(what: &str, seen: Observation<O>) -> Result<(), KindError> {
+    match seen {
+        Observation::Satisfied(_) | Observation::Anew(_) => Ok(()),
+        Observation::Unknown(why) => Err(KindError::new(format!("{what} cannot be verified: {why}"))),
         Observation::Absent => Err(KindError::new(format!("{what} is not there"))),
         Observation::Differs(changes) => {
             let fields: Vec<String> = changes.iter().map(|c| format!("{}: {} instead of {}", c.field, c.old, c.new)).collect();
@@ -77,4 +77,23 @@ async fn holds<K: Kind>(what: &str, with: &K::With, cx: &ReadCx) -> Result<(), K
 
 fn changed_since(what: &str) -> String {
     format!("{what} was changed by somebody after this step: it is left alone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{change, holds};
+    use trees_runner::kind::Observation;
+
+    #[test]
+    fn what_cannot_be_told_is_not_verified() {
+        let differs = Observation::Differs(vec![change("owner", "a", "b", None)]);
+        for (seen, expected) in [
+            (Observation::Satisfied(()), None),
+            (Observation::Absent, Some("x is not there")),
+            (differs, Some("x differs: owner: \"a\" instead of \"b\"")),
+            (Observation::Unknown("no".into()), Some("x cannot be verified: no")),
+        ] {
+            assert_eq!(holds("x", seen).err().map(|e| e.message).as_deref(), expected);
+        }
+    }
 }

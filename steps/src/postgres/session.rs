@@ -165,7 +165,7 @@ impl Session {
         let asked = format!("cannot {asked} at {}", self.place);
         self.busy.store(true, Ordering::Relaxed);
         // The server's own limit comes first, with a better word.
-        let answer = within(&self.cx, limit + Duration::from_secs(5), &asked, work).await?;
+        let answer = within(&self.cx, limit.saturating_add(Duration::from_secs(5)), &asked, work).await?;
         self.busy.store(false, Ordering::Relaxed);
         Ok(answer)
     }

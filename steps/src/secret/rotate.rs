@@ -87,7 +87,8 @@ impl Kind for Rotate {
         doc: "Makes a new version of a secret. Steps that run afterwards get the new value, so those that use it stand behind this one with \
               `needs`, in the order in which they are to be given it: first what checks the value (a database's role), then what uses it. The \
               versions before stay sealed in the store until `secret/retire` takes them away, once all is verified. Taken back, the version \
-              before is in use again; the steps between are taken back by their own kinds. A step that is tried again makes one version, not two.",
+              before is in use again, unless somebody has set another one since: that stays, and the undo fails, saying so. The \
+              steps between are taken back by their own kinds. A step that is tried again makes one version, not two.",
         example: "tree: rotation\nsecrets: { DB_PASSWORD: { from: generate } }\nsteps:\n  fresh:\n    uses: secret/rotate\n    with: { name: DB_PASSWORD, \
                   older_than: 90d }\n  restart:\n    needs: fresh\n    secrets: [DB_PASSWORD]\n    run: ./restart.sh\n  old:\n    needs: restart\n    \
                   uses: secret/retire\n    with: { name: DB_PASSWORD }\n",

@@ -3,6 +3,7 @@ use crate::bench::Bench;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use trees_runner::kind::Kind as _;
+use trees_servers::git::GitHttp;
 
 fn with(extra: Value) -> Value {
     let mut with = json!({ "folder": "r", "branch": "fix", "into": "main" });
@@ -139,13 +140,107 @@ async fn killed_between_the_intent_and_the_move() {
     assert_eq!(main(&bench), before);
 }
 
-#[tokio::test]
-async fn pushes_what_it_merged_and_takes_both_back() {
+/// The same with a remote `origin`, which has `main`; and the commit of that.
+fn shared() -> (Bench, String) {
     let (bench, before, _) = place();
     bench.git(".", &["init", "-q", "--bare", "-b", "main", "far.git"]);
     bench.git("r", &["remote", "add", "origin", "../far.git"]);
     bench.git("r", &["push", "-q", "origin", "main"]);
-    let far = || bench.git("far.git", &["rev-parse", "main"]);
+    (bench, before)
+}
+
+fn far(bench: &Bench) -> String {
+    bench.git("far.git", &["rev-parse", "main"])
+}
+
+/// Somebody else's commit on top of the remote's.
+fn others_push(bench: &Bench) -> String {
+    bench.git(".", &["clone", "-q", "far.git", "theirs"]);
+    let theirs = bench.commit("theirs", "theirs");
+    bench.git("theirs", &["push", "-q"]);
+    theirs
+}
+
+#[tokio::test]
+async fn what_somebody_pushed_on_top_is_left_as_it_is() {
+    for strategy in ["merge", "squash"] {
+        let (bench, before) = shared();
+        let pushing = with(json!({ "push": "origin", "strategy": strategy }));
+        let given = serde_json::from_value(pushing.clone()).unwrap();
+        let (out, _) = bench.run::<Merge>(pushing.clone()).await.unwrap();
+        let theirs = others_push(&bench);
+        Merge::verify(&given, &out, &bench.read()).await.unwrap();
+        assert_eq!(bench.drift::<Merge>(pushing.clone()).await, ["remote"], "what is there is not known here");
+        let (again, acted) = bench.run::<Merge>(pushing.clone()).await.unwrap();
+        assert!(acted && !again.changed && again.commit == out.commit && far(&bench) == theirs);
+        assert!(!bench.run::<Merge>(pushing.clone()).await.unwrap().1, "now it is, and it is well");
+        Merge::verify(&given, &again, &bench.read()).await.unwrap();
+        bench.git("far.git", &["update-ref", "refs/heads/main", &before]);
+        let wrong = Merge::verify(&given, &out, &bench.read()).await.unwrap_err().message;
+        assert!(wrong.contains(&format!("`main` of `../far.git` is {before} right after {} was pushed", out.commit)), "{wrong}");
+        assert_eq!(bench.drift::<Merge>(pushing).await, ["remote"]);
+    }
+}
+
+#[tokio::test]
+async fn killed_between_the_merge_and_its_push() {
+    let (bench, before) = shared();
+    let pushing = with(json!({ "push": "origin" }));
+    // Before the push is recorded: from the merge on the remote is not there.
+    let (there, away) = (bench.path("far.git"), bench.path("away.git"));
+    let (from, to) = (there.clone(), away.clone());
+    bench.apply_while::<Merge>(pushing.clone(), move || std::fs::rename(&from, &to).unwrap()).await.unwrap_err();
+    std::fs::rename(&away, &there).unwrap();
+    let merged = main(&bench);
+    assert!(merged != before && far(&bench) == before);
+    let (out, acted) = bench.run::<Merge>(pushing.clone()).await.unwrap();
+    assert_eq!((out.commit, far(&bench), acted), (merged.clone(), merged, true), "the merge that was made is pushed");
+
+    // After it is recorded: the remote refuses.
+    let (bench, before) = shared();
+    bench.hook("pre-receive", "echo closed; exit 1");
+    let wrong = bench.run::<Merge>(pushing.clone()).await.unwrap_err();
+    assert!(!wrong.transient && wrong.message.contains("refused `main` (pre-receive hook declined); it says: closed"), "{wrong}");
+    let merged = main(&bench);
+    assert!(merged != before && far(&bench) == before && bench.intents().len() == 2);
+    bench.hook("pre-receive", "exit 0");
+    let (out, acted) = bench.run::<Merge>(pushing.clone()).await.unwrap();
+    assert_eq!((out.commit, far(&bench), acted), (merged.clone(), merged, true));
+    bench.undo::<Merge>().await.unwrap();
+    assert_eq!((main(&bench), far(&bench)), (before.clone(), before));
+
+    // And taken back where it stopped.
+    let (bench, before) = shared();
+    bench.hook("pre-receive", "exit 1");
+    bench.run::<Merge>(pushing).await.unwrap_err();
+    bench.undo::<Merge>().await.unwrap();
+    assert_eq!((main(&bench), far(&bench)), (before.clone(), before));
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_merges_nothing_and_a_token_is_recorded_nowhere() {
+    let token = "token-0123456789";
+    let (bench, before) = shared();
+    // `me:token-0123456789` in base64.
+    let server = GitHttp::start(&bench.path(""), "bWU6dG9rZW4tMDEyMzQ1Njc4OQ==");
+    let pushing = |token: &str| with(json!({ "push": server.url(token, "far.git") }));
+    for wrong in ["", "me:token-wrong"] {
+        let wrong = bench.run::<Merge>(pushing(wrong)).await.unwrap_err();
+        assert!(!wrong.transient && !wrong.message.contains("token-wrong"), "{}", wrong.message);
+        assert!(wrong.help.unwrap().contains("credential helper"));
+    }
+    assert!(bench.intents().is_empty() && main(&bench) == before && far(&bench) == before);
+    let (out, _) = bench.run::<Merge>(pushing(&format!("me:{token}"))).await.unwrap();
+    assert_eq!((out.remote, far(&bench)), (server.url("me", "far.git"), main(&bench)));
+    assert!(!json!(bench.intents()).to_string().contains(token));
+    bench.undo::<Merge>().await.unwrap();
+    assert_eq!((main(&bench), far(&bench)), (before.clone(), before));
+}
+
+#[tokio::test]
+async fn pushes_what_it_merged_and_takes_both_back() {
+    let (bench, before) = shared();
+    let far = || far(&bench);
     let pushing = with(json!({ "push": "origin", "strategy": "squash" }));
     let (out, _) = bench.run::<Merge>(pushing.clone()).await.unwrap();
     assert_eq!((far(), out.remote.as_str()), (out.commit.clone(), "../far.git"));
@@ -156,9 +251,7 @@ async fn pushes_what_it_merged_and_takes_both_back() {
     assert_eq!((far(), again.changed), (out.commit, true));
     bench.undo::<Merge>().await.unwrap();
     assert_eq!((far(), main(&bench)), (before.clone(), before.clone()));
-    bench.git(".", &["clone", "-q", "far.git", "theirs"]);
-    bench.commit("theirs", "theirs");
-    bench.git("theirs", &["push", "-q"]);
+    others_push(&bench);
     let wrong = bench.run::<Merge>(pushing).await.unwrap_err().message;
     assert!(wrong.contains("merged, but `main`"), "{wrong}");
     assert!(main(&bench) != before);

@@ -34,15 +34,9 @@ fn others_push(bench: &Bench) -> String {
     commit
 }
 
-fn hook(bench: &Bench, name: &str, text: &str) {
-    let path = bench.path(format!("far.git/hooks/{name}"));
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 /// How many pushes the remote got.
 fn count(bench: &Bench) {
-    hook(bench, "pre-receive", "cat >> pushes");
+    bench.hook("pre-receive", "cat >> pushes");
 }
 
 fn pushes(bench: &Bench) -> usize {
@@ -163,12 +157,12 @@ async fn killed_before_and_after_the_push() {
     let (bench, commit_here) = place();
     assert_eq!(commit.len(), commit_here.len());
     // Between the intent and the push: the remote refuses.
-    hook(&bench, "pre-receive", "exit 1");
+    bench.hook("pre-receive", "exit 1");
     bench.run::<Push>(with(json!({}))).await.unwrap_err();
     assert_eq!(bench.intents().len(), 1);
     bench.undo::<Push>().await.unwrap();
     // Between the push and its record.
-    hook(&bench, "pre-receive", "exit 0");
+    bench.hook("pre-receive", "exit 0");
     bench.run::<Push>(with(json!({}))).await.unwrap();
     let (out, acted) = bench.run::<Push>(with(json!({}))).await.unwrap();
     assert!(!acted && out.commit == commit_here);
@@ -191,7 +185,7 @@ async fn tags_go_along_all_or_nothing() {
     let wrong = bench.run::<Push>(with.clone()).await.unwrap_err();
     assert!(wrong.message.contains("has a tag `v1` already") && far(&bench, "refs/heads/").is_empty(), "{}", wrong.message);
     bench.git("far.git", &["tag", "-d", "v1"]);
-    hook(&bench, "update", "case $1 in refs/tags/*) echo no tags here; exit 1;; esac");
+    bench.hook("update", "case $1 in refs/tags/*) echo no tags here; exit 1;; esac");
     let wrong = bench.run::<Push>(with).await.unwrap_err().message;
     assert!(wrong.contains("refused `v1` (hook declined); it says: no tags here"), "{wrong}");
     assert_eq!(far(&bench, "refs/"), "");
@@ -200,7 +194,7 @@ async fn tags_go_along_all_or_nothing() {
 #[tokio::test]
 async fn a_hook_is_quoted_and_a_remote_that_is_not_there_named() {
     let (bench, commit) = place();
-    hook(&bench, "pre-receive", "echo no pushes on Sundays; exit 1");
+    bench.hook("pre-receive", "echo no pushes on Sundays; exit 1");
     let wrong = bench.run::<Push>(with(json!({}))).await.unwrap_err();
     assert!(
         !wrong.transient && wrong.message.contains("refused `main` (pre-receive hook declined); it says: no pushes on Sundays"),

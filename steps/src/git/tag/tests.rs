@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use trees_runner::kind::Kind as _;
+use trees_servers::git::GitHttp;
 use trees_servers::said;
 
 fn with(extra: Value) -> Value {
@@ -104,13 +105,11 @@ async fn a_tag_that_only_the_remote_has_is_taken_from_there() {
 #[tokio::test]
 async fn killed_between_the_tag_and_its_push() {
     let (bench, _) = place();
-    let hook = bench.path("far.git/hooks/pre-receive");
-    std::fs::write(&hook, "#!/bin/sh\necho closed; exit 1\n").unwrap();
-    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    bench.hook("pre-receive", "echo closed; exit 1");
     let wrong = bench.run::<Tag>(with(json!({}))).await.unwrap_err().message;
     assert!(wrong.contains("refused `v1` (pre-receive hook declined); it says: closed"), "{wrong}");
     let made = bench.git("r", &["rev-parse", "v1"]);
-    std::fs::remove_file(&hook).unwrap();
+    bench.hook("pre-receive", "exit 0");
     let (out, acted) = bench.run::<Tag>(with(json!({}))).await.unwrap();
     assert_eq!((out.object, acted, bench.intents().len()), (made, true, 3), "the tag that was made is pushed");
     bench.undo::<Tag>().await.unwrap();
@@ -119,6 +118,44 @@ async fn killed_between_the_tag_and_its_push() {
     bench.fill();
     assert_eq!(bench.run::<Tag>(with(json!({}))).await.unwrap_err().message, "the journal is full");
     assert_eq!(tags(&bench, "r"), "");
+}
+
+#[tokio::test]
+async fn looking_writes_nothing_here_and_there() {
+    let (bench, _) = place();
+    // Somebody else's, which this repository does not know: a look could fetch it.
+    bench.git(".", &["clone", "-q", "r", "other"]);
+    bench.commit("other", "theirs");
+    bench.git("other", &["tag", "-a", "-m", "theirs", "v1"]);
+    bench.git("other", &["push", "-q", "../far.git", "v1"]);
+    for (extra, expected) in
+        [(json!({ "name": "v2" }), ["absent"].as_slice()), (json!({}), &["tag", "remote"]), (json!({ "push": null }), &["absent"])]
+    {
+        let before = (bench.files("r"), bench.files("far.git"));
+        assert_eq!(bench.drift::<Tag>(with(extra)).await, expected);
+        assert!((bench.files("r"), bench.files("far.git")) == before, "{expected:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_tags_nothing_and_a_token_is_recorded_nowhere() {
+    let token = "token-0123456789";
+    let bench = Bench::knowing(token);
+    bench.repository("r");
+    bench.git(".", &["init", "-q", "--bare", "-b", "main", "far.git"]);
+    // `token-0123456789:` in base64.
+    let server = GitHttp::start(&bench.path(""), "dG9rZW4tMDEyMzQ1Njc4OTo=");
+    for wrong in ["", "me:token-wrong"] {
+        let wrong = bench.run::<Tag>(with(json!({ "push": server.url(wrong, "far.git") }))).await.unwrap_err();
+        assert!(!wrong.transient && !wrong.message.contains("token-wrong"), "{}", wrong.message);
+        assert!(wrong.help.unwrap().contains("credential helper"));
+    }
+    assert!(bench.intents().is_empty() && tags(&bench, "r").is_empty() && tags(&bench, "far.git").is_empty());
+    let (out, _) = bench.run::<Tag>(with(json!({ "push": server.url(token, "far.git") }))).await.unwrap();
+    assert_eq!((out.remote, tags(&bench, "far.git").as_str()), (server.url("", "far.git"), "tag v1"));
+    assert!(!json!(bench.intents()).to_string().contains(token));
+    bench.undo::<Tag>().await.unwrap();
+    assert_eq!((tags(&bench, "r").as_str(), tags(&bench, "far.git").as_str()), ("", ""));
 }
 
 #[tokio::test]

@@ -75,18 +75,23 @@ pub fn notes(folder: &Path) -> Vec<(PathBuf, Note)> {
     files.filter(|path| path.extension().is_some_and(|e| e == "dump")).filter_map(|path| Note::of(&path).map(|note| (path, note))).collect()
 }
 
-/// Removes the oldest backups of the same database that this project and environment made, until `keep`
-/// are left; the one just made is never among them.
+/// The backups of a database that a project and environment made, but the one at `path` and the newest beside it
+/// until there are `keep`: only their number counts, not what they belong to.
+pub fn surplus(folder: &Path, (mark, database): (&str, &str), path: Option<&Path>, keep: usize) -> Vec<(PathBuf, Note)> {
+    let mut others = notes(folder);
+    others.retain(|(other, note)| Some(other.as_path()) != path && note.mark == mark && note.database == database);
+    others.sort_by_key(|(_, note)| std::cmp::Reverse(note.taken_at));
+    others.split_off(others.len().min(keep.saturating_sub(1)))
+}
+
+/// Removes what is too many beside the one just made.
 ///
 /// # Errors
 /// When one cannot be removed.
 pub fn prune(folder: &Path, own: &Note, path: &Path, keep: usize, cx: &Cx) -> Result<(), KindError> {
-    let mut others = notes(folder);
-    others.retain(|(other, note)| other != path && note.mark == own.mark && note.database == own.database);
-    others.sort_by_key(|(_, note)| std::cmp::Reverse(note.taken_at));
-    for (old, _) in others.iter().skip(keep.saturating_sub(1)) {
-        fs::remove_file(old).map_err(|e| failed("cannot remove", old, &e))?;
-        let note = beside(old);
+    for (old, _) in surplus(folder, (&own.mark, &own.database), Some(path), keep) {
+        fs::remove_file(&old).map_err(|e| failed("cannot remove", &old, &e))?;
+        let note = beside(&old);
         fs::remove_file(&note).map_err(|e| failed("cannot remove", &note, &e))?;
         cx.log(format!("removed {}, an older backup", old.display()));
     }

@@ -23,7 +23,7 @@ fn what_cannot_be_is_told_without_a_server() {
 mod with_postgres {
     use super::*;
     use crate::bench::Bench;
-    use crate::postgres::bench::{killed_after, with};
+    use crate::postgres::bench::{killed_after, with, writes};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
@@ -110,7 +110,55 @@ mod with_postgres {
             let cx = trees_runner::kind::Cx { idempotency_key: release.into(), ..bench.cx() };
             Backup::apply(&with, &cx).await.unwrap();
         }
-        assert_eq!(names(&bench), ["b_keep-v0.dump", "b_keep-v2.dump", "b_keep-v2.dump.json", "b_keep-v3.dump", "b_keep-v3.dump.json"]);
+        let left = ["b_keep-v0.dump", "b_keep-v2.dump", "b_keep-v2.dump.json", "b_keep-v3.dump", "b_keep-v3.dump.json"];
+        assert_eq!(names(&bench), left);
+        // An attempt that was killed before it came to that: the next one does it.
+        let mut one = step("v3");
+        one["keep"] = json!(1);
+        let cx = trees_runner::kind::Cx { idempotency_key: "v3".into(), ..bench.cx() };
+        Backup::apply(&serde_json::from_value(one).unwrap(), &cx).await.unwrap();
+        assert_eq!(names(&bench), ["b_keep-v0.dump", "b_keep-v3.dump", "b_keep-v3.dump.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_plan_names_what_would_go_and_writes_nothing() {
+        let (server, bench) = (Postgres::shared(), Bench::new());
+        filled(&server, "b_plan");
+        let step = |extra: Value| {
+            let mut step = with(&server, json!({ "database": "b_plan", "folder": "backups" }));
+            step.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            step
+        };
+        let log = writes(&server, "b_plan");
+        assert_eq!(bench.drift::<Backup>(step(json!({ "keep": 1 }))).await, ["unknown: each run makes a backup of its own"]);
+        assert_eq!(bench.drift::<Backup>(step(json!({ "release": "v1", "keep": 1 }))).await, ["absent"]);
+        assert!(!bench.path("backups").exists() && writes(&server, "b_plan") == log);
+        for release in ["v1", "v2"] {
+            let cx = trees_runner::kind::Cx { idempotency_key: release.into(), ..bench.cx() };
+            Backup::apply(&serde_json::from_value(step(json!({ "release": release }))).unwrap(), &cx).await.unwrap();
+        }
+        bench.write("backups/theirs.dump", "somebody's");
+        let (before, log_before) = (names(&bench), writes(&server, "b_plan"));
+        let own = "each run makes a backup of its own";
+        for (extra, expected) in [
+            (json!({ "keep": 3 }), vec![format!("unknown: {own}")]),
+            (json!({ "keep": 2 }), vec![format!("unknown: {own}; `keep` removes b_plan-v1.dump")]),
+            (json!({ "keep": 1 }), vec![format!("unknown: {own}; `keep` removes b_plan-v2.dump, b_plan-v1.dump")]),
+            (json!({ "release": "v3" }), vec!["absent".into()]),
+            (json!({ "release": "v3", "keep": 3 }), vec!["absent".into()]),
+            (json!({ "release": "v3", "keep": 2 }), vec!["b_plan-v3.dump".into(), "b_plan-v1.dump".into()]),
+            (json!({ "release": "v1", "keep": 1 }), vec![]),
+        ] {
+            assert_eq!(bench.drift::<Backup>(step(extra.clone())).await, expected, "{extra}");
+        }
+        let Observation::Differs(changes) = bench.observe::<Backup>(step(json!({ "release": "v3", "keep": 2 }))).await else { panic!() };
+        assert_eq!((&changes[1].new, changes[1].owner.as_deref()), (&json!("removed"), Some("trees:proof")));
+        assert_eq!((names(&bench), writes(&server, "b_plan")), (before, log_before));
+        // The backup of another release goes by number alone, as it was planned.
+        let cx = trees_runner::kind::Cx { idempotency_key: "v3".into(), ..bench.cx() };
+        Backup::apply(&serde_json::from_value(step(json!({ "release": "v3", "keep": 2 }))).unwrap(), &cx).await.unwrap();
+        let dumps: Vec<String> = names(&bench).into_iter().filter(|name| name.ends_with(".dump")).collect();
+        assert_eq!(dumps, ["b_plan-v2.dump", "b_plan-v3.dump", "theirs.dump"]);
     }
 
     #[tokio::test]

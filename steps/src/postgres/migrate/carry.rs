@@ -24,6 +24,13 @@ pub struct Limits {
     pub statement: Duration,
 }
 
+impl Limits {
+    /// All statements of a file, each of which the server watches.
+    fn file(self, script: &Script) -> Duration {
+        self.statement.saturating_mul(u32::try_from(script.statements().len()).unwrap_or(u32::MAX).max(1))
+    }
+}
+
 /// Takes the lock that holds other migrations off; it ends with the session.
 ///
 /// # Errors
@@ -106,15 +113,24 @@ pub async fn back(writer: &Writer, ledger: &Ledger, version: i64, name: &str, sc
         ledger.strike(writer, version).await?;
         return commit(writer, name).await;
     }
-    alone(writer, script, limits).await.map_err(|(_, wrong)| wrong)?;
-    ledger.strike(writer, version).await
+    // One that may be run again is, until it came to its end.
+    let took = if script.mode == Mode::Alone { Some(ledger.doubt(writer, version).await?) } else { None };
+    match (alone(writer, script, limits).await, took) {
+        (Ok(()), _) => ledger.strike(writer, version).await,
+        (Err((0, wrong)), Some(took)) => {
+            // The first error is the one to tell.
+            let _ = ledger.undone(writer, version, &took).await;
+            Err(wrong)
+        }
+        (Err((_, wrong)), _) => Err(wrong),
+    }
 }
 
 /// Begins a transaction and runs the file in it.
 async fn within(writer: &Writer, script: &Script, limits: Limits) -> Result<(), KindError> {
     writer.afresh(limits.statement, limits.lock).await?;
     writer.run("begin a transaction", "BEGIN").await?;
-    if let Err(e) = writer.attempt(&running(script), limits.statement, &script.text).await? {
+    if let Err(e) = writer.attempt(&running(script), limits.file(script), &script.text).await? {
         let wrong = failed(writer, script, None, &e);
         // The first error is the one to tell.
         let _ = writer.run("roll back", "ROLLBACK").await;

@@ -55,9 +55,10 @@ impl Ledger {
         Ok(Self { table: table.into(), quoted: format!("{schema}{}", ident(name)?) })
     }
 
-    /// The key of the lock that holds other migrations off: one in each database.
+    /// The key of the lock that holds other migrations off: one in each database, and the same however the table is
+    /// called, once that is [settled](Self::settled).
     pub fn key(&self) -> i64 {
-        lock_key(&format!("the migrations in {}", self.table))
+        lock_key(&format!("the migrations in {}", self.quoted))
     }
 
     /// With its schema, where a file may change what is searched.
@@ -132,6 +133,30 @@ impl Ledger {
         );
         let params = [&entry.version.to_string(), &entry.name, &entry.sha256, &entry.by.0, &entry.by.1, &took];
         writer.rows(&format!("write `{}` into the ledger", entry.name), &statement, &params.map(String::as_str)).await.map(drop)
+    }
+
+    /// Marks an entry as begun again, before its file is taken back outside of a transaction; says what
+    /// [`undone`](Self::undone) needs.
+    ///
+    /// # Errors
+    /// What the server answers instead.
+    pub async fn doubt(&self, writer: &Writer, version: i64) -> Result<String, KindError> {
+        let statement = format!(
+            "WITH was AS (SELECT took_ms FROM {0} WHERE version = $1::bigint) UPDATE {0} SET took_ms = NULL FROM was \
+             WHERE version = $1::bigint RETURNING coalesce(was.took_ms::text, '') AS took_ms",
+            self.quoted
+        );
+        let rows = writer.rows("mark an entry of the ledger as begun", &statement, &[&version.to_string()]).await?;
+        rows.first().map_or_else(|| Ok(String::new()), |row| get(row, "took_ms"))
+    }
+
+    /// Takes the mark away again: nothing of it was done.
+    ///
+    /// # Errors
+    /// What the server answers instead.
+    pub async fn undone(&self, writer: &Writer, version: i64, took_ms: &str) -> Result<(), KindError> {
+        let statement = format!("UPDATE {} SET took_ms = nullif($2, '')::bigint WHERE version = $1::bigint", self.quoted);
+        writer.rows("put an entry of the ledger back", &statement, &[&version.to_string(), took_ms]).await.map(drop)
     }
 
     /// Strikes an entry out.

@@ -83,7 +83,9 @@ mod with_postgres {
     async fn applied_once_with_its_ledger_and_taken_back_by_the_files_of_then() {
         let place = Place::new("m_once");
         place.three();
-        let Observation::Differs(changes) = place.bench.observe::<Migrate>(place.step(json!({}))).await else { panic!() };
+        // A name that no other test's writes have.
+        let step = || place.step(json!({ "table": "once_ledger" }));
+        let Observation::Differs(changes) = place.bench.observe::<Migrate>(step()).await else { panic!() };
         let planned: Vec<String> = changes.iter().map(|c| format!("{}: {}", c.field, c.new)).collect();
         let expected =
             ["applied (can be taken back)", "applied (can be taken back)", "applied (can be taken back, outside of a transaction)"];
@@ -91,15 +93,15 @@ mod with_postgres {
             planned,
             ["001_users", "002_mail", "003_index"].iter().zip(expected).map(|(n, e)| format!("{n}: \"{e}\"")).collect::<Vec<_>>()
         );
-        assert_eq!(place.ask("SELECT to_regclass('trees_migrations') IS NULL"), "t", "the plan wrote nothing");
-        let (out, acted) = place.run().await.unwrap();
+        assert_eq!(place.ask("SELECT to_regclass('once_ledger') IS NULL"), "t", "the plan wrote nothing");
+        let (out, acted) = place.bench.run::<Migrate>(step()).await.unwrap();
         assert_eq!((out.applied.join(" ").as_str(), out.version, acted), ("001_users 002_mail 003_index", 3, true));
-        assert_eq!(place.ledger(), "001_users 002_mail 003_index");
-        assert_eq!(place.ask("SELECT DISTINCT run || ' ' || step FROM trees_migrations"), "0123456789ab step");
-        let before = writes(&place.server, "trees_migrations");
-        let (out, acted) = place.run().await.unwrap();
+        assert_eq!(place.ask("SELECT string_agg(name, ' ' ORDER BY version) FROM once_ledger"), "001_users 002_mail 003_index");
+        assert_eq!(place.ask("SELECT DISTINCT run || ' ' || step FROM once_ledger"), "0123456789ab step");
+        let before = writes(&place.server, "once_ledger");
+        let (out, acted) = place.bench.run::<Migrate>(step()).await.unwrap();
         assert_eq!((out.applied.len(), out.version, acted), (0, 3, false));
-        assert_eq!(writes(&place.server, "trees_migrations"), before);
+        assert_eq!(writes(&place.server, "once_ledger"), before);
         std::fs::remove_dir_all(place.bench.path("migrations")).unwrap();
         place.bench.undo::<Migrate>().await.unwrap();
         assert_eq!(place.ask("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0", "the ledger is gone too");
@@ -187,7 +189,8 @@ mod with_postgres {
     async fn one_at_a_time_and_who_is_in_the_way_is_named() {
         let place = Place::new("m_lock");
         place.three();
-        let key = super::super::Ledger::new("trees_migrations").unwrap().key();
+        // The same table, however it is called.
+        let key = super::super::Ledger::new("public.trees_migrations").unwrap().key();
         let mut other = place.server.psql("m_lock", &format!("SELECT pg_advisory_lock({key}); SELECT pg_sleep(60)")).spawn().unwrap();
         let held = || {
             place.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = 'm_lock')")
@@ -308,6 +311,77 @@ mod with_postgres {
             times += 3;
         }
         assert!(times > 20);
+    }
+
+    #[tokio::test]
+    async fn a_way_back_that_was_killed_half_way_is_told_and_not_run_again() {
+        let place = Place::new("m_back");
+        place.three();
+        place.file("003_index.down", "-- trees: no transaction\nDROP INDEX CONCURRENTLY i1;\nDROP INDEX CONCURRENTLY i2");
+        let (mut times, mut told) = (1, 0);
+        loop {
+            let bench = Bench::new();
+            for entry in std::fs::read_dir(place.bench.path("migrations")).unwrap().flatten() {
+                bench.write(&format!("migrations/{}", entry.file_name().display()), &std::fs::read_to_string(entry.path()).unwrap());
+            }
+            bench.run::<Migrate>(place.step(json!({}))).await.unwrap();
+            let ended = killed_after(times, bench.undo::<Migrate>()).await.is_some();
+            if let Err(wrong) = bench.undo::<Migrate>().await {
+                assert!(wrong.message.contains("nobody knows how far it came: 003_index; nothing"), "after {times}: {}", wrong.message);
+                told += 1;
+                place.ask("DROP INDEX IF EXISTS i1, i2; DELETE FROM trees_migrations WHERE version = 3");
+                bench.undo::<Migrate>().await.unwrap();
+            }
+            assert_eq!(place.ask("SELECT to_regclass('users') IS NULL AND to_regclass('trees_migrations') IS NULL"), "t", "after {times}");
+            if ended {
+                break;
+            }
+            times += 2;
+        }
+        assert!(told > 1, "{told} of {times}");
+    }
+
+    #[tokio::test]
+    async fn a_way_back_of_which_nothing_was_done_leaves_the_ledger_as_it_was() {
+        let place = Place::new("m_refused");
+        place.file("1_a", "CREATE TABLE a (a int)");
+        place.file("1_a.down", "-- trees: no transaction\nDROP TABLE b;\nDROP TABLE a");
+        place.run().await.unwrap();
+        let ledger = || place.ask("SELECT took_ms IS NOT NULL, applied_at, took_ms, sha256 FROM trees_migrations");
+        let before = ledger();
+        for _ in 0..2 {
+            let wrong = place.bench.undo::<Migrate>().await.unwrap_err().message;
+            assert!(wrong.starts_with("line 2: ") && wrong.contains("42P01"), "{wrong}");
+            assert!(before.starts_with('t') && ledger() == before, "{before}: {}", ledger());
+        }
+        place.ask("CREATE TABLE b (b int)");
+        place.bench.undo::<Migrate>().await.unwrap();
+        assert_eq!(place.ask("SELECT to_regclass('a') IS NULL AND to_regclass('trees_migrations') IS NULL"), "t");
+    }
+
+    #[tokio::test]
+    async fn a_file_may_take_as_long_as_all_its_statements() {
+        let place = Place::new("m_long");
+        place.file("1_long", &"SELECT pg_sleep(1.7);\n".repeat(5));
+        let (out, _) = place.bench.run::<Migrate>(place.step(json!({ "statement_timeout": "3s" }))).await.unwrap();
+        assert_eq!(out.applied, ["1_long"]);
+    }
+
+    #[tokio::test]
+    async fn wrong_credentials_are_named_and_nothing_is_recorded() {
+        let place = Place { bench: Bench::knowing("canary-wrong"), ..Place::new("m_wrong") };
+        place.three();
+        let step = |password: &str| place.step(json!({ "password": password }));
+        let wrong = place.bench.run::<Migrate>(step("canary-wrong")).await.unwrap_err();
+        assert!(!wrong.transient && wrong.message.contains("28P01") && !wrong.message.contains("canary"), "{}", wrong.message);
+        assert!(wrong.help.unwrap().contains("password") && place.bench.intents().is_empty());
+        assert_eq!(place.ask("SELECT to_regclass('trees_migrations') IS NULL"), "t");
+        place.run().await.unwrap();
+        // The password has changed since: the record holds none, and the step's is the wrong one now.
+        assert!(place.bench.run::<Migrate>(step("canary-wrong")).await.is_err());
+        let wrong = place.bench.undo::<Migrate>().await.unwrap_err();
+        assert!(wrong.message.contains("28P01") && !wrong.message.contains("canary"), "{}", wrong.message);
+        assert_eq!(place.ledger(), "001_users 002_mail 003_index");
     }
 
     #[tokio::test]

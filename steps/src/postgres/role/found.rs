@@ -5,6 +5,7 @@ use super::super::{change, password};
 use super::statements::attributes;
 use super::{Privilege, With};
 use serde_json::json;
+use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use trees_runner::kind::{Change, KindError, ReadCx};
 
@@ -35,6 +36,9 @@ pub enum Match {
     /// There is none.
     None,
     Wrong,
+    /// The user may not read what is kept of it, and logging in does not tell.
+    Hidden(String),
+    /// It cannot be told for another reason.
     Unknown(String),
 }
 
@@ -105,7 +109,7 @@ pub async fn compare(access: &Access, with: &With, found: &Found, cx: &ReadCx) -
             None => Match::Unknown("what the server keeps of the password is of a kind that is not known here".into()),
         }),
         Verifier::Hidden if !found.login => {
-            Ok(Match::Unknown("the role may not log in, and this user may not read what is kept of its password".into()))
+            Ok(Match::Hidden("the role may not log in, and this user may not read what is kept of its password".into()))
         }
         Verifier::Hidden => try_login(access, &with.name, wanted, cx).await,
     }
@@ -115,7 +119,7 @@ pub async fn compare(access: &Access, with: &With, found: &Found, cx: &ReadCx) -
 pub async fn try_login(access: &Access, role: &str, wanted: &str, cx: &ReadCx) -> Result<Match, KindError> {
     let with_password = |password| Access { server: access.server.by(role), password, ..access.clone() };
     if with_password(None).knock(cx).await?.is_ok() {
-        return Ok(Match::Unknown("the server lets the role in without a password, and this user may not read what is kept of it".into()));
+        return Ok(Match::Hidden("the server lets the role in without a password, and this user may not read what is kept of it".into()));
     }
     Ok(match with_password(Some(wanted.to_owned())).knock(cx).await? {
         Ok(()) => Match::Right,
@@ -123,7 +127,13 @@ pub async fn try_login(access: &Access, role: &str, wanted: &str, cx: &ReadCx) -
             Some(code) if *code == SqlState::INVALID_PASSWORD => Match::Wrong,
             // It was let in, and then turned away for another reason.
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME || *code == SqlState::INSUFFICIENT_PRIVILEGE => Match::Right,
-            Some(_) | None => Match::Unknown(format!("whether the password is right cannot be told by logging in: {e}")),
+            Some(_) => Match::Hidden(untold(&e)),
+            // The server said nothing.
+            None => Match::Unknown(untold(&e)),
         },
     })
+}
+
+fn untold(error: &Error) -> String {
+    format!("whether the password is right cannot be told by logging in: {error}")
 }

@@ -41,6 +41,11 @@ mod with_postgres {
         )
     }
 
+    async fn verify(bench: &Bench, with: Value) -> Result<(), String> {
+        let out = super::super::Out { name: String::new(), login: true };
+        Role::verify(&serde_json::from_value(with).unwrap(), &out, &bench.read()).await.map_err(|e| e.message)
+    }
+
     fn login(server: &Postgres, name: &str, password: &str) -> bool {
         let mut psql = server.psql("postgres", "SELECT 1");
         psql.env("PGPASSWORD", password).args(["-U", name]).output().unwrap().status.success()
@@ -114,6 +119,27 @@ mod with_postgres {
         server.ask("postgres", "ALTER ROLE r_plain NOLOGIN");
         let unknown = bench.drift::<Role>(step("old-1")).await;
         assert!(unknown[0].starts_with("unknown: the role may not log in"), "{unknown:?}");
+        verify(&bench, step("old-1")).await.unwrap();
+        assert!(bench.run::<Role>(step("old-1")).await.unwrap().1);
+        let told = bench.logged();
+        assert!(told.last().unwrap().starts_with("the password of the role `r_plain` is not verified: the role may not"), "{told:?}");
+        // What else is wanted is verified none the less.
+        let mut more = step("old-1");
+        more["createdb"] = json!(true);
+        let wrong = verify(&bench, more).await.unwrap_err();
+        assert!(wrong.contains("differs: createdb: false instead of true"), "{wrong}");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_read_and_is_not_known_is_not_verified() {
+        let (server, bench) = (Postgres::shared(), Bench::new());
+        server.ask("postgres", "CREATE ROLE r_odd LOGIN; UPDATE pg_authid SET rolpassword = 'odd' WHERE rolname = 'r_odd'");
+        let step = || with(&server, json!({ "name": "r_odd", "role_password": SECRET }));
+        let wrong = verify(&bench, step()).await.unwrap_err();
+        assert!(wrong.starts_with("the role `r_odd` cannot be verified: what the server keeps"), "{wrong}");
+        bench.run::<Role>(step()).await.unwrap();
+        verify(&bench, step()).await.unwrap();
+        assert!(bench.logged().iter().all(|line| !line.contains("not verified")));
     }
 
     #[tokio::test]
