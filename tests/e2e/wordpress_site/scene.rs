@@ -59,10 +59,11 @@ impl Scene {
         let mut scene = Self::whole();
         let source = scene.bench.home().join("wordpress");
         said(Command::new("cp").args(["-RL", "/usr/share/wordpress"]).arg(&source));
-        let asked = ["js", "css", "png", "gif", "jpg", "svg"].map(|ending| format!("*.{ending}"));
         let mut find = Command::new("find");
         find.arg(&source).args(["-type", "f", "!", "-name", "style.css", "(", "-false"]);
-        asked.iter().for_each(|name| drop(find.args(["-o", "-name", name])));
+        for ending in ["js", "css", "png", "gif", "jpg", "svg"] {
+            find.arg("-o").args(["-name", &format!("*.{ending}")]);
+        }
         said(find.args([")", "-delete"]));
         scene.arguments.extend(["-p".to_owned(), format!("source={}", source.display())]);
         scene
