@@ -99,6 +99,15 @@ mod with_nginx {
                         let run = scene.bench.run(&["show", "wordpress-site#1", "--format", "json"]).expect(0).json()["run"].clone();
                         let kept = scene.bench.read(&format!("wordpress-data/production/kept/wordpress-{}.sql", run.as_str().unwrap()));
                         assert!(kept.contains("CREATE TABLE `wp_posts`") && kept.contains("Hello world!"));
+
+                        // The database is not taken from under a later release.
+                        scene.up(&["title=First"]);
+                        scene.up(&["title=Second", "version=v2"]);
+                        let stuck = scene.rollback("wordpress-site#3").expect(5).stderr;
+                        assert!(stuck.contains("serves a release of a later run: take that back first"), "{stuck}");
+                        assert!(scene.tables().len() > 10);
+                        scene.up(&["title=Second", "version=v2"]);
+                        assert_eq!(scene.title(), "Second");
                         assert_eq!(scene.betrayed(), NONE);
                     }
 

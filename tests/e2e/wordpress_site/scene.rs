@@ -58,11 +58,10 @@ impl Scene {
         let mut scene = Self::whole();
         let source = scene.bench.home().join("wordpress");
         said(Command::new("cp").args(["-RL", "/usr/share/wordpress"]).arg(&source));
-        let asked = ["js", "css", "png", "gif", "jpg", "svg"].map(|ending| format!("*.{ending}"));
         let mut find = Command::new("find");
         find.arg(&source).args(["-type", "f", "!", "-name", "style.css", "(", "-false"]);
-        for name in asked {
-            find.args(["-o", "-name", &name]);
+        for ending in ["js", "css", "png", "gif", "jpg", "svg"] {
+            find.arg("-o").args(["-name", &format!("*.{ending}")]);
         }
         said(find.args([")", "-delete"]));
         scene.arguments.extend(["-p".to_owned(), format!("source={}", source.display())]);
