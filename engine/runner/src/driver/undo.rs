@@ -1,6 +1,7 @@
 //! Taking back what an attempt did: by the step's `undo`, or by its kind from what it recorded.
 
 use super::attempt::{Attempt, Made, code_of, ended};
+use crate::kind::undo_all;
 use crate::process::Ended;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,13 +30,7 @@ impl Attempt {
     pub(super) async fn undo_records(&self, name: &str, records: &[Json], timeout: Option<Duration>) -> Made<()> {
         let kind = self.kind(name)?;
         let (cx, port) = self.cx()?;
-        let work = async {
-            for record in records {
-                kind.undo(record, &cx).await?;
-            }
-            Ok(())
-        };
-        let made = self.bounded(timeout, "undo", work).await;
+        let made = self.bounded(timeout, "undo", undo_all(&*kind, records, &cx)).await;
         port.close();
         made?.map_err(|error| self.kind_failed(ErrorReason::Exit, &error))
     }
