@@ -16,9 +16,11 @@ pub mod secret;
 pub mod tcp;
 pub mod tls;
 
+mod change;
 mod command;
 mod default;
 mod kept;
+mod lock;
 mod number;
 mod period;
 mod whole;

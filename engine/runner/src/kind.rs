@@ -127,12 +127,15 @@ pub struct KindError {
     pub transient: bool,
     /// The cure, if known.
     pub help: Option<String>,
+    /// Of what `undo` takes back: what the other records of the step are about stands apart from it, and is taken
+    /// back all the same.
+    pub apart: bool,
 }
 
 impl KindError {
     /// A failure that stays.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), transient: false, help: None }
+        Self { message: message.into(), transient: false, help: None, apart: false }
     }
 
     /// A failure that may pass on retry.
@@ -145,6 +148,25 @@ impl KindError {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Other records are apart from it: see [`Self::apart`].
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
+        self
+    }
+
+    /// All of them in one, a line each; `None` of none. It may pass where each of them may.
+    pub fn joined(wrong: &[Self]) -> Option<Self> {
+        let message = wrong.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("\n");
+        Some(Self {
+            message,
+            transient: wrong.iter().all(|e| e.transient),
+            help: wrong.iter().find_map(|e| e.help.clone()),
+            apart: wrong.iter().all(|e| e.apart),
+        })
+        .filter(|_| !wrong.is_empty())
     }
 }
 
@@ -376,6 +398,24 @@ pub trait AnyKind: Send + Sync {
     fn verify<'a>(&'a self, with: &'a Json, out: &'a Json, cx: &'a ReadCx) -> BoxFuture<'a, Result<(), KindError>>;
     /// As [`Kind::undo`].
     fn undo<'a>(&'a self, record: &'a Json, cx: &'a Cx) -> BoxFuture<'a, Result<(), KindError>>;
+}
+
+/// Takes back what the records of a step say, in their order. One that fails ends it, unless the others are
+/// [apart](KindError::apart) from it.
+///
+/// # Errors
+/// Those of the records, in one.
+pub async fn undo_all(kind: &dyn AnyKind, records: &[Json], cx: &Cx) -> Result<(), KindError> {
+    let mut wrong = Vec::new();
+    for record in records {
+        let Err(error) = kind.undo(record, cx).await else { continue };
+        let last = !error.apart;
+        wrong.push(error);
+        if last {
+            break;
+        }
+    }
+    KindError::joined(&wrong).map_or(Ok(()), Err)
 }
 
 /// A boxed future.

@@ -9,6 +9,7 @@ use super::run::{Health, Out, Pull, Replace, With, all, look, out};
 use super::spec::{Publish, body, policy};
 use super::{KEY, NAME, OWNER, RESTART, labelled, mark};
 use crate::http::check::healthy;
+use crate::lock::{Locked, lock};
 use crate::tcp::check::connect;
 use crate::window::{Probe, Window};
 use base64::Engine as _;
@@ -18,12 +19,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use trees_core::hash;
 use trees_runner::kind::{Cx, KindError, Observation, ReadCx};
 
 /// A container that was started again so often while it is asked is given up.
 const RESTARTS: u64 = 3;
 /// An image may be large and a line slow.
 const PULL: Duration = Duration::from_secs(3600);
+/// Another step that works on the same container is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How a container is taken back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ pub struct Record {
 pub async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
     let engine = Engine::connect(with.socket.as_deref(), cx).await?;
     fetch(with, &engine, cx).await?;
+    // An attempt that was given up is still brought to an end: its retry waits for it.
+    let _locked = only(engine.place(), &mark(cx), &with.name, cx).await?;
     if let Observation::Satisfied(out) = look(with, engine.reader(), cx).await? {
         return Ok(out);
     }
@@ -77,6 +83,13 @@ pub async fn apply(with: &With, cx: &Cx) -> Result<Out, KindError> {
         Ok(new) => Ok(out(with, &new, Some(previous))),
         Err(wrong) => Err(back(&record, cx, wrong).await),
     }
+}
+
+/// One at a time works on the containers of an engine, an owner and a name.
+async fn only(engine: &str, owner: &str, name: &str, cx: &Cx) -> Result<Locked, KindError> {
+    let digest = hash::json(&(engine, owner, name)).map_err(|e| KindError::new(e.to_string()))?;
+    let path = cx.state.join("containers").join(format!("{}.lock", digest.get(..16).unwrap_or(&digest)));
+    lock(&path, &format!("the container {name}"), PATIENCE, cx).await
 }
 
 /// Whether two can run at once: not where both want the same port of this machine.
@@ -126,6 +139,7 @@ async fn fetch(with: &With, engine: &Engine, cx: &Cx) -> Result<(), KindError> {
         message: format!("cannot fetch the image `{}`: {}", with.image, e.message),
         transient: may_pass(&e.message),
         help: e.help.or_else(|| Some("is its name right, and does the registry know the user (`registry`)?".into())),
+        ..e
     })
 }
 
@@ -150,9 +164,12 @@ async fn replace(with: &With, record: &Record, ours: Option<Container>, engine: 
     for id in &record.old {
         stop(id, with.drain.0, engine, cx).await?;
     }
-    prune(with, record, engine, cx).await?;
     let new = container(engine.reader(), &id).await?.ok_or_else(|| KindError::transient(format!("the container {id} is gone")))?;
     cx.log(format!("{} runs", new.name));
+    // What was kept too long is no reason to fail.
+    if let Err(e) = prune(with, record, engine, cx).await {
+        cx.log(format!("old containers stay: {}", e.message));
+    }
     Ok(new)
 }
 
@@ -198,19 +215,32 @@ async fn update(id: &str, restart: &str, engine: &Engine) -> Result<(), KindErro
     engine.act(ask, &[404]).await.map(|_| ())
 }
 
-async fn remove(id: &str, engine: &Engine) -> Result<(), KindError> {
-    let ask = Ask::new(Method::DELETE, format!("containers/{id}")).with("force", "1").with("v", "1");
+async fn remove(id: &str, volumes: Volumes, engine: &Engine) -> Result<(), KindError> {
+    let volumes = match volumes {
+        Volumes::Stay => "0",
+        Volumes::Go => "1",
+    };
+    let ask = Ask::new(Method::DELETE, format!("containers/{id}")).with("force", "1").with("v", volumes);
     engine.act(ask, &[404]).await.map(|_| ())
 }
 
-/// Removes stopped containers of this name beyond those that are kept.
+/// What becomes of a container's volumes without a name when it is removed.
+#[derive(Clone, Copy)]
+enum Volumes {
+    /// They may hold what somebody wants back.
+    Stay,
+    /// This step made them.
+    Go,
+}
+
+/// Removes stopped containers of this name beyond those that are kept, never one that is needed to go back.
 async fn prune(with: &With, record: &Record, engine: &Engine, cx: &Cx) -> Result<(), KindError> {
     let all = all(with, engine.reader(), cx).await?;
     let stopped = all.iter().filter(|found| !found.runs() && found.label(KEY) != record.key);
     let (last, earlier): (Vec<_>, Vec<_>) = stopped.partition(|found| record.old.contains(&found.id));
-    for found in last.into_iter().chain(earlier).skip(with.keep) {
+    for found in earlier.into_iter().skip(with.keep.saturating_sub(last.len())) {
         cx.log(format!("removing {}", found.name));
-        remove(&found.id, engine).await?;
+        remove(&found.id, Volumes::Stay, engine).await?;
     }
     Ok(())
 }
@@ -302,6 +332,7 @@ async fn back(record: &Record, cx: &Cx, wrong: KindError) -> KindError {
 /// # Errors
 /// When what ran before is gone or is not well.
 pub async fn undo(record: &Record, cx: &Cx) -> Result<(), KindError> {
+    let _locked = only(&record.socket, &record.owner, &record.name, cx).await?;
     take_back(record, cx).await.map(|_| ())
 }
 
@@ -326,7 +357,7 @@ async fn take_back(record: &Record, cx: &Cx) -> Result<String, KindError> {
         start_again(id, record.health.as_ref(), &engine, cx).await?;
     }
     if let Some(ours) = ours {
-        remove(&ours.id, &engine).await?;
+        remove(&ours.id, Volumes::Go, &engine).await?;
     }
     Ok(wrote)
 }

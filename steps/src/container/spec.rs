@@ -4,6 +4,7 @@ use super::image::{Image, texts};
 use super::instance::Container;
 use super::run::With;
 use super::{ENV, KEY, NAME, OWNER, PORTS, RESTART, change, mark};
+use crate::change::difference;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use trees_core::event::{Json, Object};
@@ -121,15 +122,12 @@ fn bindings(published: &[Publish]) -> Object {
     all
 }
 
-/// What differs; of the environment only the names, since the values may be secret.
+/// What differs; of the environment only the names, since the values may be secret, and elsewhere no value that a
+/// secret takes the place of.
 pub fn differences(with: &With, there: &Container, image: Option<&Image>, cx: &ReadCx) -> Vec<Change> {
     let (config, host) = (&there.json["Config"], &there.json["HostConfig"]);
     let mut changes = Vec::new();
-    let mut compare = |field: &str, old: Json, new: Json| {
-        if old != new {
-            changes.push(change(field, old, new));
-        }
-    };
+    let mut compare = |field: &str, old: Json, new: Json| changes.extend(difference(field, old, new, &cx.mask));
     compare("image", there.json["Image"].clone(), image.map_or_else(|| json!(with.image), |image| json!(image.id)));
     let command = with.command.clone().unwrap_or_else(|| image.map(|image| image.command.clone()).unwrap_or_default());
     compare("command", json!(texts(&config["Cmd"])), json!(command));
@@ -243,6 +241,18 @@ mod tests {
     fn extended(mut with: Value, extra: Value) -> Value {
         with.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         with
+    }
+
+    #[test]
+    fn what_a_secret_takes_the_place_of_is_not_told() {
+        let bench = Bench::knowing("new-canary");
+        let of = |secret: &str| with(json!({ "command": ["serve", format!("--token={secret}")], "labels": { "token": secret } }));
+        let told = body(&of("old-canary"), "key-1", &bench.read());
+        let json = json!({ "Image": "app:1", "Config": told, "HostConfig": told["HostConfig"] });
+        let there = Container { id: "1".into(), name: "web-1".into(), json };
+        let changes = differences(&of("new-canary"), &there, None, &bench.read());
+        assert_eq!(changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["command", "labels.token"]);
+        assert!(!format!("{changes:?}").contains("canary"), "{changes:?}");
     }
 
     #[test]

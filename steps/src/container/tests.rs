@@ -96,7 +96,8 @@ mod with_docker {
     use super::{Bench, Build, Kind as _, Run, Value, extended, json};
     use crate::container::run;
     use std::io::{Read as _, Write as _};
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
     use trees_runner::kind::{Cx, KindError, Observation};
@@ -437,10 +438,106 @@ mod with_docker {
     }
 
     #[tokio::test]
+    async fn a_retry_waits_for_the_attempt_that_was_given_up() {
+        let yard = Yard::new("retries");
+        yard.bench.run::<Build>(yard.build(json!({}))).await.unwrap();
+        yard.deploy("v1").await;
+        let bad = json!({
+            "env": { "VERSION": "v2", "PORT": yard.port.to_string(), "MODE": "bad" },
+            "health": { "port": yard.port, "path": "/", "every": "20ms", "first_ok_within": "10m" },
+        });
+        let (with, cx) = (serde_json::from_value(yard.run("v2", bad)).unwrap(), yard.cx("v2"));
+        let port = yard.port;
+        tokio::select! {
+            done = Run::apply(&with, &cx) => panic!("it cannot become well: {done:?}"),
+            heard = tokio::task::spawn_blocking(move || until("the bad one", || answer(port) == "v2")) => heard.unwrap(),
+        }
+        let out = yard.deploy("v2").await;
+        assert_eq!((out.container.as_str(), out.previous.as_str(), yard.answers().as_str()), ("retries-v2", "retries-v1", "v2"));
+        assert_eq!(yard.containers(), ["retries-v1 exited", "retries-v2 running"]);
+        let waited = "another step works on the container retries: waiting for it";
+        assert!(yard.bench.logged().iter().any(|line| line == waited), "{:?}", yard.bench.logged());
+    }
+
+    #[tokio::test]
+    async fn all_that_ran_before_is_kept_with_its_volumes_and_comes_back() {
+        let yard = Yard::new("keeps");
+        yard.bench.write("ctx/Dockerfile", "FROM scratch\nCOPY app /app\nVOLUME /data\nCMD [\"/app\"]\n");
+        yard.bench.run::<Build>(yard.build(json!({}))).await.unwrap();
+        let labelled = |version: &str| extended(plain(""), &json!({ "labels": { "version": version } }));
+        for version in ["v1", "v2"] {
+            yard.apply(version, labelled(version)).await.unwrap();
+        }
+        let volume = |name: &str| yard.json(&format!("/containers/keeps-{name}/json"))["Mounts"][0]["Name"].as_str().unwrap().to_owned();
+        let is_there = |volume: &str| yard.docker.ask("GET", &format!("/volumes/{volume}")).0 == 200;
+        // Somebody started the one before again: two run.
+        yard.docker.ask("POST", "/containers/keeps-v1/start");
+        yard.apply("v3", labelled("v3")).await.unwrap();
+        assert_eq!(yard.containers(), ["keeps-v1 exited", "keeps-v2 exited", "keeps-v3 running"]);
+        let third = volume("v3");
+        let record = yard.bench.intents().into_iter().find(|record| record["key"] == "v3").unwrap();
+        Run::undo(&record, &yard.bench.cx()).await.unwrap();
+        assert_eq!(yard.containers(), ["keeps-v1 running", "keeps-v2 running"]);
+        assert!(!is_there(&third), "what the step made is gone");
+
+        let (first, second) = (volume("v1"), volume("v2"));
+        for version in ["v4", "v5"] {
+            yard.apply(version, labelled(version)).await.unwrap();
+        }
+        assert_eq!(yard.containers(), ["keeps-v4 exited", "keeps-v5 running"]);
+        assert!(is_there(&first) && is_there(&second), "what older ones wrote stays");
+    }
+
+    /// Lets all through to the engine but what removes.
+    fn without_delete(socket: std::path::PathBuf) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let one = move |mut asks: TcpStream, mut engine: UnixStream| -> std::io::Result<()> {
+            let (mut back, mut answers) = (asks.try_clone()?, engine.try_clone()?);
+            std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+            let mut some = [0; 65536];
+            loop {
+                let read = asks.read(&mut some)?;
+                if some[..read].starts_with(b"DELETE ") {
+                    return asks.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 26\r\n\r\n{\"message\":\"not for you!\"}");
+                }
+                if read == 0 {
+                    return Ok(());
+                }
+                engine.write_all(&some[..read])?;
+            }
+        };
+        std::thread::spawn(move || {
+            for asks in listener.incoming().flatten() {
+                let engine = UnixStream::connect(&socket).unwrap();
+                std::thread::spawn(move || one(asks, engine));
+            }
+        });
+        format!("tcp://{address}")
+    }
+
+    #[tokio::test]
+    async fn an_old_one_that_cannot_be_removed_stays_and_the_new_one_runs() {
+        let yard = Yard::new("refused");
+        yard.bench.run::<Build>(yard.build(json!({}))).await.unwrap();
+        yard.deploy("v1").await;
+        yard.deploy("v2").await;
+        let out = yard.apply("v3", json!({ "socket": without_delete(yard.docker.socket()) })).await.unwrap();
+        assert_eq!((out.container.as_str(), yard.answers().as_str()), ("refused-v3", "v3"));
+        assert_eq!(yard.containers(), ["refused-v1 exited", "refused-v2 exited", "refused-v3 running"]);
+        let logged = yard.bench.logged();
+        assert!(logged.iter().any(|line| line.starts_with("old containers stay: ") && line.contains("not for you!")), "{logged:?}");
+    }
+
+    /// Without a port.
+    fn plain(mode: &str) -> Value {
+        json!({ "network": "none", "env": { "MODE": mode }, "health": null })
+    }
+
+    #[tokio::test]
     async fn without_a_port_it_must_live_for_a_second() {
         let yard = Yard::new("plain");
         yard.bench.run::<Build>(yard.build(json!({}))).await.unwrap();
-        let plain = |mode: &str| json!({ "network": "none", "env": { "MODE": mode }, "health": null });
         let out = yard.apply("v1", plain("")).await.unwrap();
         assert_eq!((out.address.as_str(), yard.containers()), ("", vec!["plain-v1 running".to_owned()]));
         let mut again = plain("crash");

@@ -1,6 +1,7 @@
 //! How the release that is there differs from the one that is wanted.
 
 use super::record::Release;
+use crate::change::difference;
 use serde_json::json;
 use std::collections::BTreeMap;
 use trees_core::event::Json;
@@ -16,18 +17,9 @@ pub fn change(field: &str, old: Json, new: Json) -> Change {
 /// environment, nor a command with a secret in it: nobody knows how it was called before.
 pub fn differences(there: &Release, wanted: &Release, found: &BTreeMap<String, String>, mask: &Masker) -> Vec<Change> {
     let mut changes = Vec::new();
-    let mut compare = |field: &str, old: Json, new: Json| {
-        if old != new {
-            changes.push(change(field, old, new));
-        }
-    };
+    let mut compare = |field: &str, old: Json, new: Json| changes.extend(difference(field, old, new, mask));
     compare("release", json!(there.release), json!(wanted.release));
-    let (old, new) = (&there.start.command, &wanted.start.command);
-    if new.iter().any(|word| mask.mask(word) != *word) {
-        compare("command", json!("set"), json!(if old == new { "set" } else { "set otherwise" }));
-    } else {
-        compare("command", json!(old), json!(new));
-    }
+    compare("command", json!(there.start.command), json!(wanted.start.command));
     compare("host", json!(there.host), json!(wanted.host));
     compare("port", json!(there.port), json!(wanted.port));
     compare("health", json!(there.health), json!(wanted.health));

@@ -152,6 +152,17 @@ impl Instance {
         Ok(())
     }
 
+    /// What somebody does where it cannot be ended.
+    pub fn by_hand(&self) -> String {
+        let status = self.status();
+        let living = status.iter().flat_map(|s| [Some(&s.supervisor), s.child.as_ref()]).flatten().filter(|process| process.is_alive());
+        let pids: Vec<String> = living.map(|process| process.pid.to_string()).collect();
+        if pids.is_empty() {
+            return format!("end whoever holds `{}`", self.folder.join(LOCK).display());
+        }
+        format!("`kill -KILL {}`, or restart this machine where that does not help", pids.join(" "))
+    }
+
     /// Asks it to end and waits for that.
     ///
     /// # Errors

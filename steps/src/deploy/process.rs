@@ -319,6 +319,7 @@ async fn take_back(record: &Record, root: &Root, cx: &Cx) -> Result<(), KindErro
     }
     let Some(previous) = &record.previous else {
         end_all(root).await?;
+        root.unset();
         if record.staged {
             root.forget(&record.folder);
         }

@@ -8,8 +8,7 @@ use std::fs;
 use std::time::Duration;
 use trees_runner::kind::{Keeper, KindError, SecretReader};
 
-/// A release: files, command, environment and where it listens. How it stands on a disk: [`Release::sealed`]
-/// here, and in files that only their owner can read on other machines.
+/// A release: files, command, environment and where it listens. How it stands on a disk: [`Release::sealed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// As named in the tree.
@@ -79,7 +78,7 @@ mod millis {
 }
 
 impl Release {
-    /// As it is kept in the state folder.
+    /// As it is kept, here and on other machines: one line.
     ///
     /// # Errors
     /// When the master key cannot be used.
@@ -87,7 +86,7 @@ impl Release {
         let wrong = |e: serde_json::Error| KindError::new(e.to_string());
         let sealed = keeper.seal(&self.label(), &serde_json::to_vec(&self.start).map_err(wrong)?)?;
         let release = Self { start: Start::default(), ..self.clone() };
-        serde_json::to_vec_pretty(&Sealed { release, sealed: Some(sealed) }).map_err(wrong)
+        serde_json::to_vec(&Sealed { release, sealed: Some(sealed) }).map_err(wrong)
     }
 
     /// Of what was kept, all but how it is started.

@@ -30,16 +30,27 @@ pub async fn rollout(root: &Root, new: &Release, old: Option<Instance>, cx: &Cx)
         old.ask_to_end();
         released(old, new).await?;
     }
-    match serve(root, new, old.as_ref(), cx).await {
+    match take_place(root, new, old.as_ref(), cx).await {
         Ok(instance) => {
-            root.switch(&new.folder)?;
-            if let Some(old) = &old {
-                old.ended().await?;
+            // The new one serves: what is left of the old one is no reason to fail.
+            if let Some(old) = &old
+                && let Err(e) = old.ended().await
+            {
+                cx.log(format!("{}; release {} serves beside it: {}", e.message, new.release, old.by_hand()));
             }
             Ok(instance)
         }
         Err(wrong) => Err(back(root, old.as_ref(), cx, wrong).await),
     }
+}
+
+async fn take_place(root: &Root, new: &Release, old: Option<&Instance>, cx: &Cx) -> Result<Instance, KindError> {
+    let instance = serve(root, new, old, cx).await?;
+    if let Err(wrong) = root.switch(&new.folder) {
+        instance.stop().await?;
+        return Err(wrong);
+    }
+    Ok(instance)
 }
 
 /// Starts `new` on a spare port, asks it, and ends it. The one that serves is not touched.

@@ -4,12 +4,12 @@
 use super::instance::Instance;
 use super::record::{Release, Role};
 use crate::file::{failed, replace};
+use crate::lock::{Locked, lock};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::Instant;
 use trees_core::hash;
 use trees_runner::kind::{Cx, Keeper, KindError, SecretReader};
 use walkdir::WalkDir;
@@ -18,47 +18,14 @@ use walkdir::WalkDir;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root(pub PathBuf);
 
-/// Lets others deploy when dropped.
-pub struct Locked(#[expect(dead_code, reason = "held, not read")] File);
-
 impl Root {
     /// Makes the folder and takes its lock, waiting for another deploy up to ten minutes.
     ///
     /// # Errors
     /// When it cannot be made, or the other deploy takes too long.
     pub async fn lock(&self, cx: &Cx) -> Result<Locked, KindError> {
-        let begun = Instant::now();
-        let mut told = false;
-        loop {
-            if let Some(locked) = self.try_lock()? {
-                return Ok(locked);
-            }
-            if begun.elapsed() > Duration::from_secs(600) {
-                return Err(KindError::transient(format!("another deploy in `{}` has not ended for 10m", self.0.display())));
-            }
-            if !std::mem::replace(&mut told, true) {
-                cx.log(format!("another deploy works in {}: waiting for it", self.0.display()));
-            }
-            cx.sleep(Duration::from_millis(50)).await?;
-        }
-    }
-
-    /// `None` while another deploy works, and where the file it held was removed with the folder.
-    fn try_lock(&self) -> Result<Option<Locked>, KindError> {
-        let path = self.0.join("lock");
-        fs::create_dir_all(&self.0).map_err(|e| failed("cannot make the folder", &self.0, &e))?;
-        let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(|e| failed("cannot open", &path, &e))?,
-        };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(fs::TryLockError::Error(e)) => return Err(failed("cannot lock", &path, &e)),
-        }
-        let inode = |meta: std::io::Result<fs::Metadata>| meta.map(|meta| meta.ino()).ok();
-        let still_there = inode(file.metadata()) == inode(fs::metadata(&path));
-        Ok(still_there.then_some(Locked(file)))
+        let what = format!("the deployment in `{}`", self.0.display());
+        lock(&self.0.join("lock"), &what, Duration::from_secs(600), cx).await
     }
 
     /// The folder name of the release that `current` names.
@@ -179,15 +146,23 @@ impl Root {
         }
     }
 
-    /// Removes a release.
+    /// Removes a release, unless `current` names it: what serves is never forgotten.
     pub fn forget(&self, folder: &str) {
+        if self.current().as_deref() == Some(folder) {
+            return;
+        }
         let _ = fs::remove_dir_all(self.folder(folder));
         let _ = fs::remove_file(self.record(folder));
     }
 
+    /// From now on `current` names nothing.
+    pub fn unset(&self) {
+        let _ = fs::remove_file(self.0.join("current"));
+    }
+
     /// Removes what a deploy makes here, and the folder if nothing else is in it.
     pub fn clear(&self) {
-        let _ = fs::remove_file(self.0.join("current"));
+        self.unset();
         let _ = fs::remove_dir_all(self.0.join("instances"));
         let _ = fs::remove_dir_all(self.0.join("releases").join(".staging"));
         let _ = fs::remove_dir(self.0.join("releases"));

@@ -204,19 +204,24 @@ impl Kind for Ssh {
 
     async fn undo(record: &Json, cx: &Cx) -> Result<(), KindError> {
         let record: Record = recorded(record)?;
-        let reached = fleet::connect(std::slice::from_ref(&record.host), &record.root, &record.access, cx).await;
-        let hosts = reached
-            .map_err(|e| KindError { message: format!("release {} was not taken back there: {}", record.folder, e.message), ..e })?;
-        for host in &hosts {
-            if host.look(cx).await?.exists() {
-                let hand = Hand::take(host.clone(), &holder(cx), cx).await?;
-                let done = take_back(&hand, &record, cx).await;
-                hand.release().await;
-                done?;
-            }
-        }
-        Ok(())
+        undo(&record, cx).await.map_err(|e| {
+            let message = format!("release {} was not taken back there: {}", record.folder, fleet::named(&record.host, &e.message));
+            KindError { message, ..e }.apart()
+        })
     }
+}
+
+/// Takes back what was done on one host; nothing there is of concern to another.
+async fn undo(record: &Record, cx: &Cx) -> Result<(), KindError> {
+    for host in fleet::connect(std::slice::from_ref(&record.host), &record.root, &record.access, cx).await? {
+        if host.look(cx).await?.exists() {
+            let hand = Hand::take(host.clone(), &holder(cx), cx).await?;
+            let done = take_back(&hand, record, cx).await;
+            hand.release().await;
+            done?;
+        }
+    }
+    Ok(())
 }
 
 async fn alone(with: &With, cx: &Cx) -> Result<Out, KindError> {

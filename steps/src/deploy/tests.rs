@@ -267,6 +267,36 @@ async fn what_fails_only_on_the_real_port_is_replaced_by_the_one_before() {
 }
 
 #[tokio::test]
+async fn the_next_release_stays_where_the_one_before_cannot_be_ended() {
+    let site = Site::new();
+    site.deploy("v1").await;
+    let old = site.root().live("v1").unwrap();
+    let status = old.status().unwrap();
+    kill(status.supervisor.pid);
+    status.child.unwrap().signal_group(Signal::KILL);
+    site.until("its end", || !old.lives());
+    // Somebody holds its lock: it looks alive, and nothing ends it.
+    let lock = std::fs::File::open(old.folder.join(super::instance::LOCK)).unwrap();
+    lock.lock().unwrap();
+    let (with, cx) = (serde_json::from_value(site.with("v2")).unwrap(), site.bench.cx());
+    let task = tokio::spawn(async move { Process::apply(&with, &cx).await });
+    while site.root().current() != version("v2") && !task.is_finished() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // What is left is to wait for the old one.
+    tokio::time::pause();
+    let out = task.await.unwrap().unwrap();
+    assert_eq!((out.release.as_str(), site.answer(), site.root().current()), ("v2", version("v2"), version("v2")));
+    assert!(site.root().outside("v2").is_some(), "what `current` names is there");
+    let logged = site.bench.logged();
+    let told = logged.iter().find(|line| line.contains("cannot be ended; release v2 serves beside it: end whoever holds `")).unwrap();
+    assert!(told.contains(&old.folder.display().to_string()), "{told}");
+    drop(lock);
+    site.root().forget("v2");
+    assert!(site.root().outside("v2").is_some(), "nobody forgets what serves");
+}
+
+#[tokio::test]
 async fn a_first_release_that_is_unhealthy_leaves_nothing() {
     let site = Site::new();
     let wrong = site.fails(site.with("crash")).await;

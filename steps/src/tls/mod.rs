@@ -14,7 +14,6 @@ mod challenge;
 mod folder;
 mod found;
 mod leaf;
-mod lock;
 mod material;
 mod responder;
 pub mod roots;

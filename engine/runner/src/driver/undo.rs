@@ -2,6 +2,7 @@
 
 use super::attempt::{Attempt, Made, code_of, ended};
 use super::port::opened;
+use crate::kind::undo_all;
 use crate::process::Ended;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,10 +32,8 @@ impl Attempt {
         let kind = self.kind(name)?;
         let (cx, port) = self.cx()?;
         let work = async {
-            for record in records {
-                kind.undo(&opened(record, &*cx.keeper)?, &cx).await?;
-            }
-            Ok(())
+            let opened: Result<Vec<Json>, _> = records.iter().map(|record| opened(record, &*cx.keeper)).collect();
+            undo_all(&*kind, &opened?, &cx).await
         };
         let made = self.bounded(timeout, "undo", work).await;
         port.close();

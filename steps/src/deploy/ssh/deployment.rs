@@ -13,7 +13,7 @@ use super::{Job, On, Supervise};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
-use trees_runner::kind::{Change, Cx, KindError, ReadCx};
+use trees_runner::kind::{Change, Cx, KindError, ReadCx, SecretReader};
 
 /// How a deploy on one host is taken back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,10 +43,17 @@ pub async fn examine(host: &Host, seen: &Seen, job: &Job, cx: &ReadCx) -> Result
     let Some(current) = &seen.current else {
         return Ok((vec![change("release", json!(null), json!(wanted.release))], None));
     };
-    let Some(there) = seen.release(current) else {
-        return Ok((vec![change("release", json!(null), json!(wanted.release))], None));
+    let mut changes = match (seen.outside(current), seen.release(current, &cx.secrets)) {
+        (_, Ok(Some(there))) => differences(&there, &wanted, &seen.files, &cx.mask),
+        (Some(there), Err(e)) => {
+            vec![change(
+                "release",
+                json!(format!("{}, whose start is not known here: {}", there.release, e.message)),
+                json!(wanted.release),
+            )]
+        }
+        (None, Err(_)) | (_, Ok(None)) => return Ok((vec![change("release", json!(null), json!(wanted.release))], None)),
     };
-    let mut changes = differences(there, &wanted, &seen.files, &cx.mask);
     let live = seen.live(current).filter(|instance| instance.serves());
     let Some(live) = live else {
         changes.push(change("process", json!("dead"), json!("running")));
@@ -80,10 +87,12 @@ fn on(host: &Host, release: &Release, instance: &Instance, previous: Option<Stri
 }
 
 /// The folder for a release: its name, with a mark where another content has that name.
-fn place(seen: &Seen, release: &Release) -> String {
-    match seen.release(&release.release) {
-        Some(there) if !same(there, release) => marked(release),
-        Some(_) | None => release.release.clone(),
+fn place(seen: &Seen, release: &Release, secrets: &SecretReader) -> String {
+    match seen.release(&release.release, secrets) {
+        Ok(Some(there)) if !same(&there, release) => marked(release),
+        // What cannot be compared counts as another content.
+        Err(_) => marked(release),
+        Ok(Some(_) | None) => release.release.clone(),
     }
 }
 
@@ -98,31 +107,29 @@ pub async fn deploy(hand: &Hand, job: &Job, cx: &Cx) -> Result<(On, Option<Recor
         return Ok((on, None));
     }
     let mut release = job.wanted(seen.tool).await?;
-    release.folder = place(&seen, &release);
+    release.folder = place(&seen, &release, &cx.secrets);
     let record = Record {
         host: hand.host.name().into(),
         access: job.access.clone(),
         root: seen.root.clone(),
         folder: release.folder.clone(),
         previous: seen.current.clone(),
-        staged: seen.release(&release.folder).is_none(),
+        staged: seen.outside(&release.folder).is_none(),
         systemd: job.systemd(&seen),
     };
     cx.intend(&record).await?;
     match put(hand, &seen, &release, &record, job, cx).await {
         Ok(instance) => {
-            let before = record.previous.as_ref().and_then(|folder| seen.release(folder)).map(|r| r.release.clone());
+            let before = record.previous.as_ref().and_then(|folder| seen.outside(folder)).map(|r| r.release.clone());
             Ok((on(&hand.host, &release, &instance, Some(before.unwrap_or_default())), Some(record)))
         }
         Err(wrong) => {
             let cx = calm(cx);
-            let mut left = Ok(());
-            if record.staged && record.previous.as_ref() != Some(&release.folder) {
-                left = hand.forget(&[&release.folder], &cx).await;
-            }
-            if record.previous.is_none() && left.is_ok() {
-                left = hand.clear(&cx).await;
-            }
+            let left = match &record.previous {
+                None => hand.clear(record.staged.then_some(&release.folder), &cx).await,
+                Some(previous) if record.staged && *previous != release.folder => hand.forget(&[&release.folder], &cx).await,
+                Some(_) => Ok(()),
+            };
             let message =
                 left.err().map_or_else(|| wrong.message.clone(), |e| format!("{}\nand what was made stays: {}", wrong.message, e.message));
             Err(KindError { message, ..wrong })
@@ -153,7 +160,7 @@ async fn settle(hand: &Hand, seen: &Seen, folder: &str, cx: &Cx) -> Result<(), K
         let is_ours = instance.role == Some(Role::Live) && (seen.current.as_ref() == Some(&instance.folder) || instance.folder == folder);
         let stray = !is_ours || !instance.supervised || instance.asked;
         // One whose supervisor may be starting at this moment is told to end as well.
-        let unsure = !instance.lives() && !instance.ended && !instance.asked;
+        let unsure = !instance.lives() && (instance.plain || !instance.ended && !instance.asked);
         if unsure || (instance.lives() && stray) {
             hand.stop(&instance.number, drain(seen, instance), cx).await?;
         }
@@ -162,7 +169,7 @@ async fn settle(hand: &Hand, seen: &Seen, folder: &str, cx: &Cx) -> Result<(), K
 }
 
 fn drain(seen: &Seen, instance: &Instance) -> Duration {
-    seen.release(&instance.folder).map_or(Duration::from_secs(60), |release| release.drain)
+    seen.outside(&instance.folder).map_or(Duration::from_secs(60), |release| release.drain)
 }
 
 /// Removes the oldest releases and ended instances, never the one that serves and the one before.
@@ -192,21 +199,18 @@ pub async fn take_back(hand: &Hand, record: &Record, cx: &Cx) -> Result<(), Kind
         for instance in seen.instances.iter().filter(|i| i.lives() || !i.ended) {
             hand.stop(&instance.number, drain(&seen, instance), cx).await?;
         }
-        if record.staged {
-            hand.forget(&[&record.folder], cx).await?;
-        }
-        return hand.clear(cx).await;
+        return hand.clear(record.staged.then_some(&record.folder), cx).await;
     };
-    let release = seen
-        .release(previous)
-        .ok_or_else(|| KindError::new(format!("{}: release `{previous}` is not in `{}` any more", record.host, record.root)))?;
+    let gone = || KindError::new(format!("{}: release `{previous}` is not in `{}` any more", record.host, record.root));
+    seen.outside(previous).ok_or_else(gone)?;
     settle(hand, &seen, &record.folder, cx).await?;
     let ours = seen.live(&record.folder);
     let serves = seen.live(previous).is_some_and(Instance::serves);
     if !serves || ours.is_some() || current != Some(previous) {
+        let release = seen.release(previous, &cx.secrets)?.ok_or_else(gone)?;
         let rollout = Rollout { hand, seen: &seen, systemd: record.systemd };
         // One that an ended deploy had asked to end drains beside the one that takes its place.
-        rollout.run(release, ours.or_else(|| seen.live(previous)), cx).await?;
+        rollout.run(&release, ours.or_else(|| seen.live(previous)), cx).await?;
     }
     if record.staged {
         hand.forget(&[&record.folder], cx).await?;

@@ -180,11 +180,7 @@ async fn unwind(hands: &[Arc<Hand>], fates: Vec<Fate>, cx: &Cx) -> KindError {
         let name = hand.host.name();
         let line = match fate {
             Err(wrong) => {
-                let line = if wrong.message.starts_with(&format!("{name}: ")) {
-                    wrong.message.clone()
-                } else {
-                    format!("{name}: {}", wrong.message)
-                };
+                let line = named(name, &wrong.message);
                 first = Some(wrong);
                 line
             }
@@ -204,6 +200,12 @@ async fn unwind(hands: &[Arc<Hand>], fates: Vec<Fate>, cx: &Cx) -> KindError {
     let wrong = first.unwrap_or_else(|| KindError::new("no host failed"));
     let message = if told.len() == 1 { told.concat() } else { format!("not deployed: a host failed\n{}", told.join("\n")) };
     KindError { message, ..wrong }
+}
+
+/// A message with its host before it.
+pub fn named(name: &str, message: &str) -> String {
+    let start = format!("{name}: ");
+    if message.starts_with(&start) { message.to_owned() } else { start + message }
 }
 
 /// Runs them at once and gives what they gave, in order. They end with the caller.
@@ -230,16 +232,9 @@ fn whole<T>(given: Vec<Result<T, KindError>>) -> Result<Vec<T>, KindError> {
             Err(e) => wrong.push(e),
         }
     }
-    if wrong.len() < 2 {
-        return wrong.pop().map_or(Ok(good), Err);
+    let Some(joined) = KindError::joined(&wrong) else { return Ok(good) };
+    if wrong.len() < 2 || wrong.len() == count {
+        return Err(joined);
     }
-    let transient = wrong.iter().all(|e| e.transient);
-    let help = wrong.iter().find_map(|e| e.help.clone());
-    let lines: Vec<&str> = wrong.iter().map(|e| e.message.as_str()).collect();
-    let message = if good.is_empty() && count == wrong.len() {
-        lines.join("\n")
-    } else {
-        format!("{} of {count}: {}", wrong.len(), lines.join("\n"))
-    };
-    Err(KindError { message, transient, help })
+    Err(KindError { message: format!("{} of {count}: {}", wrong.len(), joined.message), ..joined })
 }

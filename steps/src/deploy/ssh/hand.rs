@@ -140,10 +140,10 @@ impl Hand {
     /// When they cannot be written, or do not arrive as they are here.
     pub async fn stage(&self, seen: &Seen, release: &Release, sources: &[(String, PathBuf)], cx: &Cx) -> Result<(), KindError> {
         let folder = release.folder.as_str();
-        let record = serde_json::to_string(release).map_err(|e| KindError::new(e.to_string()))? + "\n";
+        let record = [release.sealed(&*cx.keeper)?, b"\n".to_vec()].concat();
         let is_current = seen.current.as_deref() == Some(folder);
-        if is_current && seen.release(folder).is_some() && release.files.iter().all(|(name, digest)| seen.files.get(name) == Some(digest)) {
-            self.write("place", &[folder, "", &self.token], Input::Bytes(record.as_bytes()), SHORT, cx).await?;
+        if is_current && seen.outside(folder).is_some() && release.files.iter().all(|(name, digest)| seen.files.get(name) == Some(digest)) {
+            self.write("place", &[folder, "", &self.token], Input::Bytes(&record), SHORT, cx).await?;
             return Ok(());
         }
         let from = seen.current.as_deref().unwrap_or_default();
@@ -159,7 +159,7 @@ impl Hand {
                 self.host.name()
             )));
         }
-        self.write("place", &[folder, "aside", &self.token], Input::Bytes(record.as_bytes()), SHORT, cx).await.map(|_| ())
+        self.write("place", &[folder, "aside", &self.token], Input::Bytes(&record), SHORT, cx).await.map(|_| ())
     }
 
     /// Sends what is not there yet; gives the digests of all that is there then.
@@ -222,7 +222,7 @@ impl Hand {
         self.write("switch", &[folder], Input::None, SHORT, cx).await.map(|_| ())
     }
 
-    /// Removes releases.
+    /// Removes releases, but never the one that `current` names.
     ///
     /// # Errors
     /// When the host does not answer.
@@ -244,12 +244,13 @@ impl Hand {
         self.write("drop", numbers, Input::None, SHORT, cx).await.map(|_| ())
     }
 
-    /// Removes what a deploy makes there.
+    /// Removes what a deploy makes there, with the release that it staged.
     ///
     /// # Errors
     /// When the host does not answer.
-    pub async fn clear(&self, cx: &Cx) -> Result<(), KindError> {
-        self.write("clear", &[], Input::None, SHORT, cx).await.map(|_| ())
+    pub async fn clear(&self, staged: Option<&String>, cx: &Cx) -> Result<(), KindError> {
+        let staged: Vec<&str> = staged.into_iter().map(String::as_str).collect();
+        self.write("clear", &staged, Input::None, SHORT, cx).await.map(|_| ())
     }
 }
 

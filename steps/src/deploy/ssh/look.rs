@@ -2,6 +2,7 @@
 
 use super::super::record::{Release, Role};
 use std::collections::BTreeMap;
+use trees_runner::kind::{KindError, SecretReader};
 
 /// What files are digested with there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,8 +39,8 @@ pub struct Seen {
     pub current: Option<String>,
     /// The folder names of all releases, the oldest first.
     pub releases: Vec<String>,
-    /// What is recorded of them.
-    pub records: Vec<Release>,
+    /// What is recorded of them, all but how they are started, and as it stands there.
+    pub records: Vec<(Release, String)>,
     /// All instances, the oldest first.
     pub instances: Vec<Instance>,
     /// Digest and mode of the files of the current release.
@@ -69,6 +70,8 @@ pub struct Instance {
     pub ended: bool,
     /// It was asked to end.
     pub asked: bool,
+    /// Files with what it is started with are there.
+    pub plain: bool,
     /// How its process ended last.
     pub last: String,
     /// Somebody listens on the port that was asked about; `None` where the host does not tell.
@@ -106,7 +109,7 @@ impl Seen {
                 "free" => seen.free = value.parse().ok(),
                 "current" => seen.current = (!value.is_empty()).then(|| value.to_owned()),
                 "release" => seen.releases.push(value.into()),
-                "record" => seen.records.extend(serde_json::from_str::<Release>(value)),
+                "record" => seen.records.extend(Release::outside(value.as_bytes()).map(|release| (release, value.to_owned()))),
                 "digest" | "mode" => {
                     if let Some((name, told)) = file(value, key == "mode", seen.tool) {
                         digests.entry(name).or_default().extend(told);
@@ -120,9 +123,22 @@ impl Seen {
         seen
     }
 
+    fn recorded(&self, folder: &str) -> Option<&(Release, String)> {
+        self.records.iter().find(|(release, _)| release.folder == folder && self.releases.iter().any(|there| there == folder))
+    }
+
+    /// What is recorded of a release whose folder is there, without how it is started.
+    pub fn outside(&self, folder: &str) -> Option<&Release> {
+        self.recorded(folder).map(|(release, _)| release)
+    }
+
     /// What is recorded of a release whose folder is there.
-    pub fn release(&self, folder: &str) -> Option<&Release> {
-        self.records.iter().find(|release| release.folder == folder && self.releases.iter().any(|there| there == folder))
+    ///
+    /// # Errors
+    /// When it was sealed with another master key.
+    pub fn release(&self, folder: &str, secrets: &SecretReader) -> Result<Option<Release>, KindError> {
+        let cure = "use the same TREES_MASTER_KEY on all machines that deploy there";
+        self.recorded(folder).map_or(Ok(None), |(_, text)| Release::opened(text.as_bytes(), secrets).map_err(|e| e.help(cure)))
     }
 
     /// The newest living instance that serves this release.
@@ -170,6 +186,7 @@ impl Instance {
             "restarts" => self.restarts = value.parse().unwrap_or(0),
             "ended" => self.ended = value == "yes",
             "asked" => self.asked = value == "yes",
+            "plain" => self.plain = value == "yes",
             "last" => self.last = value.into(),
             "listens" => self.listens = (value != "unknown").then_some(value == "yes"),
             _ => {}

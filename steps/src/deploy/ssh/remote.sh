@@ -95,6 +95,7 @@ instance() {
   say "restarts ${restarts:-0}"
   say "ended $ended"
   [ ! -e "$1/stop" ] || say "asked yes"
+  [ ! -e "$1/argv" ] || say "plain yes"
   say "last $last"
 }
 
@@ -340,7 +341,7 @@ free_port() {
   done
 }
 
-# stop N: ends it, by force once the grace is over.
+# stop N: ends it, by force once the grace is over. What it was started with is not kept: it may be secret.
 stop() {
   folder=$root/instances/$1
   [ -d "$folder" ] || return 0
@@ -367,7 +368,7 @@ stop() {
     rm -f "$units_folder/$unit"
     units daemon-reload
   fi
-  return 0
+  rm -rf "$folder/env" "$folder/argv"
 }
 
 # switch FOLDER: `current` points to it from now on.
@@ -379,10 +380,13 @@ switch() {
     || { rm -f "$root/current" && mv "$root/.current" "$root/current"; } || fail "cannot switch $root/current"
 }
 
-# forget FOLDER…: releases and all that belongs to them; with `instance N…` those.
+# forget FOLDER…: releases and all that belongs to them; never the one that `current` names.
 forget() {
+  current=
+  [ ! -L "$root/current" ] || current=$(readlink "$root/current")
   for name in "$@"; do
     plain "$name"
+    [ "$current" != "releases/$name" ] || continue
     rm -rf "$root/releases/$name" "$root/releases/$name.json"
   done
 }
@@ -393,9 +397,11 @@ drop() {
   done
 }
 
-# clear: what a deploy makes here goes; the folder itself when nothing else is in it, with the lock.
+# clear FOLDER…: what a deploy makes here goes, with these releases; the folder itself when nothing else is in it,
+# with the lock.
 clear() {
   rm -f "$root/current" "$root/.current" "$root/releases/.record"
+  forget "$@"
   rm -rf "$root/instances" "$root"/releases/.staging-*
   rmdir "$root/releases" 2> /dev/null || :
 }

@@ -2,6 +2,7 @@
 //! which comes back if that fails.
 
 use super::super::record::{Release, Role};
+use super::fleet::named;
 use super::hand::{Hand, supervised_by};
 use super::health::wait_healthy;
 use super::look::{Instance, Seen};
@@ -44,8 +45,15 @@ impl Rollout<'_> {
         }
         match self.take_place(&number, new, old, cx).await {
             Ok(instance) => {
-                if let Some(old) = old {
-                    self.hand.stop(&old.number, self.drain(old), &calm(cx)).await?;
+                // The new one serves: what is left of the old one is no reason to fail.
+                if let Some(old) = old
+                    && let Err(e) = self.hand.stop(&old.number, self.drain(old), &calm(cx)).await
+                {
+                    let message = named(self.hand.host.name(), &e.message);
+                    cx.log(format!(
+                        "{message}; release {} serves beside it: the next deploy tries again, or end it by hand there",
+                        new.release
+                    ));
                 }
                 Ok(instance)
             }
@@ -64,7 +72,10 @@ impl Rollout<'_> {
                 self.serve(number, new, Role::Live, new.port, old, cx).await?
             }
         };
-        self.hand.switch(&new.folder, cx).await?;
+        if let Err(wrong) = self.hand.switch(&new.folder, cx).await {
+            self.hand.stop(&instance.number, new.drain, &calm(cx)).await?;
+            return Err(wrong);
+        }
         Ok(instance)
     }
 
@@ -115,7 +126,7 @@ impl Rollout<'_> {
 
     /// Puts the release back that served before.
     async fn back(&self, number: &str, old: Option<&Instance>, cx: &Cx, wrong: KindError) -> KindError {
-        let Some((old, release)) = old.and_then(|old| Some((old, self.seen.release(&old.folder)?))) else { return wrong };
+        let Some((old, release)) = old.and_then(|old| Some((old, self.seen.outside(&old.folder)?))) else { return wrong };
         let cx = calm(cx);
         let done = async {
             // An instance that was never asked to end serves on.
@@ -123,8 +134,11 @@ impl Rollout<'_> {
             if now.serves() {
                 return wait_healthy(&self.hand.host, &old.number, release, release.port, &cx).await;
             }
+            let Some(release) = self.seen.release(&old.folder, &cx.secrets)? else {
+                return Err(KindError::new(format!("release {} is not there any more", release.release)));
+            };
             self.hand.stop(&old.number, release.drain, &cx).await?;
-            let instance = self.serve(number, release, Role::Live, release.port, None, &cx).await?;
+            let instance = self.serve(number, &release, Role::Live, release.port, None, &cx).await?;
             self.hand.switch(&release.folder, &cx).await?;
             Ok(instance)
         };
@@ -139,7 +153,7 @@ impl Rollout<'_> {
     }
 
     fn drain(&self, old: &Instance) -> Duration {
-        self.seen.release(&old.folder).map_or(Duration::from_secs(10), |release| release.drain)
+        self.seen.outside(&old.folder).map_or(Duration::from_secs(10), |release| release.drain)
     }
 
     /// A port that nobody listens on there. Ports for outgoing connections lie higher on most systems.

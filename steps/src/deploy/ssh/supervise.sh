@@ -2,6 +2,7 @@
 # `argv/` and `env/` (a value a file, each with one line feed after it), `release` (the folder it
 # runs in), `role`, `drain` and `expires` (tenths of a second). It ends on SIGTERM, and begins
 # nothing once there is a file `stop`.
+# `argv` and `env` go with its end.
 
 # take FILE: its value, byte for byte, in _trees_value. No other program is needed for it: the
 # environment that is being made may be wrong for one.
@@ -131,6 +132,8 @@ run() {
     restarts=$((restarts + 1))
   done
   ended=yes
+  # It is never started again, and what it was started with may be secret.
+  rm -rf env argv
   save
   trap '' TERM
   kill -s TERM 0

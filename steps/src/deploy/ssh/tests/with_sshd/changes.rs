@@ -3,6 +3,7 @@
 use super::super::super::Ssh;
 use super::super::farm::{Farm, Prober, Spy, kill, until, version};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::Duration;
 use trees_runner::kind::{Kind as _, Observation};
 
@@ -138,13 +139,70 @@ async fn drift_names_the_field_and_no_value_of_the_environment() {
     assert_eq!(out.release, "v1");
     assert!(farm.current(0).unwrap().starts_with("v1+"), "the same name with another content");
     assert!(!json!(farm.bench.intents()).to_string().contains("s3cret"));
-    for (path, _) in farm.listing(0) {
-        use std::os::unix::fs::PermissionsExt as _;
-        let meta = std::fs::metadata(&path).unwrap();
-        if meta.is_file() && std::fs::read_to_string(&path).is_ok_and(|text| text.contains("s3cret")) {
-            assert_eq!(meta.permissions().mode() & 0o77, 0, "{} is read by its owner alone", path.display());
-        }
+}
+
+#[tokio::test]
+async fn only_the_files_of_the_one_that_serves_hold_a_secret() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let farm = Farm::new(1);
+    let holding = || -> Vec<PathBuf> {
+        let holds = |path: &PathBuf| path.is_file() && std::fs::read(path).unwrap().windows(12).any(|bytes| bytes == b"canary-s3cre");
+        farm.listing(0).into_keys().filter(holds).collect()
+    };
+    let with = |version: &str| {
+        let mut with = farm.site(version);
+        with["env"]["TOKEN"] = json!("canary-s3cret");
+        with["command"].as_array_mut().unwrap().push(json!("--skip=canary-s3cret"));
+        with
+    };
+    farm.deploy(with("v1")).await;
+    farm.deploy(with("v2")).await;
+    // Tried and served: v1 first, then the trial and v2 itself.
+    let live = farm.root(0).join("instances/000003");
+    let argument = std::fs::read_dir(live.join("argv")).unwrap().count() - 1;
+    assert_eq!(holding(), [live.join(format!("argv/{argument:06}")), live.join("env/TOKEN")]);
+    for path in holding() {
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o77, 0, "{} is read by its owner alone", path.display());
     }
+    let mut bad = with("bad");
+    bad["health_timeout"] = json!("1s");
+    farm.fails(bad).await;
+    assert_eq!(holding().len(), 2);
+    // What a killed supervisor left goes with the next deploy, and a rollback still knows how v2 is started.
+    kill(farm.supervisors(0)[0]);
+    kill(farm.programs(0)[0]);
+    until("their end", || farm.processes().is_empty());
+    farm.deploy(with("v3")).await;
+    assert_eq!((holding().len(), live.join("argv").exists()), (2, false));
+    farm.undo_last(1).await.unwrap();
+    assert_eq!((farm.answer(), holding().len()), (version("v2"), 2));
+    farm.bench.undo::<Ssh>().await.unwrap();
+    assert_eq!(holding(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_release_sealed_with_another_master_key_is_deployed_over_and_not_gone_back_to() {
+    let farm = Farm::new(1);
+    farm.deploy(farm.site("v1")).await;
+    let path = farm.root(0).join("releases/v1.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!((&record["command"], &record["env"]), (&json!([]), &json!({})));
+    record["sealed"] = json!("YW5vdGhlciBrZXk=");
+    std::fs::write(&path, format!("{record}\n")).unwrap();
+    let Observation::Differs(changes) = farm.bench.observe::<Ssh>(farm.site("v1")).await else { panic!("it differs") };
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].field, format!("{}: release", farm.hosts[0].host()));
+    assert_eq!(changes[0].old, "v1, whose start is not known here: release v1 of site (proof) cannot be opened");
+
+    let out = farm.deploy(farm.site("v2")).await;
+    assert_eq!((out.hosts[0].previous.as_str(), farm.answer()), ("v1", version("v2")));
+    let wrong = farm.undo_last(1).await.unwrap_err();
+    assert!(wrong.message.ends_with("release v1 of site (proof) cannot be opened"), "{wrong}");
+    assert!(wrong.help.unwrap().contains("the same TREES_MASTER_KEY on all machines"));
+    assert_eq!((farm.answer(), farm.current(0)), (version("v2"), version("v2")));
+    // Whether it is the same cannot be told: it counts as another content.
+    farm.deploy(farm.site("v1")).await;
+    assert!(farm.current(0).unwrap().starts_with("v1+") && farm.answer() == version("v1"));
 }
 
 #[tokio::test]

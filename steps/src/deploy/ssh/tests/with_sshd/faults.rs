@@ -6,7 +6,8 @@ use crate::bench::Bench;
 use serde_json::json;
 use std::io::Write as _;
 use std::net::TcpListener;
-use trees_runner::kind::Kind as _;
+use trees_core::event::Json;
+use trees_runner::kind::{Kind as _, erase, undo_all};
 use trees_servers::sshd::Sshd;
 
 #[tokio::test]
@@ -32,6 +33,26 @@ async fn a_host_that_is_down_is_named_and_nothing_is_changed_elsewhere() {
     farm.hosts.push(Sshd::on(folder, port, &[]));
     farm.undo_last(2).await.unwrap();
     until("the end of all", || farm.processes().is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_is_down_in_an_undo_is_named_and_the_others_are_taken_back() {
+    let mut farm = Farm::new(3);
+    farm.deploy(farm.all("v1")).await;
+    farm.deploy(farm.all("v2")).await;
+    let (port, name) = (farm.hosts[1].port(), farm.hosts[1].host());
+    let folder = farm.hosts.remove(1).stop();
+    // The newest first, as the runner does it.
+    let records: Vec<Json> = farm.bench.intents().into_iter().rev().take(3).collect();
+    let cx = farm.bench.cx();
+    let wrong = undo_all(&*erase(Ssh), &records, &cx).await.unwrap_err();
+    assert!(wrong.transient && wrong.message.starts_with(&format!("release v2 was not taken back there: {name}: ")), "{wrong}");
+    assert_eq!(wrong.message.matches("was not taken back").count(), 1, "{wrong}");
+    assert!((0..2).all(|host| farm.serving(host) == version("v1") && farm.current(host) == version("v1")));
+    farm.hosts.insert(1, Sshd::on(folder, port, &[]));
+    assert_eq!(farm.current(1), version("v2"));
+    undo_all(&*erase(Ssh), &records, &cx).await.unwrap();
+    assert!((0..3).all(|host| farm.serving(host) == version("v1") && farm.current(host) == version("v1")));
 }
 
 #[tokio::test]

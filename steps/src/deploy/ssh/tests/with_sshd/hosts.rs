@@ -102,6 +102,7 @@ case $1 in
   show)
     now=$(pid "$last")
     if [ -n "$now" ] && kill -0 "$now" 2> /dev/null; then active=active; else active=failed now=0; fi
+    [ ! -e "$state/stays" ] || case $last in *-000001.service) active=deactivating ;; esac
     case $3 in
       ActiveState) echo "ActiveState=$active" ;;
       MainPID) echo "MainPID=$now" ;;
@@ -111,15 +112,49 @@ case $1 in
 esac
 "#;
 
+/// A folder for PATH with that `systemctl`.
+fn programs_with_systemd() -> TempDir {
+    let path = programs(&[NEEDED, &["setsid", "sha256sum", "env"]].concat());
+    write(&path, "systemctl", SYSTEMCTL);
+    path
+}
+
+fn write(path: &TempDir, name: &str, text: &str) {
+    let file: PathBuf = path.path().join(name);
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+const LINGERS: &str = "#!/bin/sh\necho Linger=yes\n";
+
+#[tokio::test]
+async fn the_next_release_stays_where_the_one_before_cannot_be_ended() {
+    let path = programs_with_systemd();
+    write(&path, "loginctl", LINGERS);
+    let farm = on(path.path());
+    let site = |version: &str| {
+        let mut with = farm.site(version);
+        with["supervise"] = json!("systemd");
+        with
+    };
+    farm.deploy(site("v1")).await;
+    let stays = farm.hosts[0].home().join(".systemd-twin/stays");
+    std::fs::write(&stays, "").unwrap();
+    farm.deploy(site("v2")).await;
+    assert_eq!((farm.answer(), farm.current(0)), (version("v2"), version("v2")));
+    assert!(farm.root(0).join("releases/v2.json").is_file() && farm.root(0).join("releases/v2").is_dir());
+    let told = format!("{}: the process in {} cannot be ended", farm.hosts[0].host(), farm.root(0).join("instances/000001").display());
+    let logged = farm.bench.logged();
+    assert!(logged.iter().any(|line| line.contains(&told) && line.contains("release v2 serves beside it")), "{logged:?}");
+    std::fs::remove_file(stays).unwrap();
+    farm.deploy(site("v3")).await;
+    assert_eq!((farm.answer(), farm.programs(0).len()), (version("v3"), 1));
+    farm.bench.undo::<Ssh>().await.unwrap();
+}
+
 #[tokio::test]
 async fn systemd_supervises_where_it_stays() {
-    let path = programs(&[NEEDED, &["setsid", "sha256sum", "env"]].concat());
-    let write = |name: &str, text: &str| {
-        let file: PathBuf = path.path().join(name);
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    write("systemctl", SYSTEMCTL);
+    let path = programs_with_systemd();
     let farm = on(path.path());
     let site = |version: &str, supervise: &str| {
         let mut with = farm.site(version);
@@ -130,7 +165,7 @@ async fn systemd_supervises_where_it_stays() {
     // Without lingering it would end with our session.
     let wrong = farm.fails(site("v1", "systemd")).await;
     assert!(wrong.help.unwrap().contains("loginctl enable-linger"));
-    write("loginctl", "#!/bin/sh\necho Linger=yes\n");
+    write(&path, "loginctl", LINGERS);
     farm.deploy(site("v1", "auto")).await;
     let units = farm.hosts[0].home().join(".config/systemd/user");
     let unit = |n: usize| {

@@ -1,7 +1,9 @@
-//! One at a time: a lock in the state folder that dies with its holder.
+//! One at a time: a lock in a folder of this machine that dies with its holder.
 
 use crate::file::failed;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,17 +18,11 @@ pub struct Locked(#[expect(dead_code, reason = "held, not read")] File);
 /// # Errors
 /// When the file cannot be made, or the other takes too long.
 pub async fn lock(path: &Path, what: &str, limit: Duration, cx: &Cx) -> Result<Locked, KindError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| failed("cannot make the folder", folder, &e))?;
-    }
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|e| failed("cannot open", path, &e))?;
     let begun = Instant::now();
     let mut told = false;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Locked(file)),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(e)) => return Err(failed("cannot lock", path, &e)),
+        if let Some(locked) = try_lock(path)? {
+            return Ok(locked);
         }
         if begun.elapsed() > limit {
             return Err(KindError::transient(format!("another step works on {what}, and has not ended for {}", units::show(limit))));
@@ -36,6 +32,24 @@ pub async fn lock(path: &Path, what: &str, limit: Duration, cx: &Cx) -> Result<L
         }
         cx.sleep(Duration::from_millis(50)).await?;
     }
+}
+
+/// `None` while another has it, and where the file was removed with its folder meanwhile.
+fn try_lock(path: &Path) -> Result<Option<Locked>, KindError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|e| failed("cannot make the folder", folder, &e))?;
+    }
+    let file = match OpenOptions::new().create(true).truncate(false).write(true).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|e| failed("cannot open", path, &e))?,
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(e)) => return Err(failed("cannot lock", path, &e)),
+    }
+    let inode = |meta: io::Result<Metadata>| meta.map(|meta| meta.ino()).ok();
+    Ok((inode(file.metadata()) == inode(fs::metadata(path))).then_some(Locked(file)))
 }
 
 #[cfg(test)]
