@@ -4,6 +4,7 @@
 use super::detach::Leaving;
 use super::finish;
 use super::global::{Format, Global};
+use super::run::asks;
 use super::runs;
 use super::signals::Ears;
 use crate::failure::{Exit, Failure, Kind};
@@ -179,7 +180,9 @@ impl Sitting {
     }
 
     fn setup(&self, look: Look, global: &Global, clock: Clock) -> Setup {
-        let options = Options { approve: self.approve.clone(), attended: look.asks(), ..options(global) };
+        // An unknown outcome is nothing that a key could answer: for that alone nobody is waited for.
+        let attended = look.asks() && asks(self.definitions.newest());
+        let options = Options { approve: self.approve.clone(), attended, ..options(global) };
         Setup { journal: Arc::clone(&self.state) as _, store: Arc::clone(&self.state) as _, kinds: kinds(), options, clock }
     }
 }

@@ -74,6 +74,13 @@ impl Consent {
     }
 }
 
+/// Whether a tree may ask a person for a yes.
+pub fn asks(tree: &Tree) -> bool {
+    let mut asked = Vec::new();
+    questions(tree, "", &mut asked);
+    !asked.is_empty() || tree.environments.values().any(|environment| environment.protected)
+}
+
 /// The paths of all approval steps, those of sub-trees too.
 fn questions(tree: &Tree, above: &str, asked: &mut Vec<String>) {
     for step in &tree.steps {

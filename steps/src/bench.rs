@@ -202,7 +202,7 @@ impl Bench {
         match self.observe::<K>(with).await {
             Observation::Differs(changes) => changes.into_iter().map(|c| c.field).collect(),
             Observation::Satisfied(_) => vec![],
-            Observation::Anew(_) => vec!["anew".into()],
+            Observation::Anew(changes) => std::iter::once("anew".into()).chain(changes.into_iter().map(|c| c.field)).collect(),
             Observation::Absent => vec!["absent".into()],
             Observation::Unknown(why) => vec![format!("unknown: {why}")],
         }

@@ -220,7 +220,7 @@ fn a_saved_plan_runs_while_it_holds_and_is_refused_after() {
     bench.run(&["plan", "service.yaml", "-p", "text=planned", "--out", "p.json"]).expect(10);
     refused(
         &["-p", "text=else"],
-        &["does not hold any more", "the param text was \"planned\", now \"else\"", "plan again: trees plan service.yaml --out p.json"],
+        &["does not hold any more", "the param text was \"planned\", now \"else\"", "trees plan service.yaml -p text=planned --out p.json"],
     );
     bench.write("other.txt", "by hand");
     refused(&[], &["other was to be run, now changed (content)"]);

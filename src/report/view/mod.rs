@@ -45,6 +45,8 @@ pub struct View {
     approved: Vec<String>,
     /// Steps whose outcome a person must settle.
     undecided: BTreeSet<String>,
+    /// The run's id.
+    run: String,
     cascades: Cascades,
     said: Vec<Said>,
 }
@@ -91,6 +93,7 @@ impl View {
             questions: BTreeMap::new(),
             approved: Vec::new(),
             undecided: BTreeSet::new(),
+            run: String::new(),
             cascades: Cascades::default(),
             said: Vec::new(),
         }
@@ -219,11 +222,16 @@ impl View {
             let others = if self.questions.len() > 1 { format!(" (+{})", self.questions.len() - 1) } else { String::new() };
             lines.push(rows::question(message, &format!(" [{name}]{others}"), width));
         }
+        if let (Some(step), RunStatus::Running) = (self.undecided.first(), self.status) {
+            let text = format!("{step} waits for a decision: trees resolve {} {step} --done|--retry|--fail", self.run);
+            lines.push(Line::default().with(Paint::Care, "! ").with(Paint::Plain, text).fit(width));
+        }
         lines.push(self.bar(width, now));
         lines
     }
 
     fn begin(&mut self, event: &Event) {
+        self.run.clone_from(&event.run.0);
         if let EventKind::RunStarted(facts) = &event.kind {
             self.name = format!("{} #{}", facts.tree, facts.number);
             self.approved.extend_from_slice(&facts.approved);

@@ -365,7 +365,7 @@ impl Run {
             let failed = self.first_failure().map_or_else(|| "a step".into(), |f| f.step.0);
             return self.suspend(RunStatus::Paused, &format!("{failed} failed"), now);
         }
-        if self.only_people() && !(self.attended && self.asks()) && self.locks.values().all(|l| l.held || l.queue.is_empty()) {
+        if self.only_people() && !self.attended && self.locks.values().all(|l| l.held || l.queue.is_empty()) {
             let reason = self.waiting_reason();
             return self.suspend(RunStatus::Waiting, &reason, now);
         }

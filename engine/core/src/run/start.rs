@@ -396,13 +396,6 @@ impl Run {
         self.count.waiting > 0 || self.gates.values().any(|g| g.asked && g.answer.is_none() && !g.queue.is_empty())
     }
 
-    /// Whether a yes or no is waited for: the screen asks for that, and not for what becomes of an unknown outcome.
-    pub(super) fn asks(&self) -> bool {
-        let approves = |id: NodeId| self.node(id).status == StepStatus::Waiting && matches!(self.spec(id).action, Action::Approve { .. });
-        let gates = self.gates.values().any(|g| g.asked && g.answer.is_none() && !g.queue.is_empty());
-        gates || (0..super::tables::index(self.nodes.len())).any(approves)
-    }
-
     pub(super) fn waiting_reason(&self) -> String {
         let gates = self
             .gates
