@@ -140,12 +140,12 @@ mod with_postgres {
         bench.write("backups/theirs.dump", "somebody's");
         let (before, log_before) = (names(&bench), writes(&server, "b_plan"));
         for (extra, expected) in [
-            (json!({ "keep": 3 }), vec!["anew".into()]),
-            (json!({ "keep": 2 }), vec!["anew".into(), "b_plan-v1.dump".into()]),
-            (json!({ "keep": 1 }), vec!["anew".into(), "b_plan-v2.dump".into(), "b_plan-v1.dump".into()]),
-            (json!({ "release": "v3" }), vec!["absent".into()]),
-            (json!({ "release": "v3", "keep": 3 }), vec!["absent".into()]),
-            (json!({ "release": "v3", "keep": 2 }), vec!["b_plan-v3.dump".into(), "b_plan-v1.dump".into()]),
+            (json!({ "keep": 3 }), vec!["anew"]),
+            (json!({ "keep": 2 }), vec!["anew", "b_plan-v1.dump"]),
+            (json!({ "keep": 1 }), vec!["anew", "b_plan-v2.dump", "b_plan-v1.dump"]),
+            (json!({ "release": "v3" }), vec!["absent"]),
+            (json!({ "release": "v3", "keep": 3 }), vec!["absent"]),
+            (json!({ "release": "v3", "keep": 2 }), vec!["b_plan-v3.dump", "b_plan-v1.dump"]),
             (json!({ "release": "v1", "keep": 1 }), vec![]),
         ] {
             assert_eq!(bench.drift::<Backup>(step(extra.clone())).await, expected, "{extra}");
