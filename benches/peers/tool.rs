@@ -105,7 +105,7 @@ pub fn all() -> Vec<Tool> {
             ..of("snakemake", snakefile, |_, width| plain("snakemake", &["-q", "all", "--nolock", "-c", &width.to_string()]))
         },
         Tool {
-            most: 1_000,
+            most: 100,
             leaves: &["home"],
             ..of("dagu", dag, |home, _| {
                 let mut command = plain("dagu", &["start", "-q", "dag.yaml"]);
